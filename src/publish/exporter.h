@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * Prometheus metrics over HTTP, from the board's snapshots.
+ */
+
+#include <stdio.h>
+
+#include "attribution/snapshot.h"
+
+struct exporter;
+
+/**
+ * Serves /metrics on a thread of its own.
+ * @param listen   "127.0.0.1:9177" or "[::1]:9177"; port 0 takes a free one
+ * @param version  for virtjoule_build_info
+ * @return 0; -EINVAL for a malformed address; -EADDRINUSE; or another
+ *         negative errno. The reason is logged.
+ */
+int exporter_new(struct exporter **ret, const char *listen, const char *version,
+                 struct snapshot_board *board);
+
+/** Stops serving; NULL is accepted. @return NULL */
+struct exporter *exporter_free(struct exporter *exporter);
+
+/** Is the address of the form exporter_new() takes? @return 0 or -EINVAL */
+int exporter_parse_listen(const char *listen, char *host, size_t host_size, unsigned *ret_port);
+
+/** Writes the metrics of one snapshot as Prometheus text. @return 0 or -EIO */
+int exporter_render(FILE *stream, const struct snapshot *snapshot, const char *version);

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The emulated powercap trees of all VMs, as one FUSE file system.
+ */
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "attribution/snapshot.h"
+
+struct powercapfs;
+
+struct powercapfs_config {
+    const char *mountpoint; /* made where it is missing; must be an empty directory */
+    mode_t file_mode;       /* permission bits of the files */
+    uid_t file_uid;
+    gid_t file_gid;
+    uint64_t quantum_uj; /* published values are multiples of it; 0 and 1 mean none */
+    const char *version; /* the text of virtjoule/version */
+};
+
+/**
+ * Mounts the file system and serves it on a thread of its own, from the
+ * board's snapshots alone. A mount that a killed daemon left dead is taken
+ * down first.
+ * @return 0; -ENOTEMPTY when the mount point holds files; -EBUSY when
+ *         something that lives is mounted there; -ENOTDIR; or another
+ *         negative errno. The reason is logged.
+ */
+int powercapfs_new(struct powercapfs **ret, const struct powercapfs_config *config,
+                   struct snapshot_board *board);
+
+/** Stops the thread and unmounts; NULL is accepted. @return NULL */
+struct powercapfs *powercapfs_free(struct powercapfs *fs);
+
+/** How often files of the VM with that snapshot id have been read since the start. */
+uint64_t powercapfs_reads(struct powercapfs *fs, uint32_t vm_id);
+
+/** Drops the count of a VM that is gone for good. */
+void powercapfs_forget(struct powercapfs *fs, uint32_t vm_id);

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "source/zone.h"
+
+/** A zone's counter at one moment. */
+struct reading {
+    bool valid;         /* false: the zone could not be read this time */
+    uint64_t energy_uj; /* 0 .. max_energy_uj */
+    uint64_t time_ns;   /* CLOCK_MONOTONIC */
+};
+
+/** What one zone used over the time since it was last read well. */
+struct sample_zone {
+    bool valid;           /* false: nothing is known about this interval (yet) */
+    uint64_t energy_uj;   /* wrap-safe difference of the two readings */
+    uint64_t duration_ns; /* measured, not assumed; longer than the interval after a gap */
+};
+
+/** The energy of all zones over one interval; indexed by zone slot. */
+struct sample {
+    uint64_t time_ns; /* CLOCK_MONOTONIC at the end of the interval */
+    struct sample_zone zones[ZONES_MAX];
+};
+
+/** Remembers each zone's last good reading. Zero-initialised. */
+struct sampler {
+    struct reading last[ZONES_MAX];
+};
+
+/**
+ * Turns readings into a sample.
+ *
+ * A counter that fell is a wrap: energy = max_energy_uj - last + now + 1 counts.
+ * A wrap that would mean more power than ZONE_POWER_MAX_W is no wrap but a
+ * counter that was reset (module reloaded, host resumed, zone replaced); its
+ * energy over that interval is unknown and the counter starts anew. The same
+ * holds after a gap so long that the counter may have wrapped unseen.
+ *
+ * @param readings  by zone slot, zones->n of them
+ */
+void sampler_take(struct sampler *sampler, const struct zone_set *zones,
+                  const struct reading *readings, uint64_t time_ns, struct sample *ret);
+
+/** More than any socket, memory or board draws; bounds what may be taken for a wrap. */
+#define ZONE_POWER_MAX_W 5000

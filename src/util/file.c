@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "util/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "util/cleanup.h"
+#include "util/parse.h"
+
+ssize_t read_at_start(int fd, char *buffer, size_t size)
+{
+    size_t length = 0;
+
+    while (length < size) {
+        ssize_t n = pread(fd, buffer + length, size - length, (off_t)length);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            break;
+        length += (size_t)n;
+    }
+    return (ssize_t)length;
+}
+
+ssize_t read_file(int dir_fd, const char *path, char *buffer, size_t size)
+{
+    _cleanup_close_ int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC);
+    ssize_t length;
+
+    if (fd < 0)
+        return -errno;
+    length = read_at_start(fd, buffer, size - 1);
+    if (length >= 0)
+        buffer[length] = '\0';
+    return length;
+}
+
+int read_file_full(int dir_fd, const char *path, size_t max, char **ret, size_t *ret_length)
+{
+    _cleanup_close_ int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC);
+    _cleanup_free_ char *buffer = NULL;
+    size_t size = 4096;
+
+    if (fd < 0)
+        return -errno;
+    for (;;) {
+        char *grown = realloc(buffer, size + 1);
+        ssize_t length;
+
+        if (!grown)
+            return -ENOMEM;
+        buffer = grown;
+        length = read_at_start(fd, buffer, size);
+        if (length < 0)
+            return (int)length;
+        if ((size_t)length < size) {
+            if ((size_t)length > max)
+                return -E2BIG;
+            buffer[length] = '\0';
+            *ret = TAKE_PTR(buffer);
+            *ret_length = (size_t)length;
+            return 0;
+        }
+        if (size > max)
+            return -E2BIG;
+        size *= 2;
+    }
+}
+
+int read_sysfs_u64(int dir_fd, const char *path, uint64_t *ret)
+{
+    char text[64];
+    ssize_t length = read_file(dir_fd, path, text, sizeof(text));
+
+    if (length < 0)
+        return (int)length;
+    return parse_sysfs_u64(text, (size_t)length, ret);
+}
+
+int make_directories(const char *path, mode_t mode)
+{
+    char partial[PATH_MAX];
+    size_t length = strlen(path);
+
+    if (length == 0 || length >= sizeof(partial))
+        return -ENAMETOOLONG;
+    memcpy(partial, path, length + 1);
+    for (char *p = partial + 1; *p; p++) {
+        if (*p != '/')
+            continue;
+        *p = '\0';
+        if (mkdir(partial, mode) < 0 && errno != EEXIST)
+            return -errno;
+        *p = '/';
+    }
+    if (mkdir(partial, mode) < 0 && errno != EEXIST)
+        return -errno;
+    return 0;
+}

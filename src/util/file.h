@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/**
+ * Reads an open file from its start into a buffer.
+ * @return bytes read (at most size), or a negative errno
+ */
+ssize_t read_at_start(int fd, char *buffer, size_t size);
+
+/**
+ * Opens, reads and closes a file; NUL-terminates the buffer.
+ * @return bytes read (at most size - 1), or a negative errno
+ */
+ssize_t read_file(int dir_fd, const char *path, char *buffer, size_t size);
+
+/**
+ * Reads a whole file of unknown length (as /proc has them) up to max bytes
+ * into new memory, NUL-terminated.
+ * @return 0, -E2BIG when there is more than max, or another negative errno
+ */
+int read_file_full(int dir_fd, const char *path, size_t max, char **ret, size_t *ret_length);
+
+/** Reads a sysfs number. @return 0, -EINVAL for garbage, or another negative errno */
+int read_sysfs_u64(int dir_fd, const char *path, uint64_t *ret);
+
+/** mkdir -p. @return 0 or a negative errno */
+int make_directories(const char *path, mode_t mode);
