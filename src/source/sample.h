@@ -16,8 +16,9 @@ struct reading {
 /** What one zone used over the time since it was last read well. */
 struct sample_zone {
     bool valid;           /* false: nothing is known about this interval (yet) */
+    bool gap;             /* readings failed in between: longer than the interval of the usage */
     uint64_t energy_uj;   /* wrap-safe difference of the two readings */
-    uint64_t duration_ns; /* measured, not assumed; longer than the interval after a gap */
+    uint64_t duration_ns; /* measured, not assumed */
 };
 
 /** The energy of all zones over one interval; indexed by zone slot. */
@@ -29,18 +30,20 @@ struct sample {
 /** Remembers each zone's last good reading. Zero-initialised. */
 struct sampler {
     struct reading last[ZONES_MAX];
+    bool gap[ZONES_MAX];
 };
 
 /**
  * Turns readings into a sample.
  *
- * A counter that fell is a wrap: energy = max_energy_uj - last + now + 1 counts.
- * A wrap that would mean more power than ZONE_POWER_MAX_W is no wrap but a
- * counter that was reset (module reloaded, host resumed, zone replaced); its
- * energy over that interval is unknown and the counter starts anew. The same
- * holds after a gap so long that the counter may have wrapped unseen.
+ * A counter that fell is a wrap: energy = max_energy_uj - last + now, as every reader of
+ * powercap reckons.
+ * A difference that would mean more power than ZONE_POWER_MAX_W is no energy
+ * but a counter that was reset (module reloaded, host resumed, zone replaced):
+ * what was used meanwhile is unknown, and the counter starts anew.
  *
  * @param readings  by zone slot, zones->n of them
+ * @param time_ns   CLOCK_MONOTONIC of the tick
  */
 void sampler_take(struct sampler *sampler, const struct zone_set *zones,
                   const struct reading *readings, uint64_t time_ns, struct sample *ret);

@@ -48,8 +48,7 @@ struct usage_provider_ops {
      * Usage since the previous call, or since the VM's start where that is later.
      * @return 0 or a negative errno (out of memory); the previous state then stays
      */
-    int (*sample)(struct usage_provider *provider, const struct vm_table *vms,
-                  struct usage *ret);
+    int (*sample)(struct usage_provider *provider, const struct vm_table *vms, struct usage *ret);
 
     /** A descriptor that turns readable when a VM's process ends, or -1. */
     int (*event_fd)(const struct usage_provider *provider);

@@ -82,9 +82,9 @@ static void line_add_field(struct line *line, const struct log_field *field)
 void log_fields(int level, const char *message, const struct log_field *fields)
 {
     static const char *const names[] = {
-        [LOG_EMERG] = "error",     [LOG_ALERT] = "error",   [LOG_CRIT] = "error",
-        [LOG_ERR] = "error",       [LOG_WARNING] = "warning", [LOG_NOTICE] = "info",
-        [LOG_INFO] = "info",       [LOG_DEBUG] = "debug",
+        [LOG_EMERG] = "error", [LOG_ALERT] = "error",     [LOG_CRIT] = "error",
+        [LOG_ERR] = "error",   [LOG_WARNING] = "warning", [LOG_NOTICE] = "info",
+        [LOG_INFO] = "info",   [LOG_DEBUG] = "debug",
     };
     struct line line = {0};
 

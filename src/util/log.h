@@ -27,8 +27,7 @@ struct log_field {
     };
 };
 
-#define F_STRING(k, v)                                                                             \
-    ((struct log_field){.key = (k), .type = LOG_FIELD_STRING, .string = (v)})
+#define F_STRING(k, v) ((struct log_field){.key = (k), .type = LOG_FIELD_STRING, .string = (v)})
 #define F_INT(k, v) ((struct log_field){.key = (k), .type = LOG_FIELD_INTEGER, .integer = (v)})
 #define F_UINT(k, v) ((struct log_field){.key = (k), .type = LOG_FIELD_UNSIGNED, .number = (v)})
 /** An errno as text; a negative errno is accepted as well. */

@@ -14,8 +14,8 @@
 /** What is used of /proc/PID/stat and /proc/PID/task/TID/stat. */
 struct proc_stat {
     pid_t pid;
-    char comm[64];        /* may hold any byte, ')' and newline included */
-    char state;           /* 'R', 'S', 'Z', ... */
+    char comm[64]; /* may hold any byte, ')' and newline included */
+    char state;    /* 'R', 'S', 'Z', ... */
     pid_t ppid;
     uint64_t flags;       /* PF_KTHREAD is 0x00200000 */
     uint64_t utime_ticks; /* guest time included; ended threads included in PID/stat */

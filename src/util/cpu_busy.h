@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * How long each CPU was busy: time that passed less idle, iowait and steal of
+ * /proc/stat. The kernel measures idle time at its edges, in nanoseconds, and
+ * only prints it in clock ticks, while it samples user and system time at
+ * ticks and so misses short bursts. What the printing cuts off is not lost:
+ * the totals are cumulative, so that it shows in the next interval.
+ */
+struct cpu_busy;
+
+/** @return 0, or a negative errno when <proc_root>/stat cannot be read (logged) */
+int cpu_busy_new(struct cpu_busy **ret, const char *proc_root);
+struct cpu_busy *cpu_busy_free(struct cpu_busy *busy);
+
+/** Reads the state at time_ns (CLOCK_MONOTONIC). @return 0 or a negative errno */
+int cpu_busy_update(struct cpu_busy *busy, uint64_t time_ns);
+
+/** Highest CPU number seen + 1. */
+size_t cpu_busy_count(const struct cpu_busy *busy);
+
+/** CPUs online at the last update. */
+size_t cpu_busy_online(const struct cpu_busy *busy);
+
+/** Total busy time of a CPU since cpu_busy_new(), nanoseconds, never decreasing. */
+uint64_t cpu_busy_ns(const struct cpu_busy *busy, size_t cpu);
