@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "attribution/share.h"
 #include "util/cleanup.h"
 
 /* One VM's totals. */
@@ -60,7 +61,8 @@ struct ledger {
     uint32_t last_id;
     struct row former; /* what ended VMs had used */
     bool has_former;
-    uint64_t ramp_start_ns; /* of the last snapshot */
+    uint64_t ramp_start_ns;
+    bool recorded; /* since the last snapshot */
     struct division division;
     size_t division_size;
 };
@@ -144,7 +146,7 @@ static int get_row(struct ledger *ledger, const uuid_t uuid, struct row **ret)
     return 0;
 }
 
-static int list_rows(struct ledger *ledger, const struct vm_table *vms, uint64_t time_ns)
+int ledger_update_vms(struct ledger *ledger, const struct vm_table *vms, uint64_t time_ns)
 {
     for (size_t i = 0; i < vms->n; i++) {
         struct row *row;
@@ -266,14 +268,10 @@ static void divide_static(struct ledger *ledger, size_t slot, uint64_t energy_uj
 }
 
 int ledger_record(struct ledger *ledger, const struct zone_set *zones, const struct sample *sample,
-                  const struct usage *usage, const struct vm_table *vms)
+                  const struct usage *usage)
 {
-    int r;
+    int r = list_entities(ledger, usage);
 
-    r = list_entities(ledger, usage);
-    if (r < 0)
-        return r;
-    r = list_rows(ledger, vms, sample->time_ns);
     if (r < 0)
         return r;
     for (size_t slot = 0; slot < zones->n; slot++) {
@@ -299,6 +297,7 @@ int ledger_record(struct ledger *ledger, const struct zone_set *zones, const str
         row->io_bytes += amount->io_bytes;
         row->memory_bytes = amount->memory_bytes;
     }
+    ledger->recorded = true;
     return 0;
 }
 
@@ -395,7 +394,8 @@ static void fill_vms(struct ledger *ledger, const struct zone_set *zones, uint64
         /* Readers look for zones once: the set changes only while nobody can hold it. */
         if (!row->running || !row->tree_zones)
             row->tree_zones = present;
-        advance_ramps(row, ledger, zones, now);
+        if (ledger->recorded)
+            advance_ramps(row, ledger, zones, now);
         fill_vm(&snapshot->vms[snapshot->n_vms++], row);
     }
     if (ledger->has_former)
@@ -415,7 +415,6 @@ int ledger_snapshot(struct ledger *ledger, const struct zone_set *zones,
     if (!snapshot)
         return -ENOMEM;
     snapshot->time_ns = sample->time_ns;
-    snapshot->ramp_start_ns = now;
     snapshot->interval_ns = ledger->config.interval_ns;
     snapshot->static_policy = static_policy_to_string(ledger->config.static_policy);
     snapshot->n_zones = zones->n;
@@ -432,7 +431,10 @@ int ledger_snapshot(struct ledger *ledger, const struct zone_set *zones,
         };
     }
     fill_vms(ledger, zones, now, snapshot);
-    ledger->ramp_start_ns = now;
+    if (ledger->recorded)
+        ledger->ramp_start_ns = now;
+    ledger->recorded = false;
+    snapshot->ramp_start_ns = ledger->ramp_start_ns;
     *ret = snapshot;
     return 0;
 }

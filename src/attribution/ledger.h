@@ -45,17 +45,26 @@ struct ledger *ledger_free(struct ledger *ledger);
 void ledger_set_baseline(struct ledger *ledger, size_t slot, uint64_t power_uw);
 
 /**
+ * Takes in which VMs there are; new ones get a row.
+ * @param time_ns  CLOCK_MONOTONIC
+ * @return 0 or -ENOMEM, then some VMs may still lack their row
+ */
+int ledger_update_vms(struct ledger *ledger, const struct vm_table *vms, uint64_t time_ns);
+
+/**
  * Enters one interval.
- * @param usage  what was consumed in it; its VMs need not be in the table any more
+ * @param usage  what was consumed in it; its VMs may be gone already
  * @return 0 or -ENOMEM, then nothing was entered
  */
 int ledger_record(struct ledger *ledger, const struct zone_set *zones, const struct sample *sample,
-                  const struct usage *usage, const struct vm_table *vms);
+                  const struct usage *usage);
 
 /**
- * The publishers' view of the ledger as it is now.
+ * The publishers' view of the ledger as it is now. Ramps to new totals begin
+ * at this moment; without a new interval since the last call they go on as
+ * they were.
  * @param sample  the one that was recorded last
- * @param now     CLOCK_MONOTONIC nanoseconds: where the published ramps begin
+ * @param now     CLOCK_MONOTONIC nanoseconds
  * @param ret     to be completed by the caller: source, usage_provider, estimate, health,
  *                and the VMs' tree_reads
  * @return 0 or -ENOMEM
@@ -63,6 +72,6 @@ int ledger_record(struct ledger *ledger, const struct zone_set *zones, const str
 int ledger_snapshot(struct ledger *ledger, const struct zone_set *zones,
                     const struct sample *sample, uint64_t now, struct snapshot **ret);
 
-/** Calls forget(id) for each VM whose row was given up since the last call. */
+/** Gives up the rows of VMs that ended LEDGER_KEEP_NS ago, and calls forget(id) for each. */
 void ledger_expire(struct ledger *ledger, uint64_t now, void (*forget)(uint32_t id, void *userdata),
                    void *userdata);

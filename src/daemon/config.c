@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ini.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "publish/exporter.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/file.h"
+#include "util/log.h"
+#include "util/parse.h"
+
+#define CONFIG_TEXT_MAX (1 << 20)
+/* inih's own limit, INI_MAX_LINE, less newline and NUL; it would split a longer line in two. */
+#define CONFIG_LINE_MAX 198
+
+/* A parser writes its target only when it returns 0. */
+typedef int (*value_parser)(const char *value, void *target);
+
+static int value_bool(const char *value, void *target)
+{
+    return parse_bool(value, target);
+}
+
+static int value_duration(const char *value, void *target)
+{
+    return parse_duration_ns(value, target);
+}
+
+static int value_power(const char *value, void *target)
+{
+    return parse_power_uw(value, target);
+}
+
+static int value_quantum(const char *value, void *target)
+{
+    return parse_energy_uj(value, target);
+}
+
+static int value_mode(const char *value, void *target)
+{
+    unsigned mode;
+    int r = parse_mode(value, &mode);
+
+    if (r < 0)
+        return r;
+    if (mode & ~0444u || !(mode & 0400))
+        return -EINVAL;
+    *(unsigned *)target = mode;
+    return 0;
+}
+
+static int value_id(const char *value, void *target)
+{
+    uint64_t id;
+    int r = parse_u64(value, strlen(value), &id);
+
+    if (r < 0)
+        return r;
+    if (id >= UINT32_MAX)
+        return -ERANGE;
+    *(uint32_t *)target = (uint32_t)id;
+    return 0;
+}
+
+static int value_exponent(const char *value, void *target)
+{
+    uint64_t billionths;
+    int r = parse_decimal_e9(value, &billionths);
+
+    if (r < 0)
+        return r;
+    if (billionths == 0 || billionths > 10 * NSEC_PER_SEC)
+        return -ERANGE;
+    *(double *)target = (double)billionths / 1e9;
+    return 0;
+}
+
+static int value_text(const char *value, void *target)
+{
+    if (strlen(value) >= CONFIG_PATH_MAX)
+        return -ERANGE;
+    strcpy(target, value);
+    return 0;
+}
+
+static int value_path(const char *value, void *target)
+{
+    return value[0] == '/' ? value_text(value, target) : -EINVAL;
+}
+
+static int value_listen(const char *value, void *target)
+{
+    char host[CONFIG_PATH_MAX];
+    unsigned port;
+
+    if (value[0] != '\0' && exporter_parse_listen(value, host, sizeof(host), &port) < 0)
+        return -EINVAL;
+    return value_text(value, target);
+}
+
+static int value_policy(const char *value, void *target)
+{
+    return static_policy_from_string(value, target);
+}
+
+/* The index of a word in a list that NULL ends. */
+static int find_word(const char *value, const char *const *words)
+{
+    for (int i = 0; words[i]; i++)
+        if (strcmp(value, words[i]) == 0)
+            return i;
+    return -EINVAL;
+}
+
+static int value_energy(const char *value, void *target)
+{
+    int word = find_word(value, (const char *const[]){"auto", "rapl", "estimate", NULL});
+
+    if (word < 0)
+        return word;
+    *(enum config_energy *)target = (enum config_energy)word;
+    return 0;
+}
+
+static int value_platform(const char *value, void *target)
+{
+    int word = find_word(value, (const char *const[]){"off", "psys", NULL});
+
+    if (word < 0)
+        return word;
+    *(bool *)target = word == 1;
+    return 0;
+}
+
+/* There is one of each so far: the key says which, and refuses what is not there. */
+static int value_provider(const char *value, void *target)
+{
+    return find_word(value, (const char *const[]){"auto", "procfs", NULL}) < 0 ? -EINVAL : 0;
+}
+
+static int value_model(const char *value, void *target)
+{
+    return strcmp(value, "cputime") == 0 ? 0 : -EINVAL;
+}
+
+#define FIELD(name) offsetof(struct config, name)
+
+static const struct key {
+    const char *section;
+    const char *key;
+    value_parser parse;
+    size_t offset;
+    const char *expected;
+} keys[] = {
+    {"daemon", "interval", value_duration, FIELD(interval_ns),
+     "a duration with its unit, such as 1s or 500ms"},
+    {"daemon", "allow_fine_interval", value_bool, FIELD(allow_fine_interval), "yes or no"},
+    {"daemon", "runtime_dir", value_path, FIELD(runtime_dir), "an absolute path"},
+    {"source", "energy", value_energy, FIELD(energy), "auto, rapl or estimate"},
+    {"rapl", "sysfs_root", value_path, FIELD(sysfs_root), "an absolute path"},
+    {"estimate", "idle_watts", value_power, FIELD(estimate.idle_uw),
+     "a power with its unit, such as 40W"},
+    {"estimate", "max_watts", value_power, FIELD(estimate.max_uw),
+     "a power with its unit, such as 120W"},
+    {"estimate", "exponent", value_exponent, FIELD(estimate.exponent),
+     "a number above 0 and up to 10"},
+    {"discovery", "libvirt_uri", value_text, FIELD(libvirt_uri), "a libvirt URI, or nothing"},
+    {"discovery", "procfs", value_bool, FIELD(procfs), "yes or no"},
+    {"discovery", "proc_root", value_path, FIELD(proc_root), "an absolute path"},
+    {"usage", "provider", value_provider, 0, "auto or procfs"},
+    {"attribution", "model", value_model, 0, "cputime"},
+    {"attribution", "static_policy", value_policy, FIELD(static_policy),
+     "exclude, equal, proportional or vcpu"},
+    {"attribution", "platform", value_platform, FIELD(publish_psys), "off or psys"},
+    {"powercapfs", "mountpoint", value_path, FIELD(mountpoint), "an absolute path"},
+    {"powercapfs", "file_mode", value_mode, FIELD(file_mode),
+     "an octal mode of read bits, the owner's among them, such as 0444"},
+    {"powercapfs", "file_uid", value_id, FIELD(file_uid), "a user id"},
+    {"powercapfs", "file_gid", value_id, FIELD(file_gid), "a group id"},
+    {"powercapfs", "quantum", value_quantum, FIELD(quantum_uj),
+     "an energy with its unit, such as 1mJ"},
+    {"exporter", "listen", value_listen, FIELD(listen),
+     "an address and port, such as 127.0.0.1:9177, or nothing"},
+};
+
+#define N_KEYS (sizeof(keys) / sizeof(keys[0]))
+
+void config_init(struct config *config)
+{
+    *config = (struct config){
+        .interval_ns = NSEC_PER_SEC,
+        .runtime_dir = "/run/virtjoule",
+        .sysfs_root = "/sys",
+        .estimate = {.idle_uw = 40000000, .max_uw = 120000000, .exponent = 1.0},
+        .libvirt_uri = "qemu:///system",
+        .procfs = true,
+        .proc_root = "/proc",
+        .static_policy = STATIC_EXCLUDE,
+        .mountpoint = "/run/virtjoule/vms",
+        .file_mode = 0444,
+        .quantum_uj = 1000,
+        .listen = "127.0.0.1:9177",
+    };
+}
+
+struct parser {
+    const char *text; /* what is left */
+    size_t length;
+    int line; /* the one handed to inih last, from 1 */
+    struct config config;
+    int lines[N_KEYS];         /* where each key was given, 0 where it was not */
+    struct config_error error; /* the first */
+};
+
+__attribute__((format(printf, 4, 5))) static void fail(struct parser *parser, const char *section,
+                                                       const char *key, const char *format, ...)
+{
+    struct config_error *error = &parser->error;
+    va_list arguments;
+
+    if (error->problem[0])
+        return;
+    error->line = parser->line;
+    snprintf(error->section, sizeof(error->section), "%s", section);
+    snprintf(error->key, sizeof(error->key), "%s", key);
+    va_start(arguments, format);
+    vsnprintf(error->problem, sizeof(error->problem), format, arguments);
+    va_end(arguments);
+}
+
+static int set_baseline(struct parser *parser, const char *zone, const char *value)
+{
+    struct config *config = &parser->config;
+    struct config_baseline *baseline = &config->baselines[config->n_baselines];
+
+    for (size_t i = 0; i < config->n_baselines; i++)
+        if (strcmp(config->baselines[i].zone, zone) == 0) {
+            fail(parser, "baseline", zone, "given twice");
+            return 0;
+        }
+    if (config->n_baselines == CONFIG_BASELINES_MAX || strlen(zone) >= ZONE_NAME_MAX) {
+        fail(parser, "baseline", zone, "not the name of a zone");
+        return 0;
+    }
+    if (parse_power_uw(value, &baseline->power_uw) < 0 ||
+        baseline->power_uw > UINT64_C(10000) * 1000000) {
+        fail(parser, "baseline", zone,
+             "\"%.64s\" is not a power with its unit up to 10000W, such as 20.5W", value);
+        return 0;
+    }
+    strcpy(baseline->zone, zone);
+    config->n_baselines++;
+    return 1;
+}
+
+/* inih's handler: 1 goes on, 0 marks the line as wrong. */
+static int handle_key(void *userdata, const char *section, const char *name, const char *value)
+{
+    struct parser *parser = userdata;
+    bool known_section = false;
+
+    if (strcmp(section, "baseline") == 0)
+        return set_baseline(parser, name, value);
+    for (size_t i = 0; i < N_KEYS; i++) {
+        if (strcmp(keys[i].section, section) != 0)
+            continue;
+        known_section = true;
+        if (strcmp(keys[i].key, name) != 0)
+            continue;
+        if (parser->lines[i]) {
+            fail(parser, section, name, "given twice");
+            return 0;
+        }
+        parser->lines[i] = parser->line;
+        if (keys[i].parse(value, (char *)&parser->config + keys[i].offset) < 0) {
+            fail(parser, section, name, "\"%.64s\" is not %s", value, keys[i].expected);
+            return 0;
+        }
+        return 1;
+    }
+    fail(parser, section, name, known_section ? "unknown key" : "unknown section");
+    return 0;
+}
+
+/* inih's fgets(): one line at a time, counted. */
+static char *read_line(char *buffer, int size, void *userdata)
+{
+    struct parser *parser = userdata;
+    const char *newline;
+    size_t length;
+
+    if (parser->length == 0 || parser->error.problem[0])
+        return NULL;
+    newline = memchr(parser->text, '\n', parser->length);
+    length = newline ? (size_t)(newline - parser->text) : parser->length;
+    parser->line++;
+    if (length > CONFIG_LINE_MAX || length + 1 > (size_t)size) {
+        fail(parser, "", "", "the line is longer than %d bytes", CONFIG_LINE_MAX);
+        return NULL;
+    }
+    if (memchr(parser->text, '\0', length)) {
+        fail(parser, "", "", "the line holds a zero byte");
+        return NULL;
+    }
+    memcpy(buffer, parser->text, length);
+    buffer[length] = '\0';
+    parser->text += length + (newline ? 1 : 0);
+    parser->length -= length + (newline ? 1 : 0);
+    return buffer;
+}
+
+/* The line of a key that is wrong in itself or beside another one. */
+static void fail_key(struct parser *parser, const char *section, const char *key,
+                     const char *problem)
+{
+    for (size_t i = 0; i < N_KEYS; i++)
+        if (strcmp(keys[i].section, section) == 0 && strcmp(keys[i].key, key) == 0)
+            parser->line = parser->lines[i];
+    fail(parser, section, key, "%s", problem);
+}
+
+/* What a parser of one value cannot tell. */
+static void validate(struct parser *parser)
+{
+    const struct config *config = &parser->config;
+
+    if (config->interval_ns < 100 * NSEC_PER_MSEC || config->interval_ns > 60 * NSEC_PER_SEC)
+        fail_key(parser, "daemon", "interval", "not between 100ms and 60s");
+    if (config->interval_ns < NSEC_PER_SEC && !config->allow_fine_interval)
+        fail_key(parser, "daemon", "interval",
+                 "below 1s guests learn more of their neighbours than they should: "
+                 "needs allow_fine_interval = yes");
+    if (config->estimate.max_uw > UINT64_C(100000) * 1000000)
+        fail_key(parser, "estimate", "max_watts", "above 100000W");
+    if (config->estimate.max_uw < config->estimate.idle_uw)
+        fail_key(parser, "estimate", "idle_watts", "above max_watts");
+    if (config->quantum_uj > 1000000)
+        fail_key(parser, "powercapfs", "quantum", "above 1J");
+}
+
+int config_parse(const char *text, size_t length, struct config *ret,
+                 struct config_error *ret_error)
+{
+    struct parser parser = {.text = text, .length = length};
+    int wrong_line;
+
+    config_init(&parser.config);
+    wrong_line = ini_parse_stream(read_line, &parser, handle_key, &parser);
+    if (wrong_line != 0) {
+        /* The handler's own error says more; it is the first one, too. */
+        parser.line = wrong_line > 0 ? wrong_line : 0;
+        fail(&parser, "", "", "%s",
+             wrong_line > 0 ? "neither a section, a key with a value, nor a comment"
+                            : "out of memory");
+    }
+    validate(&parser);
+    if (parser.error.problem[0]) {
+        *ret_error = parser.error;
+        return -EINVAL;
+    }
+    *ret = parser.config;
+    return 0;
+}
+
+int config_load(const char *path, struct config *ret)
+{
+    _cleanup_free_ char *text = NULL;
+    struct config_error error;
+    size_t length;
+    int r;
+
+    r = read_file_full(AT_FDCWD, path, CONFIG_TEXT_MAX, &text, &length);
+    if (r < 0) {
+        log_error("configuration unreadable", F_STRING("file", path), F_ERROR(r));
+        return r;
+    }
+    r = config_parse(text, length, ret, &error);
+    if (r < 0)
+        log_error("configuration invalid", F_STRING("file", path), F_INT("line", error.line),
+                  F_STRING("section", error.section), F_STRING("key", error.key),
+                  F_STRING("problem", error.problem));
+    return r;
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The configuration of virtjouled. One table of keys (config.c) names every
+ * section and key, how it is parsed, and where it is kept.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "attribution/static_policy.h"
+#include "source/estimate.h"
+#include "source/zone.h"
+
+#define CONFIG_PATH_MAX 192
+#define CONFIG_BASELINES_MAX ZONES_MAX
+
+enum config_energy {
+    CONFIG_ENERGY_AUTO, /* rapl if a zone is readable, else estimate */
+    CONFIG_ENERGY_RAPL,
+    CONFIG_ENERGY_ESTIMATE,
+};
+
+struct config_baseline {
+    char zone[ZONE_NAME_MAX];
+    uint64_t power_uw;
+};
+
+struct config {
+    uint64_t interval_ns;
+    bool allow_fine_interval;
+    char runtime_dir[CONFIG_PATH_MAX];
+
+    enum config_energy energy;
+    char sysfs_root[CONFIG_PATH_MAX];
+    struct estimate_curve estimate;
+
+    char libvirt_uri[CONFIG_PATH_MAX]; /* empty: off */
+    bool procfs;
+    char proc_root[CONFIG_PATH_MAX];
+
+    enum static_policy static_policy;
+    bool publish_psys;
+    struct config_baseline baselines[CONFIG_BASELINES_MAX];
+    size_t n_baselines;
+
+    char mountpoint[CONFIG_PATH_MAX];
+    unsigned file_mode;
+    uint32_t file_uid;
+    uint32_t file_gid;
+    uint64_t quantum_uj;
+
+    char listen[CONFIG_PATH_MAX]; /* empty: off */
+};
+
+/** What is wrong with a configuration, and where. */
+struct config_error {
+    int line;          /* 0: no single line */
+    char section[64];  /* empty where none is concerned */
+    char key[64];      /* likewise */
+    char problem[256]; /* "not a duration with its unit, such as 1s or 500ms" */
+};
+
+/** The defaults. */
+void config_init(struct config *config);
+
+/**
+ * Reads a configuration text over the defaults.
+ * @param text  need not be NUL-terminated
+ * @return 0, or -EINVAL and the first error
+ */
+int config_parse(const char *text, size_t length, struct config *ret,
+                 struct config_error *ret_error);
+
+/**
+ * Reads a configuration file; errors are logged with file, line, section and key.
+ * @return 0, -EINVAL for the content, or the errno of reading the file
+ */
+int config_load(const char *path, struct config *ret);

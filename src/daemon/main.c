@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sysexits.h>
+
+#include "daemon/config.h"
+#include "daemon/manager.h"
+#include "util/log.h"
+
+static const char usage_text[] =
+    "Usage: virtjouled [--config FILE] [--check-config]\n"
+    "\n"
+    "Gives every QEMU/KVM virtual machine of this host its own energy counter.\n"
+    "\n"
+    "  --config FILE    the configuration; without it the defaults hold\n"
+    "  --check-config   validate the configuration and exit\n"
+    "  --version        print the version and exit\n"
+    "  --help           print this text and exit\n"
+    "\n"
+    "Exit status: 0 after SIGTERM, 1 on failure, 64 for wrong options,\n"
+    "69 when no energy can be read, 78 when the configuration is wrong.\n";
+
+struct arguments {
+    const char *config_file;
+    bool check_only;
+};
+
+/* @return -1 to go on, else the exit status */
+static int parse_arguments(int argc, char **argv, struct arguments *ret)
+{
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"check-config", no_argument, NULL, 'k'},
+        {"version", no_argument, NULL, 'v'},
+        {"help", no_argument, NULL, 'h'},
+        {0},
+    };
+
+    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        switch (option) {
+        case 'c':
+            ret->config_file = optarg;
+            break;
+        case 'k':
+            ret->check_only = true;
+            break;
+        case 'v':
+            puts("virtjouled " VIRTJOULE_VERSION);
+            return EXIT_SUCCESS;
+        case 'h':
+            fputs(usage_text, stdout);
+            return EXIT_SUCCESS;
+        default:
+            return EX_USAGE;
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "virtjouled: unexpected argument \"%s\"\n", argv[optind]);
+        return EX_USAGE;
+    }
+    return -1;
+}
+
+static int run(const struct config *config)
+{
+    struct manager *manager = NULL;
+    int r = manager_new(&manager, config);
+
+    /* Asked for RAPL, and there is none. */
+    if (r == -ENOENT || r == -ENODEV)
+        return EX_UNAVAILABLE;
+    if (r == 0)
+        r = manager_run(manager);
+    manager_free(manager);
+    return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+    struct arguments arguments = {0};
+    struct config config;
+    int status = parse_arguments(argc, argv, &arguments);
+
+    if (status >= 0)
+        return status;
+    config_init(&config);
+    if (arguments.config_file && config_load(arguments.config_file, &config) < 0)
+        return EX_CONFIG;
+    if (arguments.check_only) {
+        log_info("configuration valid");
+        return EXIT_SUCCESS;
+    }
+    return run(&config);
+}

@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/manager.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <systemd/sd-daemon.h>
+#include <systemd/sd-event.h>
+
+#include "attribution/ledger.h"
+#include "attribution/snapshot.h"
+#include "discovery/discovery.h"
+#include "publish/control.h"
+#include "publish/exporter.h"
+#include "publish/powercapfs.h"
+#include "source/energy_source.h"
+#include "source/rapl.h"
+#include "source/sample.h"
+#include "usage/procfs.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/file.h"
+#include "util/log.h"
+
+struct manager {
+    struct config config;
+    sd_event *event;
+
+    struct energy_source *source;
+    struct sampler sampler;
+    struct sample sample; /* the last one recorded */
+    struct discovery *discovery;
+    struct vm_table vms;
+    struct usage_provider *usage;
+    struct ledger *ledger;
+    size_t n_baselined; /* zones whose baseline has been set */
+    struct snapshot_board *board;
+    struct powercapfs *powercapfs;
+    struct exporter *exporter;
+    struct control *control;
+
+    sd_event_source *timer;
+    uint64_t tick_usec; /* CLOCK_MONOTONIC at which the current tick was due */
+    struct snapshot_health health;
+};
+
+/* The tick. */
+
+/* A zone's static power: from the configuration; an estimate's is its own idle power. */
+static uint64_t baseline_power(const struct manager *manager, const char *zone)
+{
+    for (size_t i = 0; i < manager->config.n_baselines; i++)
+        if (strcmp(manager->config.baselines[i].zone, zone) == 0)
+            return manager->config.baselines[i].power_uw;
+    return manager->source->ops->estimate ? manager->config.estimate.idle_uw : 0;
+}
+
+static void set_baselines(struct manager *manager)
+{
+    const struct zone_set *zones = &manager->source->zones;
+
+    for (; manager->n_baselined < zones->n; manager->n_baselined++)
+        ledger_set_baseline(manager->ledger, manager->n_baselined,
+                            baseline_power(manager, zones->zones[manager->n_baselined].name));
+}
+
+static int refresh_vms(struct manager *manager, uint64_t time_ns)
+{
+    struct vm_table vms = {0};
+    int r = discovery_refresh(manager->discovery, &vms);
+
+    if (r < 0)
+        return r;
+    vm_table_deinit(&manager->vms);
+    manager->vms = vms;
+    return ledger_update_vms(manager->ledger, &manager->vms, time_ns);
+}
+
+static int publish(struct manager *manager)
+{
+    struct snapshot *snapshot;
+    int r = ledger_snapshot(manager->ledger, &manager->source->zones, &manager->sample, now_ns(),
+                            &snapshot);
+
+    if (r < 0)
+        return r;
+    snapshot->source = manager->source->ops->name;
+    snapshot->estimate = manager->source->ops->estimate;
+    snapshot->usage_provider = manager->usage->ops->name;
+    snapshot->health = manager->health;
+    for (size_t i = 0; i < snapshot->n_vms; i++)
+        snapshot->vms[i].tree_reads = powercapfs_reads(manager->powercapfs, snapshot->vms[i].id);
+    snapshot_board_post(manager->board, snapshot);
+    return 0;
+}
+
+static void forget_vm(uint32_t id, void *userdata)
+{
+    powercapfs_forget(((struct manager *)userdata)->powercapfs, id);
+}
+
+static int tick(struct manager *manager)
+{
+    struct reading readings[ZONES_MAX] = {0};
+    struct sampler sampler = manager->sampler;
+    struct usage usage = {0};
+    uint64_t time_ns = now_ns();
+    int r;
+
+    manager->source->ops->read(manager->source, readings);
+    sampler_take(&sampler, &manager->source->zones, readings, time_ns, &manager->sample);
+    r = refresh_vms(manager, time_ns);
+    if (r < 0)
+        return r;
+    r = manager->usage->ops->sample(manager->usage, &manager->vms, &usage);
+    if (r < 0)
+        return r;
+    set_baselines(manager);
+    r = ledger_record(manager->ledger, &manager->source->zones, &manager->sample, &usage);
+    usage_deinit(&usage);
+    if (r < 0)
+        return r;
+    /* Only now has the energy been entered: after a failure the next interval covers it. */
+    manager->sampler = sampler;
+    ledger_expire(manager->ledger, time_ns, forget_vm, manager);
+    return publish(manager);
+}
+
+/* The event loop. */
+
+static void count_tick(struct manager *manager, uint64_t duration_ns)
+{
+    size_t bucket = 0;
+
+    while (bucket < TICK_BUCKETS &&
+           (double)duration_ns / (double)NSEC_PER_SEC > tick_bucket_seconds[bucket])
+        bucket++;
+    manager->health.ticks++;
+    manager->health.tick_buckets[bucket]++;
+    manager->health.tick_ns_sum += duration_ns;
+}
+
+static void log_failed_tick(int error)
+{
+    log_error("an interval could not be recorded, the next one covers it", F_ERROR(error));
+}
+
+static int on_timer(sd_event_source *source, uint64_t due_usec, void *userdata)
+{
+    struct manager *manager = userdata;
+    uint64_t interval_usec = manager->config.interval_ns / NSEC_PER_USEC;
+    uint64_t start_ns = now_ns();
+    uint64_t missed = (start_ns / NSEC_PER_USEC - due_usec) / interval_usec;
+    int r = tick(manager);
+
+    if (r < 0)
+        log_failed_tick(r);
+    if (missed)
+        log_warning("ticks were missed", F_UINT("missed", missed));
+    manager->health.ticks_missed += missed;
+    count_tick(manager, now_ns() - start_ns);
+    sd_notifyf(false, "STATUS=%zu VMs known, energy from %s, %" PRIu64 " ticks missed",
+               manager->vms.n, manager->source->ops->name, manager->health.ticks_missed);
+    manager->tick_usec = due_usec + (missed + 1) * interval_usec;
+    r = sd_event_source_set_time(source, manager->tick_usec);
+    return r < 0 ? r : sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+static int on_source_event(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+    struct manager *manager = userdata;
+
+    manager->source->ops->dispatch(manager->source);
+    return 0;
+}
+
+static int on_usage_event(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+    struct manager *manager = userdata;
+
+    manager->usage->ops->dispatch(manager->usage);
+    return 0;
+}
+
+/* A domain that was just defined needs its tree before it starts, not at the next tick. */
+static int on_discovery_event(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+    struct manager *manager = userdata;
+    int r = refresh_vms(manager, now_ns());
+
+    if (r == 0)
+        r = publish(manager);
+    if (r < 0)
+        log_warning("VMs could not be listed, the next tick tries again", F_ERROR(r));
+    return 0;
+}
+
+static int watch_fd(struct manager *manager, int fd, sd_event_io_handler_t handler,
+                    int64_t priority)
+{
+    sd_event_source *source;
+    int r;
+
+    if (fd < 0)
+        return 0;
+    r = sd_event_add_io(manager->event, &source, fd, EPOLLIN, handler, manager);
+    if (r < 0)
+        return r;
+    r = sd_event_source_set_priority(source, priority);
+    if (r < 0)
+        return r;
+    return sd_event_source_set_floating(source, true);
+}
+
+static int watch_signal(struct manager *manager, int number)
+{
+    sigset_t signals;
+
+    sigemptyset(&signals);
+    sigaddset(&signals, number);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+    return sd_event_add_signal(manager->event, NULL, number, NULL, NULL);
+}
+
+static int start_loop(struct manager *manager)
+{
+    const struct energy_source *source = manager->source;
+    int r;
+
+    if (source->ops->event_fd) {
+        r = watch_fd(manager, source->ops->event_fd(source), on_source_event,
+                     SD_EVENT_PRIORITY_NORMAL);
+        if (r < 0)
+            return r;
+    }
+    /* An ended process can be read until its parent has reaped it: at once. */
+    r = watch_fd(manager, manager->usage->ops->event_fd(manager->usage), on_usage_event,
+                 SD_EVENT_PRIORITY_IMPORTANT);
+    if (r < 0)
+        return r;
+    r = watch_fd(manager, discovery_event_fd(manager->discovery), on_discovery_event,
+                 SD_EVENT_PRIORITY_NORMAL);
+    if (r < 0)
+        return r;
+    manager->tick_usec = (now_ns() + manager->config.interval_ns) / NSEC_PER_USEC;
+    /* To the microsecond: ramps run for one interval, and a late tick makes them pause. */
+    return sd_event_add_time(manager->event, &manager->timer, CLOCK_MONOTONIC, manager->tick_usec,
+                             1, on_timer, manager);
+}
+
+int manager_run(struct manager *manager)
+{
+    int r;
+
+    /* The first readings are where the first interval begins. */
+    r = tick(manager);
+    if (r < 0)
+        return r;
+    r = start_loop(manager);
+    if (r < 0)
+        return r;
+    sd_notify(false, "READY=1");
+    log_info("ready", F_STRING("version", VIRTJOULE_VERSION),
+             F_STRING("source", manager->source->ops->name),
+             F_STRING("usage", manager->usage->ops->name), F_UINT("vms", manager->vms.n),
+             F_STRING("mountpoint", manager->config.mountpoint));
+    r = sd_event_loop(manager->event);
+    sd_notify(false, "STOPPING=1");
+    log_info("stopping");
+    return r;
+}
+
+/* The assembly. */
+
+static int new_source(struct manager *manager)
+{
+    const struct config *config = &manager->config;
+    int r;
+
+    if (config->energy != CONFIG_ENERGY_ESTIMATE) {
+        r = rapl_new(&manager->source, config->sysfs_root);
+        if (r == 0)
+            return 0;
+        if (config->energy == CONFIG_ENERGY_RAPL) {
+            log_error("no RAPL zone can be read", F_STRING("sysfs_root", config->sysfs_root),
+                      F_ERROR(r));
+            return r;
+        }
+        log_warning("no RAPL zone can be read: all energy is an ESTIMATE from CPU utilisation, "
+                    "not a measurement",
+                    F_STRING("sysfs_root", config->sysfs_root), F_ERROR(r),
+                    F_UINT("idle_mw", config->estimate.idle_uw / 1000),
+                    F_UINT("max_mw", config->estimate.max_uw / 1000));
+    }
+    return estimate_new(&manager->source, &config->estimate, config->proc_root);
+}
+
+static void check_baselines(const struct manager *manager)
+{
+    const struct zone_set *zones = &manager->source->zones;
+
+    for (size_t i = 0; i < manager->config.n_baselines; i++) {
+        size_t slot = 0;
+
+        while (slot < zones->n &&
+               strcmp(zones->zones[slot].name, manager->config.baselines[i].zone) != 0)
+            slot++;
+        if (slot == zones->n)
+            log_warning("baseline of a zone that this host does not have",
+                        F_STRING("zone", manager->config.baselines[i].zone));
+    }
+}
+
+static int new_ledger(struct manager *manager)
+{
+    const struct ledger_config config = {
+        .model = &attribution_model_cputime,
+        .static_policy = manager->config.static_policy,
+        .publish_psys = manager->config.publish_psys,
+        .interval_ns = manager->config.interval_ns,
+    };
+    int r = ledger_new(&manager->ledger, &config);
+
+    if (r < 0)
+        return r;
+    return snapshot_board_new(&manager->board);
+}
+
+static int new_discovery(struct manager *manager)
+{
+    const struct discovery_config config = {
+        .libvirt_uri = manager->config.libvirt_uri,
+        .procfs = manager->config.procfs,
+        .proc_root = manager->config.proc_root,
+    };
+
+    return discovery_new(&manager->discovery, &config);
+}
+
+static int new_publishers(struct manager *manager)
+{
+    const struct config *config = &manager->config;
+    const struct powercapfs_config powercapfs = {
+        .mountpoint = config->mountpoint,
+        .file_mode = config->file_mode,
+        .file_uid = config->file_uid,
+        .file_gid = config->file_gid,
+        .quantum_uj = config->quantum_uj,
+        .version = VIRTJOULE_VERSION,
+    };
+    char socket[CONFIG_PATH_MAX + 16];
+    int r;
+
+    r = make_directories(config->runtime_dir, 0755);
+    if (r < 0) {
+        log_error("no runtime directory", F_STRING("path", config->runtime_dir), F_ERROR(r));
+        return r;
+    }
+    /* First: it tells whether another daemon is at work here. */
+    snprintf(socket, sizeof(socket), "%s/control.sock", config->runtime_dir);
+    r = control_new(&manager->control, manager->event, socket, config->mountpoint, manager->board);
+    if (r < 0)
+        return r;
+    r = powercapfs_new(&manager->powercapfs, &powercapfs, manager->board);
+    if (r < 0)
+        return r;
+    if (config->listen[0] == '\0')
+        return 0;
+    return exporter_new(&manager->exporter, config->listen, VIRTJOULE_VERSION, manager->board);
+}
+
+/* A VM needs a few descriptors for each of its processes. */
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static int new_event(struct manager *manager)
+{
+    int r = sd_event_new(&manager->event);
+
+    if (r < 0)
+        return r;
+    r = watch_signal(manager, SIGTERM);
+    if (r < 0)
+        return r;
+    r = watch_signal(manager, SIGINT);
+    if (r < 0)
+        return r;
+    return sd_event_set_watchdog(manager->event, true);
+}
+
+struct manager *manager_free(struct manager *manager)
+{
+    if (!manager)
+        return NULL;
+    sd_event_source_disable_unref(manager->timer);
+    exporter_free(manager->exporter);
+    powercapfs_free(manager->powercapfs);
+    control_free(manager->control);
+    snapshot_board_free(manager->board);
+    ledger_free(manager->ledger);
+    usage_provider_free(manager->usage);
+    vm_table_deinit(&manager->vms);
+    discovery_free(manager->discovery);
+    energy_source_free(manager->source);
+    sd_event_unref(manager->event);
+    free(manager);
+    return NULL;
+}
+DEFINE_CLEANUP(struct manager *, manager_free);
+
+int manager_new(struct manager **ret, const struct config *config)
+{
+    static int (*const steps[])(struct manager *) = {new_event, new_source, new_ledger,
+                                                     new_discovery, new_publishers};
+    _cleanup_(cleanup_manager_free) struct manager *manager = calloc(1, sizeof(*manager));
+    int r;
+
+    if (!manager)
+        return -ENOMEM;
+    raise_file_limit();
+    manager->config = *config;
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        r = steps[i](manager);
+        if (r < 0)
+            return r;
+    }
+    check_baselines(manager);
+    r = procfs_usage_new(&manager->usage, config->proc_root, config->sysfs_root);
+    if (r < 0)
+        return r;
+    *ret = TAKE_PTR(manager);
+    return 0;
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The assembly: owns every object, and runs the tick.
+ */
+
+#include "daemon/config.h"
+
+struct manager;
+
+/**
+ * Builds everything that the configuration asks for, and mounts.
+ * @return 0 or a negative errno; the reason is logged
+ */
+int manager_new(struct manager **ret, const struct config *config);
+struct manager *manager_free(struct manager *manager);
+
+/** Runs until SIGTERM or SIGINT. @return 0 or a negative errno */
+int manager_run(struct manager *manager);
