@@ -115,8 +115,8 @@ static void test_mode(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_u64),        cmocka_unit_test(test_sysfs_u64),
-        cmocka_unit_test(test_bool),       cmocka_unit_test(test_quantities),
+        cmocka_unit_test(test_u64),  cmocka_unit_test(test_sysfs_u64),
+        cmocka_unit_test(test_bool), cmocka_unit_test(test_quantities),
         cmocka_unit_test(test_mode),
     };
 

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "unit.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "daemon/config.h"
+
+static int parse(const char *text, struct config *config, struct config_error *error)
+{
+    memset(error, 0, sizeof(*error));
+    return config_parse(text, strlen(text), config, error);
+}
+
+static void test_defaults(void **state)
+{
+    struct config_error error;
+    struct config config;
+
+    assert_int_equal(parse("", &config, &error), 0);
+    assert_int_equal(config.interval_ns, 1000000000);
+    assert_int_equal(config.estimate.idle_uw, 40000000);
+    assert_int_equal(config.estimate.max_uw, 120000000);
+    assert_int_equal(config.file_mode, 0444);
+    assert_int_equal(config.quantum_uj, 1000);
+    assert_string_equal(config.runtime_dir, "/run/virtjoule");
+    assert_string_equal(config.mountpoint, "/run/virtjoule/vms");
+    assert_string_equal(config.libvirt_uri, "qemu:///system");
+    assert_string_equal(config.listen, "127.0.0.1:9177");
+    assert_true(config.procfs);
+}
+
+static void test_every_key(void **state)
+{
+    static const char text[] = "# a comment\n"
+                               "[daemon]\n"
+                               "interval = 500ms\n"
+                               "allow_fine_interval = yes\n"
+                               "runtime_dir = /tmp/run ; another\n"
+                               "[source]\nenergy = rapl\n"
+                               "[rapl]\nsysfs_root=/tmp/sys\n"
+                               "[estimate]\nidle_watts=10W\nmax_watts=99.5W\nexponent=0.75\n"
+                               "[discovery]\nlibvirt_uri=\nprocfs=no\nproc_root=/tmp/proc\n"
+                               "[usage]\nprovider=procfs\n"
+                               "[attribution]\nmodel=cputime\nstatic_policy=vcpu\nplatform=psys\n"
+                               "[baseline]\npackage-0 = 20.5W\ndram = 800mW\n"
+                               "[powercapfs]\nmountpoint=/tmp/vms\nfile_mode=0400\nfile_uid=7\n"
+                               "file_gid=8\nquantum=1uJ\n"
+                               "[exporter]\nlisten=[::1]:9\n";
+    struct config_error error;
+    struct config config;
+
+    assert_int_equal(parse(text, &config, &error), 0);
+    assert_int_equal(config.interval_ns, 500000000);
+    assert_string_equal(config.runtime_dir, "/tmp/run");
+    assert_int_equal(config.energy, CONFIG_ENERGY_RAPL);
+    assert_string_equal(config.sysfs_root, "/tmp/sys");
+    assert_int_equal(config.estimate.idle_uw, 10000000);
+    assert_int_equal(config.estimate.max_uw, 99500000);
+    assert_true(config.estimate.exponent == 0.75);
+    assert_string_equal(config.libvirt_uri, "");
+    assert_false(config.procfs);
+    assert_string_equal(config.proc_root, "/tmp/proc");
+    assert_int_equal(config.static_policy, STATIC_VCPU);
+    assert_true(config.publish_psys);
+    assert_int_equal(config.n_baselines, 2);
+    assert_string_equal(config.baselines[1].zone, "dram");
+    assert_int_equal(config.baselines[1].power_uw, 800000);
+    assert_string_equal(config.mountpoint, "/tmp/vms");
+    assert_int_equal(config.file_mode, 0400);
+    assert_int_equal(config.file_uid, 7);
+    assert_int_equal(config.file_gid, 8);
+    assert_int_equal(config.quantum_uj, 1);
+    assert_string_equal(config.listen, "[::1]:9");
+}
+
+static void test_errors_name_the_place(void **state)
+{
+    static const struct {
+        const char *text;
+        int line;
+        const char *section, *key, *problem; /* the problem's text contains this */
+    } cases[] = {
+        {"[daemon]\ninterval = 5\n", 2, "daemon", "interval", "\"5\" is not a duration"},
+        {"[daemon]\ninterval = 99ms\n", 2, "daemon", "interval", "between 100ms and 60s"},
+        {"[daemon]\ninterval = 61s\n", 2, "daemon", "interval", "between 100ms and 60s"},
+        {"\n\n[daemon]\n\ninterval = 500ms\n", 5, "daemon", "interval", "allow_fine_interval"},
+        {"[daemon]\nintervall = 1s\n", 2, "daemon", "intervall", "unknown key"},
+        {"[demon]\ninterval = 1s\n", 2, "demon", "interval", "unknown section"},
+        {"interval = 1s\n", 1, "", "interval", "unknown section"},
+        {"[daemon]\ninterval = 1s\ninterval = 2s\n", 3, "daemon", "interval", "given twice"},
+        {"[daemon]\ninterval = 1s\n   2s\n", 3, "daemon", "interval", "given twice"},
+        {"[daemon\ninterval = 1s\n", 1, "", "", "neither a section"},
+        {"[daemon]\njust words\n", 2, "", "", "neither a section"},
+        {"[daemon]\nruntime_dir = run\n", 2, "daemon", "runtime_dir", "absolute path"},
+        {"[daemon]\nruntime_dir =\n", 2, "daemon", "runtime_dir", "absolute path"},
+        {"[source]\nenergy = magic\n", 2, "source", "energy", "auto, rapl or estimate"},
+        {"[estimate]\nidle_watts = 40\n", 2, "estimate", "idle_watts", "a power with its unit"},
+        {"[estimate]\nidle_watts = 130W\n", 2, "estimate", "idle_watts", "above max_watts"},
+        {"[estimate]\nexponent = 0\n", 2, "estimate", "exponent", "a number above 0"},
+        {"[discovery]\nprocfs = maybe\n", 2, "discovery", "procfs", "yes or no"},
+        {"[usage]\nprovider = magic\n", 2, "usage", "provider", "auto or procfs"},
+        {"[attribution]\nmodel = /x\n", 2, "attribution", "model", "cputime"},
+        {"[attribution]\nstatic_policy = all\n", 2, "attribution", "static_policy", "exclude"},
+        {"[baseline]\npackage-0 = -5W\n", 2, "baseline", "package-0", "not a power"},
+        {"[baseline]\npackage-0 = 20000W\n", 2, "baseline", "package-0", "not a power"},
+        {"[baseline]\ndram = 1W\ndram = 2W\n", 3, "baseline", "dram", "given twice"},
+        {"[powercapfs]\nfile_mode = 0644\n", 2, "powercapfs", "file_mode", "octal mode"},
+        {"[powercapfs]\nfile_mode = 0044\n", 2, "powercapfs", "file_mode", "octal mode"},
+        {"[powercapfs]\nfile_uid = root\n", 2, "powercapfs", "file_uid", "user id"},
+        {"[powercapfs]\nquantum = 2J\n", 2, "powercapfs", "quantum", "above 1J"},
+        {"[exporter]\nlisten = 9177\n", 2, "exporter", "listen", "an address and port"},
+    };
+
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        struct config_error error;
+        struct config config = {.file_uid = 42};
+
+        assert_int_equal(parse(cases[i].text, &config, &error), -EINVAL);
+        assert_int_equal(error.line, cases[i].line);
+        assert_string_equal(error.section, cases[i].section);
+        assert_string_equal(error.key, cases[i].key);
+        if (!strstr(error.problem, cases[i].problem))
+            fail_msg("\"%s\" does not say \"%s\"", error.problem, cases[i].problem);
+        assert_int_equal(config.file_uid, 42); /* untouched */
+    }
+}
+
+static void test_hostile_text(void **state)
+{
+    struct config_error error = {0};
+    struct config config;
+    char text[2000];
+
+    memset(text, 'x', sizeof(text));
+    assert_int_equal(config_parse(text, sizeof(text), &config, &error), -EINVAL);
+    assert_non_null(strstr(error.problem, "longer than"));
+    assert_int_equal(config_parse("[daemon]\nint\0erval=1s", 21, &config, &error), -EINVAL);
+    assert_non_null(strstr(error.problem, "zero byte"));
+    assert_int_equal(error.line, 2);
+    /* No newline at the end, carriage returns, a byte order mark: all fine. */
+    assert_int_equal(parse("\xef\xbb\xbf[daemon]\r\ninterval = 2s", &config, &error), 0);
+    assert_int_equal(config.interval_ns, 2000000000);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_every_key),
+        cmocka_unit_test(test_errors_name_the_place),
+        cmocka_unit_test(test_hostile_text),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

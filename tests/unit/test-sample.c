@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "unit.h"
+
+#include "source/sample.h"
+#include "util/clock.h"
+
+static const struct zone_set zones = {
+    .n = 1,
+    .zones = {{.name = "package-0", .kind = ZONE_PACKAGE, .max_energy_uj = 65532610987}},
+};
+
+static struct sample take(struct sampler *sampler, bool valid, uint64_t energy_uj, uint64_t second)
+{
+    const struct reading reading = {valid, energy_uj, second * NSEC_PER_SEC};
+    struct sample sample;
+
+    sampler_take(sampler, &zones, &reading, second * NSEC_PER_SEC, &sample);
+    return sample;
+}
+
+static void test_difference(void **state)
+{
+    struct sampler sampler = {0};
+    struct sample sample = take(&sampler, true, 1000, 1);
+
+    assert_false(sample.zones[0].valid); /* nothing to compare with yet */
+    sample = take(&sampler, true, 51000, 2);
+    assert_true(sample.zones[0].valid);
+    assert_false(sample.zones[0].gap);
+    assert_int_equal(sample.zones[0].energy_uj, 50000);
+    assert_int_equal(sample.zones[0].duration_ns, NSEC_PER_SEC);
+    assert_int_equal(sample.time_ns, 2 * NSEC_PER_SEC);
+}
+
+static void test_wrap(void **state)
+{
+    struct sampler sampler = {0};
+    struct sample sample;
+
+    take(&sampler, true, 65532610987 - 70000000, 1);
+    sample = take(&sampler, true, 30000000, 2);
+    assert_true(sample.zones[0].valid);
+    assert_int_equal(sample.zones[0].energy_uj, 100000000);
+}
+
+static void test_reset_is_no_wrap(void **state)
+{
+    struct sampler sampler = {0};
+    struct sample sample;
+
+    take(&sampler, true, 20000000, 1);
+    sample = take(&sampler, true, 1000000, 2);
+    assert_false(sample.zones[0].valid); /* a wrap would have been 65 kJ in a second */
+    sample = take(&sampler, true, 3000000, 3);
+    assert_true(sample.zones[0].valid);
+    assert_int_equal(sample.zones[0].energy_uj, 2000000);
+}
+
+static void test_gap(void **state)
+{
+    struct sampler sampler = {0};
+    struct sample sample;
+
+    take(&sampler, true, 1000, 1);
+    sample = take(&sampler, false, 0, 2);
+    assert_false(sample.zones[0].valid);
+    sample = take(&sampler, true, 301000, 4);
+    assert_true(sample.zones[0].valid);
+    assert_true(sample.zones[0].gap);
+    assert_int_equal(sample.zones[0].energy_uj, 300000);
+    assert_int_equal(sample.zones[0].duration_ns, 3 * NSEC_PER_SEC);
+    assert_false(take(&sampler, true, 302000, 5).zones[0].gap);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_difference),
+        cmocka_unit_test(test_wrap),
+        cmocka_unit_test(test_reset_is_no_wrap),
+        cmocka_unit_test(test_gap),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
