@@ -43,9 +43,9 @@ struct vm {
     uuid_t uuid;            /* the key of the VM's totals */
     char name[VM_NAME_MAX]; /* as given, any bytes but NUL; never empty */
     enum vm_manager manager;
-    bool defined;           /* a persistent libvirt domain: its tree exists while it is off */
-    bool running;           /* at least one QEMU process lives */
-    unsigned vcpus;         /* 1 or more */
+    bool defined;   /* a persistent libvirt domain: its tree exists while it is off */
+    bool running;   /* at least one QEMU process lives */
+    unsigned vcpus; /* 1 or more */
     struct vm_process *processes;
     size_t n_processes;
 };
