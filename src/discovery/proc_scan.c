@@ -272,7 +272,7 @@ static int add_processes(struct proc_scan *scan, const pid_t *pids, size_t n,
 static int scan_processes(struct proc_scan *scan, struct population *next, struct vm_table *ret)
 {
     _cleanup_free_ pid_t *pids = NULL;
-    size_t n;
+    size_t n = 0;
     int r = list_pids(scan->proc, &pids, &n);
 
     if (r < 0)
