@@ -337,7 +337,7 @@ static int new_discovery(struct manager *manager)
         .proc_root = manager->config.proc_root,
     };
 
-    return discovery_new(&manager->discovery, &config);
+    return discovery_new(&config, &manager->discovery);
 }
 
 static int new_publishers(struct manager *manager)

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The arguments of a running program, as /proc/PID/cmdline has them, and the
+ * comma-separated lists that QEMU and swtpm take as values. Nothing here
+ * allocates or fails: broken text reads as fewer arguments or empty values.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/** A NUL-separated list of arguments and how far it was read. */
+struct arguments {
+    const char *text;
+    size_t length;
+    size_t offset; /* of the next argument; starts at 0 */
+};
+
+/**
+ * The next argument, NUL-terminated, or NULL at the end. One that lacks its
+ * NUL was cut by the reader's buffer and is not given.
+ */
+const char *arguments_next(struct arguments *arguments);
+
+/** One item of "value,key=value,..."; points into the list. */
+struct list_item {
+    const char *key; /* NULL where the item has none */
+    size_t key_length;
+    const char *value; /* a comma in it is still doubled */
+    size_t value_length;
+};
+
+/** Takes the next item of the list at *text and moves *text behind it; false at the end. */
+bool list_next(const char **text, struct list_item *ret);
+
+/** Whether the item's key is this one. */
+bool list_item_has_key(const struct list_item *item, const char *key);
+
+/** Writes the item's value, ",," made ",", cut to size - 1 bytes, NUL-terminated. */
+void list_item_copy(const struct list_item *item, char *buffer, size_t size);
+
+/** The part of a path after its last slash. */
+const char *path_basename(const char *path);

@@ -1,0 +1,501 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "discovery/libvirt_watch.h"
+
+#include <errno.h>
+#include <libvirt/libvirt.h>
+#include <libvirt/virterror.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/log.h"
+
+/*
+ * One thread connects, lists the domains, and then runs libvirt's default
+ * event loop until the connection closes:
+ *
+ *     wait -> connect -> list -> run events -> closed -> wait ...
+ *
+ * A lifecycle event updates its one domain. Changes that have no event (vCPUs
+ * plugged, an event lost) are found by listing all of them once a minute.
+ * Keepalive messages find a libvirtd that hangs: the connection is then closed
+ * after about 20 s, and a call that waits for an answer fails. Reading is all
+ * that is done, so the read-only connection is enough.
+ *
+ * Stopping. The flag `stop` is set and the loop is woken by a timer of its own
+ * that is made due. A thread in the loop is gone at once. One that waits for a
+ * reply (a connect has no time limit in libvirt, and a call up to those 20 s)
+ * cannot be interrupted: after STOP_TIMEOUT_NS it is detached, and frees the
+ * watch itself when the call returns. The watch therefore counts its two
+ * owners. Nothing else in the process depends on that thread.
+ *
+ * libvirt's event loop is one per process and cannot be unregistered; it is
+ * registered once, and any number of watches in succession may run it.
+ */
+
+#define BACKOFF_FIRST_S 1
+#define BACKOFF_MAX_S 60
+#define KEEPALIVE_INTERVAL_S 5
+#define KEEPALIVE_COUNT 3
+#define RELIST_INTERVAL_MS (60 * 1000)
+#define STOP_TIMEOUT_NS (900 * 1000 * 1000)
+
+struct libvirt_watch {
+    char *uri;
+    pthread_t thread;
+    int event_fd;
+
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* of `stop` */
+    /* Under the lock: */
+    unsigned owners;
+    bool stop;
+    struct libvirt_domain *domains; /* sorted by UUID */
+    size_t n_domains;
+    size_t room;
+
+    /* Of the thread alone: */
+    virConnectPtr connection;
+    bool lost;
+    int lifecycle;    /* callback id, or -1 */
+    int relist_timer; /* or -1 */
+    bool told_absent; /* the log says so already */
+    int wake_timer;   /* made due by libvirt_watch_free() */
+};
+
+static int compare_domains(const void *a, const void *b)
+{
+    const struct libvirt_domain *x = a, *y = b;
+
+    return uuid_compare(x->uuid, y->uuid);
+}
+
+static void signal_change(struct libvirt_watch *watch)
+{
+    /* Can only fail when the counter is full: it is readable then. */
+    (void)!eventfd_write(watch->event_fd, 1);
+}
+
+/* Asks libvirt for one domain. False where it is gone. */
+static bool read_domain(virDomainPtr domain, struct libvirt_domain *ret)
+{
+    struct libvirt_domain result = {0};
+    const char *name = virDomainGetName(domain);
+    int persistent = virDomainIsPersistent(domain);
+    virDomainInfo info;
+
+    if (!name || persistent < 0 || virDomainGetUUID(domain, result.uuid) < 0 ||
+        virDomainGetInfo(domain, &info) < 0)
+        return false;
+    strncpy(result.name, name, sizeof(result.name) - 1);
+    result.defined = persistent > 0;
+    result.vcpus = info.nrVirtCpu > 0 ? info.nrVirtCpu : 1;
+    *ret = result;
+    return true;
+}
+
+/* Takes over the memory of `domains`. */
+static void replace_table(struct libvirt_watch *watch, struct libvirt_domain *domains, size_t n)
+{
+    struct libvirt_domain *old;
+    bool same;
+
+    qsort(domains, n, sizeof(*domains), compare_domains);
+    pthread_mutex_lock(&watch->lock);
+    same = watch->n_domains == n &&
+           (n == 0 || memcmp(watch->domains, domains, n * sizeof(*domains)) == 0);
+    old = watch->domains;
+    watch->domains = domains;
+    watch->n_domains = watch->room = n;
+    pthread_mutex_unlock(&watch->lock);
+    free(old);
+    if (!same)
+        signal_change(watch);
+}
+
+static bool list_domains(struct libvirt_watch *watch)
+{
+    virDomainPtr *handles = NULL;
+    int n_handles = virConnectListAllDomains(watch->connection, &handles, 0);
+    struct libvirt_domain *domains;
+    size_t n = 0;
+
+    if (n_handles < 0)
+        return false;
+    domains = calloc((size_t)n_handles + 1, sizeof(*domains));
+    for (int i = 0; i < n_handles; i++) {
+        if (domains && read_domain(handles[i], &domains[n]))
+            n++;
+        virDomainFree(handles[i]);
+    }
+    free(handles);
+    if (!domains)
+        return false;
+    /* A connection that broke in the middle looks like a list of few domains. */
+    if (virConnectIsAlive(watch->connection) != 1) {
+        free(domains);
+        return false;
+    }
+    replace_table(watch, domains, n);
+    return true;
+}
+
+/* The domain's place in the table: where it is or would be. Under the lock. */
+static size_t find_place(const struct libvirt_watch *watch, const uuid_t uuid, bool *ret_present)
+{
+    size_t low = 0, high = watch->n_domains;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (uuid_compare(watch->domains[middle].uuid, uuid) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    *ret_present = low < watch->n_domains && uuid_compare(watch->domains[low].uuid, uuid) == 0;
+    return low;
+}
+
+static void remove_domain(struct libvirt_watch *watch, const uuid_t uuid)
+{
+    bool present;
+    size_t i;
+
+    pthread_mutex_lock(&watch->lock);
+    i = find_place(watch, uuid, &present);
+    if (present) {
+        watch->n_domains--;
+        memmove(&watch->domains[i], &watch->domains[i + 1],
+                (watch->n_domains - i) * sizeof(*watch->domains));
+    }
+    pthread_mutex_unlock(&watch->lock);
+    if (present)
+        signal_change(watch);
+}
+
+/* Under the lock. */
+static bool make_room(struct libvirt_watch *watch)
+{
+    size_t room = 2 * watch->room + 16;
+    struct libvirt_domain *grown;
+
+    if (watch->n_domains < watch->room)
+        return true;
+    grown = realloc(watch->domains, room * sizeof(*grown));
+    if (!grown)
+        return false;
+    watch->domains = grown;
+    watch->room = room;
+    return true;
+}
+
+static void put_domain(struct libvirt_watch *watch, const struct libvirt_domain *domain)
+{
+    bool present, change = false;
+    size_t i;
+
+    pthread_mutex_lock(&watch->lock);
+    i = find_place(watch, domain->uuid, &present);
+    if (present) {
+        change = memcmp(&watch->domains[i], domain, sizeof(*domain)) != 0;
+        watch->domains[i] = *domain;
+    } else if (make_room(watch)) {
+        memmove(&watch->domains[i + 1], &watch->domains[i],
+                (watch->n_domains - i) * sizeof(*domain));
+        watch->domains[i] = *domain;
+        watch->n_domains++;
+        change = true;
+    }
+    pthread_mutex_unlock(&watch->lock);
+    if (change)
+        signal_change(watch);
+}
+
+static int on_lifecycle(virConnectPtr connection, virDomainPtr domain, int event, int detail,
+                        void *data)
+{
+    struct libvirt_watch *watch = data;
+    struct libvirt_domain result;
+    uuid_t uuid;
+
+    if (watch->lost || virDomainGetUUID(domain, uuid) < 0)
+        return 0;
+    if (read_domain(domain, &result))
+        put_domain(watch, &result);
+    else if (virGetLastErrorCode() == VIR_ERR_NO_DOMAIN)
+        remove_domain(watch, uuid);
+    return 0;
+}
+
+static void on_close(virConnectPtr connection, int reason, void *data)
+{
+    struct libvirt_watch *watch = data;
+
+    watch->lost = true;
+}
+
+static void on_relist(int timer, void *data)
+{
+    struct libvirt_watch *watch = data;
+
+    if (!watch->lost && !list_domains(watch) && virConnectIsAlive(watch->connection) != 1)
+        watch->lost = true;
+}
+
+static void on_wake(int timer, void *data)
+{
+    virEventUpdateTimeout(timer, -1);
+}
+
+/* Errors are reported through what calls return; libvirt would write them to stderr as well. */
+static void on_error(void *data, virErrorPtr error)
+{
+}
+
+static bool is_stopped(struct libvirt_watch *watch)
+{
+    bool stop;
+
+    pthread_mutex_lock(&watch->lock);
+    stop = watch->stop;
+    pthread_mutex_unlock(&watch->lock);
+    return stop;
+}
+
+static bool open_connection(struct libvirt_watch *watch)
+{
+    const char *type;
+
+    watch->lost = false;
+    watch->connection = virConnectOpenReadOnly(watch->uri);
+    if (!watch->connection)
+        return false;
+    if (virConnectRegisterCloseCallback(watch->connection, on_close, watch, NULL) < 0 ||
+        virConnectSetKeepAlive(watch->connection, KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT) < 0)
+        return false;
+    type = virConnectGetType(watch->connection);
+    return type && strcmp(type, "QEMU") == 0;
+}
+
+/* Events first, then the list: nothing falls between. */
+static bool watch_domains(struct libvirt_watch *watch)
+{
+    watch->lifecycle =
+        virConnectDomainEventRegisterAny(watch->connection, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
+                                         VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), watch, NULL);
+    watch->relist_timer = virEventAddTimeout(RELIST_INTERVAL_MS, on_relist, watch, NULL);
+    return watch->lifecycle >= 0 && watch->relist_timer >= 0 && list_domains(watch);
+}
+
+static void close_connection(struct libvirt_watch *watch)
+{
+    if (watch->relist_timer >= 0)
+        virEventRemoveTimeout(watch->relist_timer);
+    watch->relist_timer = -1;
+    if (!watch->connection)
+        return;
+    if (watch->lifecycle >= 0)
+        virConnectDomainEventDeregisterAny(watch->connection, watch->lifecycle);
+    watch->lifecycle = -1;
+    virConnectUnregisterCloseCallback(watch->connection, on_close);
+    virConnectClose(watch->connection);
+    watch->connection = NULL;
+}
+
+static void tell_absent(struct libvirt_watch *watch)
+{
+    const char *error = virGetLastErrorMessage();
+
+    if (!watch->told_absent)
+        log_warning(
+            "libvirt unavailable, discovery goes on without it", F_STRING("uri", watch->uri),
+            F_STRING("error", watch->connection && !watch->lost ? "not a QEMU driver" : error));
+    watch->told_absent = true;
+}
+
+static void wait_seconds(struct libvirt_watch *watch, unsigned seconds)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += seconds;
+    pthread_mutex_lock(&watch->lock);
+    while (!watch->stop && pthread_cond_timedwait(&watch->changed, &watch->lock, &until) == 0)
+        ;
+    pthread_mutex_unlock(&watch->lock);
+}
+
+static void run_events(struct libvirt_watch *watch)
+{
+    log_info("libvirt connected", F_STRING("uri", watch->uri));
+    watch->told_absent = false;
+    while (!watch->lost && !is_stopped(watch))
+        if (virEventRunDefaultImpl() < 0)
+            watch->lost = true;
+}
+
+/* Ends one owner's use of the watch; the last one's frees it. */
+static void release(struct libvirt_watch *watch)
+{
+    bool last;
+
+    pthread_mutex_lock(&watch->lock);
+    last = --watch->owners == 0;
+    pthread_mutex_unlock(&watch->lock);
+    if (!last)
+        return;
+    if (watch->wake_timer >= 0)
+        virEventRemoveTimeout(watch->wake_timer);
+    pthread_cond_destroy(&watch->changed);
+    pthread_mutex_destroy(&watch->lock);
+    if (watch->event_fd >= 0)
+        close(watch->event_fd);
+    free(watch->domains);
+    free(watch->uri);
+    free(watch);
+}
+
+static void *watch_libvirt(void *data)
+{
+    struct libvirt_watch *watch = data;
+    unsigned backoff = BACKOFF_FIRST_S;
+
+    while (!is_stopped(watch)) {
+        virResetLastError();
+        if (open_connection(watch) && watch_domains(watch)) {
+            run_events(watch);
+            backoff = BACKOFF_FIRST_S;
+        }
+        if (!is_stopped(watch))
+            tell_absent(watch);
+        close_connection(watch);
+        wait_seconds(watch, backoff);
+        backoff = backoff < BACKOFF_MAX_S / 2 ? 2 * backoff : BACKOFF_MAX_S;
+    }
+    release(watch);
+    return NULL;
+}
+
+static int event_loop_error;
+
+static void register_event_loop(void)
+{
+    virSetErrorFunc(NULL, on_error);
+    event_loop_error = virEventRegisterDefaultImpl() < 0 ? -EIO : 0;
+}
+
+/* Signals are for the threads that expect them. */
+static int start_thread(struct libvirt_watch *watch)
+{
+    sigset_t all, before;
+    int r;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    r = pthread_create(&watch->thread, NULL, watch_libvirt, watch);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return -r;
+}
+
+static void init_lock(struct libvirt_watch *watch)
+{
+    pthread_condattr_t attributes;
+
+    pthread_mutex_init(&watch->lock, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&watch->changed, &attributes);
+    pthread_condattr_destroy(&attributes);
+}
+
+DEFINE_CLEANUP(struct libvirt_watch *, release);
+
+int libvirt_watch_new(const char *uri, struct libvirt_watch **ret)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    _cleanup_(cleanup_release) struct libvirt_watch *watch = calloc(1, sizeof(*watch));
+    int r;
+
+    if (!watch)
+        return -ENOMEM;
+    init_lock(watch);
+    watch->owners = 1;
+    watch->lifecycle = watch->relist_timer = watch->wake_timer = -1;
+    watch->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (watch->event_fd < 0)
+        return -errno;
+    watch->uri = strdup(uri);
+    if (!watch->uri)
+        return -ENOMEM;
+    pthread_once(&once, register_event_loop);
+    if (event_loop_error < 0)
+        return event_loop_error;
+    watch->wake_timer = virEventAddTimeout(-1, on_wake, NULL, NULL);
+    if (watch->wake_timer < 0)
+        return -ENOMEM;
+    watch->owners = 2;
+    r = start_thread(watch);
+    if (r < 0) {
+        watch->owners = 1;
+        return r;
+    }
+    *ret = TAKE_PTR(watch);
+    return 0;
+}
+
+struct libvirt_watch *libvirt_watch_free(struct libvirt_watch *watch)
+{
+    struct timespec until;
+
+    if (!watch)
+        return NULL;
+    pthread_mutex_lock(&watch->lock);
+    watch->stop = true;
+    pthread_cond_signal(&watch->changed);
+    pthread_mutex_unlock(&watch->lock);
+    virEventUpdateTimeout(watch->wake_timer, 0);
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += STOP_TIMEOUT_NS;
+    if (until.tv_nsec >= (long)NSEC_PER_SEC) {
+        until.tv_nsec -= (long)NSEC_PER_SEC;
+        until.tv_sec++;
+    }
+    if (pthread_clockjoin_np(watch->thread, NULL, CLOCK_MONOTONIC, &until) != 0)
+        pthread_detach(watch->thread);
+    release(watch);
+    return NULL;
+}
+
+int libvirt_watch_domains(struct libvirt_watch *watch, struct libvirt_domain **ret, size_t *ret_n)
+{
+    struct libvirt_domain *copy = NULL;
+    eventfd_t count;
+    size_t n;
+
+    (void)!eventfd_read(watch->event_fd, &count);
+    pthread_mutex_lock(&watch->lock);
+    n = watch->n_domains;
+    if (n > 0) {
+        copy = malloc(n * sizeof(*copy));
+        if (copy)
+            memcpy(copy, watch->domains, n * sizeof(*copy));
+    }
+    pthread_mutex_unlock(&watch->lock);
+    if (n > 0 && !copy)
+        return -ENOMEM;
+    *ret = copy;
+    *ret_n = n;
+    return 0;
+}
+
+int libvirt_watch_event_fd(const struct libvirt_watch *watch)
+{
+    return watch->event_fd;
+}

@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "discovery/proc_scan.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "discovery/process.h"
+#include "discovery/vm_group.h"
+#include "util/cleanup.h"
+#include "util/parse.h"
+
+/*
+ * Every tick looks at every process of the host, so the look must be cheap,
+ * and yet nothing about a PID is for ever: it may be given to another process
+ * between two ticks, and any process may exec QEMU at any time, a second after
+ * its start (libvirtd forks, prepares, execs) or after a year (a shell script
+ * that ends in "exec qemu-system-x86_64").
+ *
+ * One readlink of /proc/PID/exe per process and tick answers both for what
+ * matters most: whatever the PID was before, if its executable is the same
+ * file as at the last tick, and that is not QEMU, it is no VM now. It is a
+ * single system call, a fraction of the cost of opening, reading and closing a
+ * file of /proc. An executable that changed, or a PID that is new, is examined
+ * in full.
+ *
+ * What the link cannot tell is covered so:
+ *
+ *  - A process that is part of a VM is checked by its start time every tick.
+ *  - The same executable need not be the same process: the PID may have been
+ *    reused within one tick by another copy of the same program (or another
+ *    kernel thread: they have no executable).
+ *  - The control group of a helper may be set after its start: libvirt starts
+ *    virtiofsd and swtpm first, and moves them to the VM's group later. QEMU's
+ *    command line is empty for some microseconds of its exec.
+ *
+ * For the last two, the uninteresting are examined again in their first ticks,
+ * and then rarely, each tick another part of them.
+ */
+
+#define YOUNG_SCANS 8
+#define EXAMINE_EVERY_SCANS 16
+
+struct entry {
+    uint64_t executable; /* hash of the link's target */
+    unsigned scans;      /* how many times the process was seen, counted to YOUNG_SCANS */
+    ssize_t borrowed;    /* index of the known process that this one is a copy of, or -1 */
+};
+
+/* Two parallel arrays, sorted by PID. While the next population is made, what did not change is
+ * borrowed from the known one; whichever of the two is given up leaves it to the other. */
+struct population {
+    struct process *processes;
+    struct entry *entries;
+    size_t n;
+};
+
+struct proc_scan {
+    DIR *proc;
+    struct vm_uuid_spaces spaces;
+    struct population known;
+    unsigned scans;
+};
+
+/* What the link /proc/PID/exe says. */
+struct executable {
+    char path[PATH_MAX];
+    bool unreadable; /* a process of another user, and we are not root */
+    uint64_t hash;
+};
+
+static void population_deinit(struct population *population)
+{
+    for (size_t i = 0; i < population->n; i++)
+        process_deinit(&population->processes[i]);
+    free(population->processes);
+    free(population->entries);
+    *population = (struct population){0};
+}
+
+static int population_init(struct population *population, size_t n)
+{
+    *population = (struct population){
+        .processes = calloc(n + 1, sizeof(*population->processes)),
+        .entries = calloc(n + 1, sizeof(*population->entries)),
+    };
+    if (population->processes && population->entries)
+        return 0;
+    population_deinit(population);
+    return -ENOMEM;
+}
+
+/* The next population takes the place of the known one. */
+static void population_replace(struct population *known, struct population *next)
+{
+    for (size_t i = 0; i < next->n; i++)
+        if (next->entries[i].borrowed >= 0)
+            known->processes[next->entries[i].borrowed] = (struct process){0};
+    population_deinit(known);
+    *known = *next;
+}
+
+/* The next population could not be finished. */
+static void population_discard(struct population *next)
+{
+    for (size_t i = 0; i < next->n; i++)
+        if (next->entries[i].borrowed >= 0)
+            next->processes[i] = (struct process){0};
+    population_deinit(next);
+}
+
+static uint64_t hash_text(const char *text)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
+
+    for (; *text; text++)
+        hash = (hash ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
+    return hash;
+}
+
+/* Kernel threads and zombies have no executable: their path is empty. False: no such process. */
+static bool read_executable(int proc_fd, pid_t pid, struct executable *ret)
+{
+    char path[32];
+    ssize_t length;
+
+    snprintf(path, sizeof(path), "%d/exe", pid);
+    length = readlinkat(proc_fd, path, ret->path, sizeof(ret->path) - 1);
+    if (length < 0 && errno != ENOENT && errno != EACCES && errno != EPERM)
+        return false;
+    ret->unreadable = length < 0 && errno != ENOENT;
+    ret->path[length > 0 ? length : 0] = '\0';
+    ret->hash = hash_text(ret->path);
+    return true;
+}
+
+static int compare_pids(const void *a, const void *b)
+{
+    const pid_t *x = a, *y = b;
+
+    return (*x > *y) - (*x < *y);
+}
+
+static int add_pid(pid_t **pids, size_t *n, size_t *size, pid_t pid)
+{
+    if (*n == *size) {
+        size_t grown_size = *size > 0 ? 2 * *size : 1024;
+        pid_t *grown = realloc(*pids, grown_size * sizeof(*grown));
+
+        if (!grown)
+            return -ENOMEM;
+        *pids = grown;
+        *size = grown_size;
+    }
+    (*pids)[(*n)++] = pid;
+    return 0;
+}
+
+/* All PIDs, sorted, each once (the kernel's order may shift while we read). */
+static int list_pids(DIR *proc, pid_t **ret, size_t *ret_n)
+{
+    _cleanup_free_ pid_t *pids = NULL;
+    size_t n = 0, size = 0, n_unique = 0;
+
+    rewinddir(proc);
+    for (;;) {
+        struct dirent *entry;
+        uint64_t pid;
+        int r;
+
+        errno = 0;
+        entry = readdir(proc);
+        if (!entry && errno != 0)
+            return -errno;
+        if (!entry)
+            break;
+        if (parse_u64(entry->d_name, strlen(entry->d_name), &pid) < 0 || pid == 0 || pid > INT_MAX)
+            continue;
+        r = add_pid(&pids, &n, &size, (pid_t)pid);
+        if (r < 0)
+            return r;
+    }
+    if (n > 0)
+        qsort(pids, n, sizeof(*pids), compare_pids);
+    for (size_t i = 0; i < n; i++)
+        if (i == 0 || pids[i] != pids[n_unique - 1])
+            pids[n_unique++] = pids[i];
+    *ret = TAKE_PTR(pids);
+    *ret_n = n_unique;
+    return 0;
+}
+
+/* Whether what is known of a process still holds; its executable is the one that was seen. */
+static bool is_settled(const struct proc_scan *scan, const struct process *process,
+                       const struct entry *entry)
+{
+    bool due = (scan->scans + (unsigned)process->id.pid) % EXAMINE_EVERY_SCANS == 0;
+
+    /* A QEMU process stays the VM it is, and its command line is not cheap to read. */
+    if (process->kind == PROCESS_QEMU)
+        return process_lives(dirfd(scan->proc), &process->id);
+    if (due || entry->scans < YOUNG_SCANS)
+        return false;
+    return process->kind == PROCESS_OTHER || process_lives(dirfd(scan->proc), &process->id);
+}
+
+/* Reads what a process is. If it was a VM before, it is that VM still. */
+static int examine(struct proc_scan *scan, pid_t pid, const struct executable *executable,
+                   const struct process *old, struct process *ret)
+{
+    int r = process_examine(dirfd(scan->proc), pid,
+                            executable->unreadable ? NULL : executable->path, ret);
+
+    if (r > 0 && old && old->id.start_ticks == ret->id.start_ticks && old->kind == PROCESS_QEMU &&
+        ret->kind == PROCESS_QEMU && uuid_is_null(ret->cmdline->uuid))
+        uuid_copy(ret->uuid, old->uuid);
+    return r;
+}
+
+/* Adds one process to the next population. It is known by that index, or not at all (-1). */
+static int add_process(struct proc_scan *scan, pid_t pid, ssize_t known, struct population *next)
+{
+    const struct process *old = known >= 0 ? &scan->known.processes[known] : NULL;
+    struct process *process = &next->processes[next->n];
+    struct entry entry = {.borrowed = -1};
+    struct executable executable;
+    bool same;
+
+    if (!read_executable(dirfd(scan->proc), pid, &executable))
+        return 0;
+    same = old && scan->known.entries[known].executable == executable.hash;
+    if (same && is_settled(scan, old, &scan->known.entries[known])) {
+        *process = *old;
+        entry.borrowed = known;
+    } else {
+        int r = examine(scan, pid, &executable, old, process);
+
+        if (r <= 0)
+            return r;
+        same = same && process->id.start_ticks == old->id.start_ticks;
+    }
+    entry.executable = executable.hash;
+    entry.scans = same ? scan->known.entries[known].scans : 0;
+    if (entry.scans < YOUNG_SCANS)
+        entry.scans++;
+    next->entries[next->n++] = entry;
+    return 0;
+}
+
+static int add_processes(struct proc_scan *scan, const pid_t *pids, size_t n,
+                         struct population *next)
+{
+    size_t old = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        bool known;
+        int r;
+
+        while (old < scan->known.n && scan->known.processes[old].id.pid < pids[i])
+            old++;
+        known = old < scan->known.n && scan->known.processes[old].id.pid == pids[i];
+        r = add_process(scan, pids[i], known ? (ssize_t)old : -1, next);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int scan_processes(struct proc_scan *scan, struct population *next, struct vm_table *ret)
+{
+    _cleanup_free_ pid_t *pids = NULL;
+    size_t n = 0;
+    int r = list_pids(scan->proc, &pids, &n);
+
+    if (r < 0)
+        return r;
+    r = population_init(next, n);
+    if (r < 0)
+        return r;
+    r = add_processes(scan, pids, n, next);
+    if (r < 0)
+        return r;
+    r = vm_uuids_assign(&scan->spaces, next->processes, next->n);
+    if (r < 0)
+        return r;
+    return vm_group_processes(next->processes, next->n, ret);
+}
+
+int proc_scan_refresh(struct proc_scan *scan, struct vm_table *ret)
+{
+    struct population next = {0};
+    int r = scan_processes(scan, &next, ret);
+
+    if (r < 0) {
+        population_discard(&next);
+        return r;
+    }
+    population_replace(&scan->known, &next);
+    scan->scans++;
+    return 0;
+}
+
+int proc_scan_new(const char *proc_root, const struct vm_uuid_spaces *spaces,
+                  struct proc_scan **ret)
+{
+    _cleanup_closedir_ DIR *proc = opendir(proc_root);
+    struct proc_scan *scan;
+
+    if (!proc)
+        return -errno;
+    scan = calloc(1, sizeof(*scan));
+    if (!scan)
+        return -ENOMEM;
+    scan->proc = TAKE_PTR(proc);
+    scan->spaces = *spaces;
+    *ret = scan;
+    return 0;
+}
+
+struct proc_scan *proc_scan_free(struct proc_scan *scan)
+{
+    if (!scan)
+        return NULL;
+    population_deinit(&scan->known);
+    closedir(scan->proc);
+    free(scan);
+    return NULL;
+}

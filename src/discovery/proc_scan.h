@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "discovery/vm.h"
+#include "discovery/vm_uuid.h"
+
+/** Finds VMs among the processes, and remembers what it found out about each. */
+struct proc_scan;
+
+/**
+ * @param proc_root  "/proc", or a tree of its form
+ * @return 0, or a negative errno where proc_root cannot be opened
+ */
+int proc_scan_new(const char *proc_root, const struct vm_uuid_spaces *spaces,
+                  struct proc_scan **ret);
+
+/** Frees the scan; NULL is accepted. @return NULL */
+struct proc_scan *proc_scan_free(struct proc_scan *scan);
+
+/**
+ * Looks at all processes.
+ * @param ret  the VMs that have a living QEMU process
+ * @return 0 or a negative errno (out of memory, directory unreadable); what
+ *         was known stays known
+ */
+int proc_scan_refresh(struct proc_scan *scan, struct vm_table *ret);

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "discovery/process.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "discovery/arguments.h"
+#include "discovery/helper_cmdline.h"
+#include "discovery/machine_cgroup.h"
+#include "util/cleanup.h"
+#include "util/file.h"
+#include "util/parse.h"
+#include "util/proc_text.h"
+
+/* libvirt's longest command lines have some tens of kilobytes. What is cut off a longer one is
+ * devices. */
+#define CMDLINE_MAX (256 * 1024)
+
+void process_deinit(struct process *process)
+{
+    if (process->cmdline)
+        qemu_cmdline_deinit(process->cmdline);
+    free(process->cmdline);
+    free(process->machine);
+    free(process->socket);
+    *process = (struct process){0};
+}
+
+/* Reads /proc/PID/name; a process that ended meanwhile reads as a negative errno as well. */
+static ssize_t read_process_file(int proc_fd, pid_t pid, const char *name, char *buffer,
+                                 size_t size)
+{
+    char path[64];
+
+    snprintf(path, sizeof(path), "%d/%s", pid, name);
+    return read_file(proc_fd, path, buffer, size);
+}
+
+static bool read_stat(int proc_fd, pid_t pid, struct proc_stat *ret)
+{
+    char text[2048];
+    ssize_t length = read_process_file(proc_fd, pid, "stat", text, sizeof(text));
+
+    return length >= 0 && parse_proc_stat(text, (size_t)length, ret) == 0;
+}
+
+static bool is_zombie(const struct proc_stat *stat)
+{
+    return stat->state == 'Z' || stat->state == 'X';
+}
+
+bool process_lives(int proc_fd, const struct process_id *id)
+{
+    struct proc_stat stat;
+
+    return read_stat(proc_fd, id->pid, &stat) && !is_zombie(&stat) &&
+           stat.start_ticks == id->start_ticks;
+}
+
+/* vhost kernel threads are called "vhost-PID" after the process that opened /dev/vhost-*. (Since
+ * Linux 6.4 they are threads of that process, and need no looking for.) */
+static bool vhost_owner(const char *comm, pid_t *ret)
+{
+    static const char prefix[] = "vhost-";
+    uint64_t pid;
+
+    if (strncmp(comm, prefix, strlen(prefix)) != 0)
+        return false;
+    comm += strlen(prefix);
+    if (parse_u64(comm, strlen(comm), &pid) < 0 || pid == 0 || pid > INT32_MAX)
+        return false;
+    *ret = (pid_t)pid;
+    return true;
+}
+
+static int read_cmdline(int proc_fd, pid_t pid, char **ret, size_t *ret_length)
+{
+    _cleanup_free_ char *text = malloc(CMDLINE_MAX);
+    ssize_t length;
+
+    if (!text)
+        return -ENOMEM;
+    length = read_process_file(proc_fd, pid, "cmdline", text, CMDLINE_MAX);
+    *ret_length = length > 0 ? (size_t)length : 0;
+    *ret = TAKE_PTR(text);
+    return 0;
+}
+
+/* Copies the path of the VM's control group into process->machine, if it is in one of that type,
+ * and returns 1, 0 or a negative errno. */
+static int read_machine(int proc_fd, struct process *process, bool accept_pod,
+                        enum machine_cgroup_type *ret_type)
+{
+    struct machine_cgroup cgroup;
+    char text[16384];
+    ssize_t length = read_process_file(proc_fd, process->id.pid, "cgroup", text, sizeof(text));
+
+    if (length < 0 || !parse_machine_cgroup(text, (size_t)length, &cgroup) ||
+        (cgroup.type == MACHINE_CGROUP_POD && !accept_pod))
+        return 0;
+    process->machine = strndup(cgroup.path, cgroup.length);
+    if (!process->machine)
+        return -ENOMEM;
+    *ret_type = cgroup.type;
+    return 1;
+}
+
+static int examine_qemu(int proc_fd, const char *text, size_t length, struct process *process)
+{
+    enum machine_cgroup_type type;
+    struct qemu_cmdline cmdline;
+    int r = parse_qemu_cmdline(text, length, &cmdline);
+
+    if (r <= 0)
+        return r;
+    process->cmdline = malloc(sizeof(cmdline));
+    if (!process->cmdline) {
+        qemu_cmdline_deinit(&cmdline);
+        return -ENOMEM;
+    }
+    *process->cmdline = cmdline;
+    process->kind = PROCESS_QEMU;
+    r = read_machine(proc_fd, process, true, &type);
+    if (r > 0 && type == MACHINE_CGROUP_POD && cmdline.manager == VM_MANAGER_LIBVIRT)
+        process->cmdline->manager = VM_MANAGER_KUBEVIRT;
+    return r;
+}
+
+static int examine_helper(int proc_fd, bool known_program, const char *text, size_t length,
+                          struct process *process)
+{
+    enum machine_cgroup_type type;
+    char socket[SOCKET_PATH_SIZE];
+    int r = read_machine(proc_fd, process, known_program, &type);
+
+    if (r < 0)
+        return r;
+    if (known_program && parse_helper_cmdline(text, length, socket)) {
+        process->socket = strdup(socket);
+        if (!process->socket)
+            return -ENOMEM;
+    }
+    if (process->machine || process->socket)
+        process->kind = PROCESS_HELPER;
+    return 0;
+}
+
+static int examine_program(int proc_fd, const char *executable, struct process *process)
+{
+    _cleanup_free_ char *text = NULL;
+    size_t length = 0;
+    int r;
+
+    if (!executable || path_is_qemu(executable) || path_is_helper(executable)) {
+        r = read_cmdline(proc_fd, process->id.pid, &text, &length);
+        if (r < 0)
+            return r;
+    }
+    if (!executable) {
+        executable = arguments_next(&(struct arguments){text, length, 0});
+        if (!executable)
+            return 0;
+    }
+    if (path_is_qemu(executable))
+        return examine_qemu(proc_fd, text, length, process);
+    return examine_helper(proc_fd, path_is_helper(executable), text, length, process);
+}
+
+int process_examine(int proc_fd, pid_t pid, const char *executable, struct process *ret)
+{
+    _cleanup_(process_deinit) struct process process = {0};
+    struct proc_stat stat;
+    int r = 0;
+
+    if (!read_stat(proc_fd, pid, &stat))
+        return 0;
+    process.id = (struct process_id){pid, stat.start_ticks};
+    process.parent = stat.ppid;
+    if (is_zombie(&stat))
+        process.kind = PROCESS_OTHER;
+    else if (stat.flags & PROC_FLAG_KTHREAD)
+        process.kind = vhost_owner(stat.comm, &process.owner) ? PROCESS_VHOST : PROCESS_OTHER;
+    else
+        r = examine_program(proc_fd, executable, &process);
+    if (r < 0)
+        return r;
+    *ret = process;
+    process = (struct process){0};
+    return 1;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * One process of the host, seen as a part of a VM or not.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <uuid/uuid.h>
+
+#include "discovery/qemu_cmdline.h"
+#include "discovery/vm.h"
+
+enum process_kind {
+    PROCESS_OTHER,  /* no part of a VM, a zombie, or QEMU without a VM */
+    PROCESS_QEMU,   /* runs a VM */
+    PROCESS_HELPER, /* shares a VM's control group, or serves it on a socket */
+    PROCESS_VHOST,  /* kernel thread of a QEMU process */
+};
+
+/** What /proc tells about a process. */
+struct process {
+    struct process_id id;
+    enum process_kind kind;
+    pid_t parent;
+    pid_t owner;                  /* PROCESS_VHOST: its QEMU */
+    struct qemu_cmdline *cmdline; /* PROCESS_QEMU, else NULL */
+    char *machine;                /* control group of the VM, or NULL */
+    char *socket;                 /* PROCESS_HELPER: where it serves, or NULL */
+    uuid_t uuid;                  /* PROCESS_QEMU: the VM's, null until vm_uuids_assign() */
+};
+
+/** Releases what the process holds and empties it. */
+void process_deinit(struct process *process);
+
+/**
+ * Reads what a process is.
+ * @param proc_fd     the proc file system's directory
+ * @param executable  target of /proc/PID/exe; empty for a process that has none;
+ *                    NULL where it must not be read, argv[0] then counts
+ * @return 1; 0 when the process is gone, ret is then untouched; or -ENOMEM
+ */
+int process_examine(int proc_fd, pid_t pid, const char *executable, struct process *ret);
+
+/**
+ * Reads whether a process is still the one it was, and no zombie.
+ * @return whether it is
+ */
+bool process_lives(int proc_fd, const struct process_id *id);

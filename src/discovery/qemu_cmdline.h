@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * What a QEMU process says of its VM on its command line.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <uuid/uuid.h>
+
+#include "discovery/vm.h"
+
+struct qemu_cmdline {
+    char name[VM_NAME_MAX]; /* -name, cut; empty where not given */
+    char id[VM_NAME_MAX];   /* -id (Proxmox), cut; empty where not given */
+    uuid_t uuid;            /* -uuid or -smbios type=1,uuid=; null where not given */
+    unsigned vcpus;         /* -smp: 1 or more, those present at the start */
+    enum vm_manager manager;
+    char **sockets; /* paths of -chardev socket,path= */
+    size_t n_sockets;
+};
+
+/** Releases what the command line holds and empties it. */
+void qemu_cmdline_deinit(struct qemu_cmdline *cmdline);
+
+/**
+ * Whether a path is that of a program which runs VMs: qemu-system-*, qemu-kvm
+ * or kvm, followed or not by the " (deleted)" of /proc/PID/exe.
+ */
+bool path_is_qemu(const char *path);
+
+/**
+ * Reads the command line of a process whose executable path_is_qemu().
+ * @param text  /proc/PID/cmdline: NUL-separated, any bytes, maybe cut
+ * @return 1 for a VM; 0 where QEMU runs none (asked for its version or a list,
+ *         probed with the machine "none", or the text is empty), ret is then
+ *         untouched; or -ENOMEM
+ */
+int parse_qemu_cmdline(const char *text, size_t length, struct qemu_cmdline *ret);

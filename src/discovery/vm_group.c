@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "discovery/vm_group.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/cleanup.h"
+
+/* What leads from a helper to its VM: a control group's or a socket's path. */
+struct link {
+    const char *path;
+    const unsigned char *uuid;
+};
+
+/* A process and the VM it belongs to. */
+struct member {
+    const unsigned char *uuid;
+    const struct process *process;
+};
+
+/* All that one call needs; sorted arrays make each look-up logarithmic. */
+struct grouping {
+    const struct process *processes;
+    size_t n_processes;
+    struct link *links;
+    size_t n_links;
+    struct member *members;
+    size_t n_members;
+};
+
+static void cleanup_grouping(struct grouping *grouping)
+{
+    free(grouping->links);
+    free(grouping->members);
+}
+
+static int compare_links(const void *a, const void *b)
+{
+    const struct link *x = a, *y = b;
+
+    return strcmp(x->path, y->path);
+}
+
+/* By VM; within it QEMU first, then by age. */
+static int compare_members(const void *a, const void *b)
+{
+    const struct member *x = a, *y = b;
+    const struct process *p = x->process, *q = y->process;
+    int r = uuid_compare(x->uuid, y->uuid);
+
+    if (r != 0)
+        return r;
+    if ((p->kind == PROCESS_QEMU) != (q->kind == PROCESS_QEMU))
+        return p->kind == PROCESS_QEMU ? -1 : 1;
+    if (p->id.start_ticks != q->id.start_ticks)
+        return p->id.start_ticks < q->id.start_ticks ? -1 : 1;
+    return (p->id.pid > q->id.pid) - (p->id.pid < q->id.pid);
+}
+
+static int compare_pids(const void *key, const void *element)
+{
+    const pid_t *pid = key;
+    const struct process *process = element;
+
+    return (*pid > process->id.pid) - (*pid < process->id.pid);
+}
+
+static int grouping_allocate(struct grouping *grouping)
+{
+    size_t n_links = 0, n_members = 0;
+
+    for (size_t i = 0; i < grouping->n_processes; i++) {
+        const struct process *process = &grouping->processes[i];
+
+        if (process->kind == PROCESS_OTHER)
+            continue;
+        n_members++;
+        if (process->kind == PROCESS_QEMU)
+            n_links += (process->machine ? 1 : 0) + process->cmdline->n_sockets;
+    }
+    grouping->links = calloc(n_links + 1, sizeof(*grouping->links));
+    grouping->members = calloc(n_members + 1, sizeof(*grouping->members));
+    return grouping->links && grouping->members ? 0 : -ENOMEM;
+}
+
+static void add_link(struct grouping *grouping, const char *path, const struct process *qemu)
+{
+    grouping->links[grouping->n_links++] = (struct link){path, qemu->uuid};
+}
+
+static void collect_qemus(struct grouping *grouping)
+{
+    for (size_t i = 0; i < grouping->n_processes; i++) {
+        const struct process *process = &grouping->processes[i];
+
+        if (process->kind != PROCESS_QEMU)
+            continue;
+        grouping->members[grouping->n_members++] = (struct member){process->uuid, process};
+        if (process->machine)
+            add_link(grouping, process->machine, process);
+        for (size_t k = 0; k < process->cmdline->n_sockets; k++)
+            add_link(grouping, process->cmdline->sockets[k], process);
+    }
+    qsort(grouping->links, grouping->n_links, sizeof(*grouping->links), compare_links);
+}
+
+static const unsigned char *follow_link(const struct grouping *grouping, const char *path)
+{
+    const struct link key = {.path = path};
+    const struct link *link;
+
+    if (!path || grouping->n_links == 0)
+        return NULL;
+    link = bsearch(&key, grouping->links, grouping->n_links, sizeof(key), compare_links);
+    return link ? link->uuid : NULL;
+}
+
+static const unsigned char *find_vm(const struct grouping *grouping, const struct process *process)
+{
+    const struct process *owner;
+    const unsigned char *uuid;
+
+    if (process->kind == PROCESS_VHOST) {
+        owner = bsearch(&process->owner, grouping->processes, grouping->n_processes,
+                        sizeof(*process), compare_pids);
+        return owner && owner->kind == PROCESS_QEMU ? owner->uuid : NULL;
+    }
+    uuid = follow_link(grouping, process->machine);
+    return uuid ? uuid : follow_link(grouping, process->socket);
+}
+
+static void collect_helpers(struct grouping *grouping)
+{
+    for (size_t i = 0; i < grouping->n_processes; i++) {
+        const struct process *process = &grouping->processes[i];
+        const unsigned char *uuid;
+
+        if (process->kind != PROCESS_HELPER && process->kind != PROCESS_VHOST)
+            continue;
+        uuid = find_vm(grouping, process);
+        if (uuid)
+            grouping->members[grouping->n_members++] = (struct member){uuid, process};
+    }
+    qsort(grouping->members, grouping->n_members, sizeof(*grouping->members), compare_members);
+}
+
+static void name_vm(const struct process *qemu, char *name)
+{
+    if (qemu->cmdline->name[0] != '\0')
+        memcpy(name, qemu->cmdline->name, VM_NAME_MAX);
+    else if (qemu->cmdline->id[0] != '\0')
+        snprintf(name, VM_NAME_MAX, "vm-%.*s", VM_NAME_MAX - 4, qemu->cmdline->id);
+    else
+        snprintf(name, VM_NAME_MAX, "qemu-%d", qemu->id.pid);
+}
+
+/* The first member is the VM's oldest QEMU process: it speaks for the VM. */
+static int make_vm(const struct member *members, size_t n, struct vm *ret)
+{
+    const struct process *qemu = members[0].process;
+    struct vm vm = {
+        .manager = qemu->cmdline->manager,
+        .running = true,
+        .vcpus = qemu->cmdline->vcpus,
+        .processes = calloc(n, sizeof(*vm.processes)),
+        .n_processes = n,
+    };
+
+    if (!vm.processes)
+        return -ENOMEM;
+    uuid_copy(vm.uuid, members[0].uuid);
+    name_vm(qemu, vm.name);
+    for (size_t i = 0; i < n; i++)
+        vm.processes[i] = (struct vm_process){
+            members[i].process->id,
+            members[i].process->kind == PROCESS_QEMU ? VM_PROCESS_QEMU : VM_PROCESS_HELPER,
+        };
+    *ret = vm;
+    return 0;
+}
+
+int vm_group_processes(const struct process *processes, size_t n, struct vm_table *ret)
+{
+    _cleanup_(cleanup_grouping) struct grouping grouping = {
+        .processes = processes,
+        .n_processes = n,
+    };
+    _cleanup_(vm_table_deinit) struct vm_table table = {0};
+    size_t n_qemus;
+    int r = grouping_allocate(&grouping);
+
+    if (r < 0)
+        return r;
+    collect_qemus(&grouping);
+    n_qemus = grouping.n_members;
+    collect_helpers(&grouping);
+    table.vms = calloc(n_qemus + 1, sizeof(*table.vms));
+    if (!table.vms)
+        return -ENOMEM;
+    for (size_t begin = 0, end = 0; begin < grouping.n_members; begin = end) {
+        const struct member *members = grouping.members;
+
+        while (end < grouping.n_members &&
+               uuid_compare(members[end].uuid, members[begin].uuid) == 0)
+            end++;
+        r = make_vm(members + begin, end - begin, &table.vms[table.n]);
+        if (r < 0)
+            return r;
+        table.n++;
+    }
+    *ret = table;
+    table = (struct vm_table){0};
+    return 0;
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <stddef.h>
+
+#include "discovery/process.h"
+#include "discovery/vm.h"
+
+/**
+ * Makes VMs of processes: those with one UUID are one VM, and each helper joins
+ * the VM whose control group, socket or QEMU process it belongs to.
+ * @param processes  sorted by PID, each PID once, UUIDs assigned
+ * @param ret        the VMs, all running
+ * @return 0 or -ENOMEM
+ */
+int vm_group_processes(const struct process *processes, size_t n, struct vm_table *ret);
