@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What the end-to-end tests and the demo are made of.
+
+    libvirtd.py   a running libvirtd: the system's, or one of our own
+    guest.py      real QEMU guests and the commands they obey
+    daemon.py     virtjouled under a configuration of the test's
+    metrics.py    Prometheus text, to the microjoule
+    powercap.py   a simulated host with energy counters
+    fake_qemu.py  processes under QEMU's name with a known CPU time
+    system.py     temporary directories, processes, waiting
+"""

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""virtjouled under a configuration of the test's, everything of it in one directory."""
+
+import json
+import os
+import socket
+import subprocess
+import threading
+import urllib.request
+
+from . import system
+from .metrics import Metrics
+
+VIRTJOULED = system.BUILD / "src/daemon/virtjouled"
+VIRTJOULE = system.BUILD / "src/cli/virtjoule"
+
+
+class NotifySocket:
+    """The service manager's end of sd_notify(3)."""
+
+    def __init__(self, path):
+        self.path = path
+        self.messages = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(path))
+        # Always read: a full queue would block the daemon.
+        threading.Thread(target=self._receive, daemon=True).start()
+
+    def _receive(self):
+        while True:
+            data = self._socket.recv(65536)
+            if not data:
+                return
+            self.messages += data.decode().split("\n")
+
+    def close(self):
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self.path.unlink()
+
+
+class Daemon:
+    """Use as a context, which starts it and waits until it is ready.
+
+    `settings` is {section: {key: value}} on top of the directories and the
+    port, which are the test's own; libvirt is off unless a URI is given.
+    """
+
+    def __init__(self, directory, settings=None):
+        self.directory = directory
+        self.runtime_dir = directory / "run"
+        self.mountpoint = directory / "vms"
+        self.port = system.free_port()
+        self.process = None
+        self._notify = None
+        self._config = directory / "virtjouled.conf"
+        self._log = directory / "virtjouled.log"
+        self.configure(settings or {})
+
+    def configure(self, settings):
+        """Writes the configuration; takes effect at the next start."""
+        sections = {
+            "daemon": {"runtime_dir": self.runtime_dir},
+            "powercapfs": {"mountpoint": self.mountpoint},
+            "exporter": {"listen": f"127.0.0.1:{self.port}"},
+            "discovery": {"libvirt_uri": ""},
+        }
+        for section, keys in settings.items():
+            sections.setdefault(section, {}).update(keys)
+        self.write_config("".join(
+            f"[{section}]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items())
+            for section, keys in sections.items()))
+
+    def write_config(self, text):
+        self._config.write_text(text)
+
+    def __enter__(self):
+        try:
+            self.start()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(self, kind, *_):
+        try:
+            # A daemon that a test has killed has no exit status to check.
+            if self.process and self.process.poll() is None and self.stop() != 0 and not kind:
+                raise RuntimeError(f"virtjouled ended with {self.process.returncode}:\n{self.log()}")
+        finally:
+            self.kill()
+            for path in system.mounts_below(self.mountpoint):
+                system.detach_mount(path)
+
+    def start(self, timeout=20):
+        self.launch()
+        system.wait_until(self._is_ready, timeout, f"virtjouled is ready; its log:\n{self.log()}")
+
+    def launch(self):
+        """Starts it without waiting."""
+        self._close_notify()
+        self._notify = NotifySocket(self.directory / "notify.sock")
+        environment = {**os.environ, "NOTIFY_SOCKET": str(self._notify.path)}
+        environment.pop("JOURNAL_STREAM", None)
+        with open(self._log, "ab") as log:
+            self.process = system.start_child([VIRTJOULED, "--config", self._config],
+                                              stdout=log, stderr=log, env=environment)
+
+    def _is_ready(self):
+        if self.process.poll() is not None:
+            raise RuntimeError(f"virtjouled ended with {self.process.returncode}:\n{self.log()}")
+        return "READY=1" in self._notify.messages
+
+    def wait_exit(self, timeout=20):
+        """Waits for it to end by itself; returns its exit status."""
+        return self.process.wait(timeout)
+
+    def stop(self):
+        """SIGTERM; returns the exit status."""
+        status = system.stop_child(self.process)
+        self._close_notify()
+        return status
+
+    def kill(self):
+        """SIGKILL, if it still runs; leaves its mount dead."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+        self._close_notify()
+
+    def _close_notify(self):
+        if self._notify:
+            self._notify.close()
+            self._notify = None
+
+    def log(self):
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    def wait_log(self, text, timeout=10):
+        """Waits until the log holds a text."""
+        try:
+            system.wait_until(lambda: text in self.log(), timeout, f"{text!r} in the log")
+        except system.TestTimeout as error:
+            raise system.TestTimeout(f"{error}:\n{self.log()}") from error
+
+    def metrics(self):
+        url = f"http://127.0.0.1:{self.port}/metrics"
+        with urllib.request.urlopen(url, timeout=10) as response:
+            return Metrics(response.read().decode())
+
+    def wait_metrics(self, condition, timeout=15, what="the metrics"):
+        """Scrapes until condition(metrics) is true; returns that scrape."""
+
+        def scrape():
+            metrics = self.metrics()
+            return metrics if condition(metrics) else None
+
+        return system.wait_until(scrape, timeout, what, interval=0.2)
+
+    def wait_ticks(self, n=2):
+        """Waits until n more samples have been taken: what was used before is then counted."""
+        def ticks(metrics):
+            return metrics.value("virtjoule_tick_seconds_count")
+
+        start = ticks(self.metrics())
+        return self.wait_metrics(lambda metrics: ticks(metrics) >= start + n, what=f"{n} ticks")
+
+    def cli(self, *arguments, status=0):
+        """Runs `virtjoule ... --json`; returns what it printed, parsed."""
+        result = subprocess.run(
+            [VIRTJOULE, "--socket", self.runtime_dir / "control.sock", *arguments, "--json"],
+            capture_output=True, text=True, timeout=20)
+        if result.returncode != status:
+            raise RuntimeError(f"virtjoule {arguments}: {result.returncode}\n{result.stderr}")
+        return json.loads(result.stdout) if result.stdout else None
+
+    def tree(self, uuid):
+        """A VM's package zone as the host sees it."""
+        return self.mountpoint / uuid / "class/powercap/intel-rapl:0"

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Processes under QEMU's name whose CPU time is known."""
+
+import os
+import shutil
+import subprocess
+import uuid as uuids
+
+from . import system
+
+
+class FakeQemu:
+    """Looks like a VM and uses `duty` percent of a CPU; use as a context.
+
+    threads="short" does the work in threads that live for milliseconds;
+    cpu pins it; arguments replaces QEMU's usual ones.
+    """
+
+    def __init__(self, directory, name="fake", uuid=None, duty=0, threads="long", cpu=None,
+                 arguments=None):
+        self.name = name
+        self.uuid = uuid or str(uuids.uuid4())
+        self.process = None
+        self._program = directory / "qemu-system-x86_64"
+        self._cpu = cpu
+        self._environment = {"FAKE_QEMU_DUTY": str(duty), "FAKE_QEMU_THREADS": threads}
+        if arguments is None:
+            arguments = ["-name", f"guest={name},debug-threads=on", "-machine", "pc", "-m", "128",
+                         "-uuid", self.uuid, "-smp", "1"]
+        self._arguments = arguments
+
+    def __enter__(self):
+        if not self._program.exists():
+            shutil.copy(system.BUILD / "tests/e2e/fake-qemu", self._program)
+        pin = ["taskset", "-c", str(self._cpu)] if self._cpu is not None else []
+        self.process = system.start_child(
+            [*pin, self._program, *self._arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            text=True, env={**os.environ, **self._environment})
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
+
+    def cpu_ns(self):
+        """CPU time used so far."""
+        return self._ask("cpu")
+
+    def stop_load(self):
+        """Ends the work, not the process; returns all CPU time used."""
+        return self._ask("stop")
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+    def _ask(self, command):
+        self.process.stdin.write(command + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())

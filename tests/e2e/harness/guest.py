@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A real QEMU guest under libvirt, and the line on which it obeys commands."""
+
+import base64
+import itertools
+import random
+import shlex
+import shutil
+import socket
+import time
+import uuid
+from contextlib import suppress
+from typing import NamedTuple
+
+from . import system
+from .libvirtd import remove_domain
+
+_XML = """
+<domain type='qemu'>
+  <name>{name}</name>
+  <uuid>{uuid}</uuid>
+  <memory unit='MiB'>192</memory>
+  <memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>
+  <vcpu{cpuset}>{vcpus}</vcpu>
+  <os>
+    <type arch='x86_64' machine='pc'>hvm</type>
+    <kernel>{directory}/vmlinuz</kernel>
+    <initrd>{directory}/initramfs.cpio.gz</initrd>
+    <cmdline>console=ttyS0 quiet panic=1 mitigations=off</cmdline>
+  </os>
+  <features><acpi/></features>
+  <devices>
+    {filesystem}
+    <serial type='file'><source path='{directory}/{name}.log'/><target port='0'/></serial>
+    <serial type='unix'>
+      <source mode='bind' path='{directory}/{name}.sock'/><target port='1'/>
+    </serial>
+    <memballoon model='none'/>
+  </devices>
+</domain>
+"""
+
+_FILESYSTEM_XML = """
+    <filesystem type='mount' accessmode='passthrough'>
+      <driver type='virtiofs'/>
+      <binary path='/usr/lib/qemu/virtiofsd'><cache mode='none'/></binary>
+      <source dir='{share}'/>
+      <target dir='virtjoule'/>
+    </filesystem>"""
+
+
+class Answer(NamedTuple):
+    """What a command in the guest printed (both streams) and its exit status."""
+
+    status: int
+    output: str
+
+
+class GuestError(Exception):
+    pass
+
+
+class Guest:
+    """A domain named virtjoule-test-*; use as a context, which starts it.
+
+    `mountpoint` is the daemon's: the guest is given the directory of its UUID
+    there as its energy share.
+    """
+
+    POWERCAP = "/sys/class/powercap"
+    SHARE = "/run/virtjoule/share"
+
+    def __init__(self, libvirtd, directory, mountpoint=None, vcpus=1, cpus=None, label=""):
+        self.name = f"{system.PREFIX}{label}{random.randrange(16**6):06x}"
+        self.uuid = str(uuid.uuid4())
+        self.domain = None
+        self._libvirtd = libvirtd
+        self._directory = directory
+        self._ids = itertools.count(1)
+        self._socket = None
+        self._received = b""
+        share = _FILESYSTEM_XML.format(share=f"{mountpoint}/{self.uuid}") if mountpoint else ""
+        self._xml = _XML.format(name=self.name, uuid=self.uuid, directory=directory,
+                                filesystem=share, vcpus=vcpus,
+                                cpuset=f" cpuset='{cpus}'" if cpus else "")
+
+    def __enter__(self):
+        try:
+            self.define()
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self._disconnect()
+        if self.domain:
+            remove_domain(self.domain)
+            self.domain = None
+
+    def define(self):
+        # QEMU runs as another user, who may not be let into the build directory.
+        for name in ("vmlinuz", "initramfs.cpio.gz"):
+            if not (self._directory / name).exists():
+                shutil.copy(system.BUILD / "guest" / name, self._directory)
+        self.domain = self._libvirtd.connection.defineXML(self._xml)
+
+    def start(self, timeout=60):
+        """Starts the domain and waits until it obeys."""
+        self.domain.create()
+        self._connect(timeout)
+
+    def destroy(self):
+        self._disconnect()
+        self.domain.destroy()
+
+    def reset(self, timeout=60):
+        """The reset button: the guest boots anew within the same QEMU process."""
+        self.check("touch /tmp/before-reset")
+        self.domain.reset()
+        self._wait_for("test ! -e /tmp/before-reset", timeout)
+
+    def run(self, script, timeout=30):
+        """Runs a shell script in the guest."""
+        command = f"#{next(self._ids)}"
+        encoded = base64.b64encode(script.encode() + b"\n").decode()
+        self._socket.sendall(f"\n{command} {encoded}\n".encode())
+        return self._read_answer(command, time.monotonic() + timeout)
+
+    def check(self, script, timeout=30):
+        """Runs a script that must succeed; returns its output."""
+        answer = self.run(script, timeout)
+        if answer.status != 0:
+            raise GuestError(f"{self.name}: {script!r} gave {answer.status}:\n{answer.output}")
+        return answer.output
+
+    def read(self, path):
+        return self.check(f"cat {shlex.quote(path)}")
+
+    def energy_uj(self, zone="intel-rapl:0"):
+        """What the guest reads of itself."""
+        return int(self.read(f"{self.POWERCAP}/{zone}/energy_uj"))
+
+    def start_load(self):
+        """Keeps one vCPU busy until stop_load()."""
+        self.check("(while :; do :; done) >/dev/null 2>&1 & echo $! >/tmp/load")
+
+    def stop_load(self):
+        self.check("kill $(cat /tmp/load)")
+
+    def console(self):
+        """What the kernel and init had to say."""
+        path = self._directory / f"{self.name}.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def _connect(self, timeout):
+        self._received = b""
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(str(self._directory / f"{self.name}.sock"))
+        self._wait_for(":", timeout)
+
+    def _wait_for(self, script, timeout):
+        """Asks until the script succeeds: nobody answers what comes before the guest listens."""
+
+        def succeeds():
+            with suppress(system.TestTimeout):
+                return self.run(script, timeout=0.5).status == 0
+            return False
+
+        try:
+            system.wait_until(succeeds, timeout, f"{self.name} boots")
+        except system.TestTimeout as error:
+            raise GuestError(f"{error}:\n{self.console()}") from error
+
+    def _disconnect(self):
+        if self._socket:
+            self._socket.close()
+            self._socket = None
+
+    def _read_answer(self, command, end):
+        lines = None
+        while True:
+            line = self._read_line(end)
+            if line == f"begin {command}":
+                lines = []
+            elif lines is not None and line.startswith(f"end {command} "):
+                return Answer(int(line.split()[2]),
+                              base64.b64decode("".join(lines)).decode(errors="replace"))
+            elif lines is not None:
+                lines.append(line)
+
+    def _read_line(self, end):
+        while b"\n" not in self._received:
+            self._socket.settimeout(max(end - time.monotonic(), 0.001))
+            try:
+                data = self._socket.recv(65536)
+            except TimeoutError as error:
+                raise system.TestTimeout(f"{self.name}: no answer in time") from error
+            if not data:
+                raise GuestError(f"{self.name} is gone:\n{self.console()}")
+            self._received += data
+        line, self._received = self._received.split(b"\n", 1)
+        return line.decode(errors="replace").strip()

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Prometheus text, with the values as they were written: no microjoule is rounded."""
+
+import re
+from decimal import Decimal
+
+_SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\S+)")
+_LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)",?')
+_ESCAPES = {r"\\": "\\", r"\"": '"', r"\n": "\n"}
+
+
+class Metrics:
+    """One scrape: `samples` lists (name, labels, value)."""
+
+    def __init__(self, text):
+        self.text = text
+        self.samples = [_parse_line(line) for line in text.split("\n")
+                        if line and not line.startswith("#")]
+
+    def select(self, name, **labels):
+        """[(labels, value)] of the samples that carry these labels."""
+        return [(have, value) for sample, have, value in self.samples
+                if sample == name and labels.items() <= have.items()]
+
+    def sum(self, name, **labels):
+        return sum((value for _, value in self.select(name, **labels)), Decimal(0))
+
+    def value(self, name, **labels):
+        """The one sample that carries these labels."""
+        found = self.select(name, **labels)
+        if len(found) != 1:
+            raise LookupError(f"{len(found)} samples of {name} with {labels} in:\n{self.text}")
+        return found[0][1]
+
+    def vm_energy(self, uuid, **labels):
+        """Dynamic energy of a VM over its packages, joules."""
+        return sum((value for have, value in
+                    self.select("virtjoule_vm_energy_joules_total", uuid=uuid, **labels)
+                    if have["zone"].startswith("package")), Decimal(0))
+
+    def zones(self):
+        return {labels["zone"] for labels, _ in self.select("virtjoule_source_energy_joules_total")}
+
+    def balance(self, zone):
+        """Measured energy less what it was divided into: 0, to the microjoule."""
+        divided = sum(self.sum(f"virtjoule_{row}_energy_joules_total", zone=zone)
+                      for row in ("vm", "host", "static", "unattributed"))
+        return self.sum("virtjoule_source_energy_joules_total", zone=zone) - divided
+
+
+def _parse_line(line):
+    match = _SAMPLE.fullmatch(line)
+    if not match:
+        raise ValueError(f"not a metric: {line!r}")
+    labels = {key: re.sub(r"\\.", lambda m: _ESCAPES[m[0]], value)
+              for key, value in _LABEL.findall(match[2] or "")}
+    return match[1], labels, Decimal(match[3].replace("+Inf", "Infinity"))

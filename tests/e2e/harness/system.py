@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Temporary directories, child processes, waiting: nothing may be left behind."""
+
+import ctypes
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+SOURCE_ROOT = Path(__file__).resolve().parents[3]
+BUILD = Path(os.environ.get("VIRTJOULE_BUILD", SOURCE_ROOT / "build"))
+PREFIX = "virtjoule-test-"  # of every domain and directory the tests make
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_PR_SET_PDEATHSIG = 1
+_MNT_DETACH = 2
+
+
+class TestTimeout(Exception):
+    """Something did not happen in time."""
+
+
+def wait_until(condition, timeout, what, interval=0.05):
+    """Polls until condition() is true and returns its value."""
+    end = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise TestTimeout(f"{what}: not within {timeout} s")
+        time.sleep(interval)
+
+
+def start_child(arguments, **options):
+    """A child that gets SIGTERM when this process dies, however it dies."""
+    parent = os.getpid()
+
+    def die_with_parent():
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return subprocess.Popen([str(a) for a in arguments], preexec_fn=die_with_parent, **options)
+
+
+def stop_child(child, timeout=10):
+    """SIGTERM, then SIGKILL; returns the exit status."""
+    if child.poll() is None:
+        child.terminate()
+        try:
+            child.wait(timeout)
+        except subprocess.TimeoutExpired:
+            child.kill()
+    return child.wait()
+
+
+def free_port():
+    """A TCP port of the loopback that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def mounts_below(directory):
+    """Mount points at or below a directory, the deepest first."""
+    found = []
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        path = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), line.split(" ")[4])
+        if path == str(directory) or path.startswith(f"{directory}/"):
+            found.append(path)
+    return found[::-1]
+
+
+def detach_mount(path):
+    if _libc.umount2(os.fsencode(path), _MNT_DETACH) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error), str(path))
+
+
+class TemporaryDirectory:
+    """/tmp/virtjoule-test-PID-*, which other users (QEMU's) may pass through."""
+
+    def __init__(self):
+        self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+        self.path.chmod(0o711)
+
+    def __enter__(self):
+        return self.path
+
+    def __exit__(self, *_):
+        remove_tree(self.path)
+
+
+def remove_tree(directory):
+    """rm -r that unmounts first, for it must not reach into a mount."""
+    for path in mounts_below(directory):
+        detach_mount(path)
+    shutil.rmtree(directory)
+
+
+def remove_stale_directories():
+    """What an earlier run that was killed left behind."""
+    for directory in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
+        pid = directory.name[len(PREFIX):].split("-")[0]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            remove_tree(directory)

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * poll-reader FILE MAX_ENERGY_UJ READERS SECONDS
+ *
+ * Reads an energy counter as monitoring tools do, 20 times a second by each of
+ * READERS threads, and prints what any of them saw, as JSON. Half of the
+ * threads keep the file open, the others open it anew for every read.
+ *
+ *   torn          reads that were not digits and one newline, or above the maximum
+ *   errors        reads that failed
+ *   decreases     values below their predecessor that no wrap explains
+ *   wraps         those that a wrap does
+ *   zero_windows  pairs of reads a period apart with no energy between them
+ */
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/parse.h"
+
+#define PERIOD_NS (50 * NSEC_PER_MSEC)
+#define READERS_MAX 1000
+
+static const char *path;
+static uint64_t max_energy_uj;
+static uint64_t end_ns;
+static atomic_ulong n_reads, n_torn, n_errors, n_decreases, n_wraps, n_zero_windows;
+
+struct observation {
+    bool valid;
+    uint64_t energy_uj;
+    uint64_t time_ns;
+};
+
+static struct observation observe(int fd)
+{
+    struct observation seen = {.time_ns = now_ns()};
+    char text[64];
+    ssize_t length = pread(fd, text, sizeof(text), 0);
+
+    atomic_fetch_add(&n_reads, 1);
+    if (length < 0)
+        atomic_fetch_add(&n_errors, 1);
+    else if (length == 0 || text[length - 1] != '\n' ||
+             parse_sysfs_u64(text, (size_t)length, &seen.energy_uj) < 0 ||
+             seen.energy_uj > max_energy_uj)
+        atomic_fetch_add(&n_torn, 1);
+    else
+        seen.valid = true;
+    return seen;
+}
+
+static struct observation observe_anew(void)
+{
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    return observe(fd);
+}
+
+static void compare(const struct observation *before, const struct observation *now)
+{
+    if (!before->valid || !now->valid)
+        return;
+    if (now->energy_uj < before->energy_uj) {
+        bool wrap =
+            now->energy_uj < max_energy_uj / 10 && before->energy_uj > max_energy_uj / 10 * 9;
+
+        atomic_fetch_add(wrap ? &n_wraps : &n_decreases, 1);
+    } else if (now->energy_uj == before->energy_uj &&
+               now->time_ns - before->time_ns >= PERIOD_NS * 9 / 10) {
+        atomic_fetch_add(&n_zero_windows, 1);
+    }
+}
+
+static void *run_reader(void *argument)
+{
+    uintptr_t number = (uintptr_t)argument;
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct observation before = {0};
+
+    while (now_ns() < end_ns) {
+        struct observation now = number % 2 == 0 ? observe(fd) : observe_anew();
+
+        compare(&before, &now);
+        before = now;
+        usleep(PERIOD_NS / NSEC_PER_USEC);
+    }
+    return NULL;
+}
+
+int main(int argc, char **argv)
+{
+    pthread_t threads[READERS_MAX];
+    unsigned long readers, started = 0;
+
+    if (argc != 5)
+        return 2;
+    path = argv[1];
+    max_energy_uj = strtoull(argv[2], NULL, 10);
+    readers = strtoul(argv[3], NULL, 10);
+    end_ns = now_ns() + strtoull(argv[4], NULL, 10) * NSEC_PER_SEC;
+    if (readers > READERS_MAX)
+        return 2;
+    while (started < readers &&
+           pthread_create(&threads[started], NULL, run_reader, (void *)(uintptr_t)started) == 0)
+        started++;
+    for (unsigned long i = 0; i < started; i++)
+        pthread_join(threads[i], NULL);
+    printf("{\"readers\": %lu, \"reads\": %lu, \"torn\": %lu, \"errors\": %lu, \"decreases\": %lu, "
+           "\"wraps\": %lu, \"zero_windows\": %lu}\n",
+           started, atomic_load(&n_reads), atomic_load(&n_torn), atomic_load(&n_errors),
+           atomic_load(&n_decreases), atomic_load(&n_wraps), atomic_load(&n_zero_windows));
+    return 0;
+}

@@ -1,0 +1,95 @@
+#!/bin/sh
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Makes OUTDIR/vmlinuz and OUTDIR/initramfs.cpio.gz, the guest of the end-to-end
+# tests and the demo: Debian's kernel, its own node_exporter and powercap-info,
+# and busybox instead of an init system. The packages of group "guest" in
+# packages.list are downloaded and unpacked below OUTDIR, never installed.
+# Does nothing when OUTDIR is up to date.
+set -eu
+
+if [ $# -ne 1 ]; then
+    echo "usage: $0 OUTDIR" >&2
+    exit 2
+fi
+here=$(cd "$(dirname "$0")" && pwd)
+packages=$here/../../packages.list
+mkdir -p "$1"
+out=$(cd "$1" && pwd)
+
+# In the order in which the guest loads them; there is no modprobe to sort it out.
+modules='
+drivers/virtio/virtio_ring.ko
+drivers/virtio/virtio.ko
+drivers/virtio/virtio_pci_modern_dev.ko
+drivers/virtio/virtio_pci_legacy_dev.ko
+drivers/virtio/virtio_pci.ko
+fs/fuse/fuse.ko
+fs/fuse/virtiofs.ko'
+
+programs='usr/bin/prometheus-node-exporter usr/bin/powercap-info'
+
+wanted=$( (cat "$0" "$here/init"; grep '^guest ' "$packages") | sha256sum)
+if [ -e "$out/stamp" ] && [ "$(cat "$out/stamp")" = "$wanted" ]; then
+    exit 0
+fi
+rm -f "$out/stamp"
+
+# The kernel's package is named after its version; linux-image-amd64 depends on the newest.
+resolve() {
+    case $1 in
+    linux-image-amd64) apt-cache depends "$1" | awk '$1 == "Depends:" { print $2; exit }' ;;
+    *) echo "$1" ;;
+    esac
+}
+
+download() {
+    names=
+    for name in $(awk '$1 == "guest" { print $2 }' "$packages"); do
+        names="$names $(resolve "$name")"
+    done
+    # shellcheck disable=SC2086 # a list
+    (cd "$out/cache" && apt-get -qq -o APT::Sandbox::User=root download $names)
+}
+
+echo "guest: downloading packages"
+rm -rf "$out/cache" "$out/root" "$out/initramfs"
+mkdir -p "$out/cache" "$out/root" "$out/initramfs"
+# Package lists that are missing (fresh images) or older than the mirror are fetched once.
+download || { apt-get -qq update && download; }
+for package in "$out"/cache/*.deb; do
+    dpkg-deb -x "$package" "$out/root"
+done
+
+echo "guest: packing the initramfs"
+cd "$out/initramfs"
+mkdir -p bin dev etc lib64 modules proc run/virtjoule/share sys tmp
+cp /bin/busybox bin/
+cp "$here/init" init
+chmod 755 init
+echo 'root:x:0:0:root:/:/bin/sh' >etc/passwd
+
+number=10
+for module in $modules; do
+    cp "$out"/root/lib/modules/*/kernel/"$module" "modules/$number-${module##*/}"
+    number=$((number + 1))
+done
+
+# A program and the libraries it names; the loader is found at its fixed path.
+library_dir=$out/root/lib/x86_64-linux-gnu
+usr_library_dir=$out/root/usr/lib/x86_64-linux-gnu
+for program in $programs; do
+    cp "$out/root/$program" bin/
+    for library in $(objdump -p "$out/root/$program" | awk '$1 == "NEEDED" { print $2 }'); do
+        for dir in "$library_dir" "$usr_library_dir"; do
+            [ ! -e "$dir/$library" ] || cp -L "$dir/$library" lib64/
+        done
+    done
+done
+cp -L "$library_dir/ld-linux-x86-64.so.2" lib64/
+
+find . | cpio --quiet --create --format=newc --owner=0:0 | gzip -1 >"$out/initramfs.cpio.gz"
+cp "$out"/root/boot/vmlinuz-* "$out/vmlinuz"
+cd "$out"
+rm -rf cache root initramfs
+echo "$wanted" >stamp
