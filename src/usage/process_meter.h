@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * What one process consumes, from /proc and its process clock.
+ *
+ * CPU time comes from the process clock (clock_getcpuclockid(3)): nanoseconds,
+ * threads that already ended included, guest time counted once. /proc/PID/stat
+ * has the same sum cut to clock ticks; it serves where the clock does not (a
+ * recorded tree).
+ *
+ * Sockets: on a host with several, each thread's time (task/TID/schedstat)
+ * counts to the socket of the CPU it last ran on (task/TID/stat). These sums
+ * only set the proportions in which the process' own total is divided, so that
+ * threads which came and went within the interval, and so were never seen,
+ * lose nothing.
+ *
+ * Identity: the process is held by a descriptor of its /proc directory. What
+ * is read below it fails once the process is gone, whoever got its PID. The
+ * clock is read first and the directory after it: if that still answers, the
+ * PID, and so the clock, was the process' own.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "usage/usage.h"
+#include "util/topology.h"
+
+/** Where processes are looked for. */
+struct process_meter_root {
+    int proc_fd;                     /* of the directory /proc */
+    bool live;                       /* the running kernel's: it has process clocks */
+    unsigned n_sockets;              /* threads are looked at if there are several */
+    const struct topology *topology; /* may be without CPUs: then all is socket 0 */
+};
+
+struct process_meter;
+
+/**
+ * Begins to watch a process; what it consumed so far is not counted.
+ * @return 0, -ESRCH when it is gone or another has its PID, or -ENOMEM
+ */
+int process_meter_new(struct process_meter **ret, const struct process_meter_root *root,
+                      struct process_id id, enum vm_process_role role);
+struct process_meter *process_meter_free(struct process_meter *meter);
+
+/** Counts what it consumed before it was watched as well, from its start. */
+void process_meter_count_all(struct process_meter *meter);
+
+/**
+ * Reads what the process consumed since the last call and keeps it for process_meter_take().
+ * @return 0, -ESRCH when it is gone (what was read before stays), or -ENOMEM
+ */
+int process_meter_update(struct process_meter *meter, const struct process_meter_root *root);
+
+/** The same without its threads and memory: for a process that ended and is about to vanish. */
+void process_meter_update_ended(struct process_meter *meter);
+
+/** Adds what it consumed since the last take to an amount. */
+void process_meter_take(struct process_meter *meter, struct usage_amount *amount);
