@@ -90,11 +90,17 @@ struct snapshot {
     int references;          /* used by snapshot_board only */
 };
 
+/** Frees the snapshot with its vms and by_id, all from malloc(); NULL is accepted. @return NULL */
+struct snapshot *snapshot_free(struct snapshot *snapshot);
+
 /** The VM of that UUID, or NULL. O(log n). */
 const struct snapshot_vm *snapshot_find_uuid(const struct snapshot *snapshot, const uuid_t uuid);
 
 /** The VM of that id, or NULL. O(log n). */
 const struct snapshot_vm *snapshot_find_id(const struct snapshot *snapshot, uint32_t id);
+
+/** Position in by_id of the first VM whose id is not below the given one; n_vms when none. */
+size_t snapshot_seek_id(const struct snapshot *snapshot, uint64_t id);
 
 /**
  * A VM's published total at a moment: from + (to - from) * (t - start) / interval,
@@ -109,6 +115,11 @@ struct snapshot_board;
 
 /** @return 0 or -ENOMEM */
 int snapshot_board_new(struct snapshot_board **ret);
+
+/**
+ * Frees the board and its current snapshot, after every publisher has stopped;
+ * NULL is accepted. @return NULL
+ */
 struct snapshot_board *snapshot_board_free(struct snapshot_board *board);
 
 /** Makes a snapshot the current one; the board takes over the caller's reference. */
@@ -116,4 +127,6 @@ void snapshot_board_post(struct snapshot_board *board, struct snapshot *snapshot
 
 /** The current snapshot, to be returned with snapshot_board_release(); NULL before the first. */
 const struct snapshot *snapshot_board_acquire(struct snapshot_board *board);
+
+/** Gives a reference back; NULL is accepted. */
 void snapshot_board_release(struct snapshot_board *board, const struct snapshot *snapshot);
