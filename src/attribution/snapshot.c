@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* A tick of a few VMs takes well below a millisecond; one of thousands, tens of them. */
 const double tick_bucket_seconds[TICK_BUCKETS] = {
@@ -45,7 +44,7 @@ struct snapshot *snapshot_free(struct snapshot *snapshot)
 
 static int compare_uuid(const void *key, const void *vm)
 {
-    return memcmp(key, ((const struct snapshot_vm *)vm)->uuid, sizeof(uuid_t));
+    return uuid_compare(key, ((const struct snapshot_vm *)vm)->uuid);
 }
 
 const struct snapshot_vm *snapshot_find_uuid(const struct snapshot *snapshot, const uuid_t uuid)

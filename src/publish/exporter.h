@@ -21,11 +21,22 @@ struct exporter;
 int exporter_new(struct exporter **ret, const char *listen, const char *version,
                  struct snapshot_board *board);
 
+/** The port that is listened on: the one taken where 0 was asked for. */
+unsigned exporter_port(const struct exporter *exporter);
+
 /** Stops serving; NULL is accepted. @return NULL */
 struct exporter *exporter_free(struct exporter *exporter);
 
-/** Is the address of the form exporter_new() takes? @return 0 or -EINVAL */
+/**
+ * Takes an address of the form that exporter_new() takes apart. The host is a
+ * numeric one; its brackets are not part of the output.
+ * @return 0 or -EINVAL
+ */
 int exporter_parse_listen(const char *listen, char *host, size_t host_size, unsigned *ret_port);
 
-/** Writes the metrics of one snapshot as Prometheus text. @return 0 or -EIO */
+/**
+ * Writes the metrics of one snapshot as Prometheus text.
+ * @param snapshot  NULL before the first: only virtjoule_build_info is written
+ * @return 0 or -EIO
+ */
 int exporter_render(FILE *stream, const struct snapshot *snapshot, const char *version);

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The metrics as Prometheus text.
+ *
+ * Energy is printed from whole microjoules, never through floating point: in
+ * one scrape the sum of a zone's rows (every VM's dynamic energy, the host's,
+ * the static and the unattributed part) is the source's row to the last digit.
+ * All rows come from one snapshot.
+ *
+ * A zone that has never been read has no energy rows. It is not known to have
+ * used 0 J; virtjoule_zone_readable says that it is there.
+ */
+
+#include "publish/exporter.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "util/clock.h"
+#include "util/utf8.h"
+
+#define UJ_PER_J UINT64_C(1000000)
+#define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
+
+/* A label value. Control bytes would reach the terminal of whoever looks with curl. */
+static void write_escaped(FILE *stream, const char *text, size_t size)
+{
+    size_t length = strnlen(text, size);
+
+    for (size_t i = 0; i < length;) {
+        size_t n = utf8_character_length(text + i, length - i);
+
+        if (text[i] == '\n')
+            fputs("\\n", stream);
+        else if (text[i] == '\\' || text[i] == '"')
+            fprintf(stream, "\\%c", text[i]);
+        else if (n == 0 || (unsigned char)text[i] < ' ' || text[i] == 0x7f)
+            fputs(REPLACEMENT, stream);
+        else
+            fwrite(text + i, 1, n, stream);
+        i += n ? n : 1;
+    }
+}
+
+static void write_label(FILE *stream, const char *key, const char *value, size_t size)
+{
+    fprintf(stream, "%s=\"", key);
+    write_escaped(stream, value, size);
+    fputc('"', stream);
+}
+
+static void write_family(FILE *stream, const char *name, const char *type, const char *help)
+{
+    fprintf(stream, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void write_joules(FILE *stream, uint64_t energy_uj)
+{
+    fprintf(stream, "%" PRIu64 ".%06" PRIu64 "\n", energy_uj / UJ_PER_J, energy_uj % UJ_PER_J);
+}
+
+static void write_seconds(FILE *stream, uint64_t time_ns)
+{
+    fprintf(stream, "%" PRIu64 ".%09" PRIu64 "\n", time_ns / NSEC_PER_SEC, time_ns % NSEC_PER_SEC);
+}
+
+static bool zone_measured(const struct snapshot_zone *zone)
+{
+    return zone->readable || zone->measured_uj > 0;
+}
+
+/* The labels of where energy was measured. */
+static void write_origin(FILE *stream, const struct snapshot *snapshot, size_t zone)
+{
+    write_label(stream, "source", snapshot->source, SIZE_MAX);
+    fputc(',', stream);
+    write_label(stream, "zone", snapshot->zones[zone].zone.name, ZONE_NAME_MAX);
+}
+
+static void write_vm(FILE *stream, const struct snapshot_vm *vm)
+{
+    write_label(stream, "uuid", vm->uuid_text, UUID_TEXT_SIZE);
+    fputc(',', stream);
+    write_label(stream, "name", vm->name, VM_NAME_MAX);
+}
+
+/* One of the rows of struct snapshot_zone. */
+static void write_zone_energy(FILE *stream, const struct snapshot *snapshot, const char *name,
+                              const char *help, size_t field)
+{
+    write_family(stream, name, "counter", help);
+    for (size_t z = 0; z < snapshot->n_zones; z++) {
+        const struct snapshot_zone *zone = &snapshot->zones[z];
+
+        if (!zone_measured(zone))
+            continue;
+        fprintf(stream, "%s{", name);
+        write_origin(stream, snapshot, z);
+        fputs("} ", stream);
+        write_joules(stream, *(const uint64_t *)((const char *)zone + field));
+    }
+}
+
+/* One of the by-zone totals of struct snapshot_vm, of every VM, running or not. */
+static void write_vm_energy(FILE *stream, const struct snapshot *snapshot, const char *name,
+                            const char *help, size_t field)
+{
+    write_family(stream, name, "counter", help);
+    for (size_t v = 0; v < snapshot->n_vms; v++) {
+        const uint64_t *totals = (const uint64_t *)((const char *)&snapshot->vms[v] + field);
+
+        for (size_t z = 0; z < snapshot->n_zones; z++) {
+            if (!zone_measured(&snapshot->zones[z]))
+                continue;
+            fprintf(stream, "%s{", name);
+            write_vm(stream, &snapshot->vms[v]);
+            fputc(',', stream);
+            write_origin(stream, snapshot, z);
+            fputs("} ", stream);
+            write_joules(stream, totals[z]);
+        }
+    }
+}
+
+static void write_energy(FILE *stream, const struct snapshot *snapshot)
+{
+    write_zone_energy(stream, snapshot, "virtjoule_source_energy_joules_total",
+                      "Energy the host's zone used: the sum of the four parts below.",
+                      offsetof(struct snapshot_zone, measured_uj));
+    write_vm_energy(stream, snapshot, "virtjoule_vm_energy_joules_total",
+                    "Part of the zone's dynamic energy that is the VM's.",
+                    offsetof(struct snapshot_vm, dynamic_uj));
+    write_zone_energy(stream, snapshot, "virtjoule_host_energy_joules_total",
+                      "Part of the zone's dynamic energy that is no VM's.",
+                      offsetof(struct snapshot_zone, host_uj));
+    write_zone_energy(stream, snapshot, "virtjoule_static_energy_joules_total",
+                      "Energy the zone uses without any load.",
+                      offsetof(struct snapshot_zone, static_uj));
+    write_zone_energy(stream, snapshot, "virtjoule_unattributed_energy_joules_total",
+                      "Energy used while nobody was seen to use the zone.",
+                      offsetof(struct snapshot_zone, unattributed_uj));
+    write_vm_energy(stream, snapshot, "virtjoule_vm_static_energy_joules_total",
+                    "Part of the zone's static energy that the static policy gives the VM; "
+                    "contained in virtjoule_static_energy_joules_total.",
+                    offsetof(struct snapshot_vm, static_uj));
+}
+
+static void write_zones(FILE *stream, const struct snapshot *snapshot)
+{
+    write_family(stream, "virtjoule_zone_readable", "gauge", "Was the zone read at the last tick?");
+    for (size_t z = 0; z < snapshot->n_zones; z++) {
+        fputs("virtjoule_zone_readable{", stream);
+        write_origin(stream, snapshot, z);
+        fprintf(stream, "} %d\n", snapshot->zones[z].readable);
+    }
+}
+
+/* A metric with one whole number per VM. */
+static void write_vm_number(FILE *stream, const struct snapshot *snapshot, const char *name,
+                            const char *type, const char *help,
+                            uint64_t (*value)(const struct snapshot_vm *))
+{
+    write_family(stream, name, type, help);
+    for (size_t v = 0; v < snapshot->n_vms; v++) {
+        fprintf(stream, "%s{", name);
+        write_vm(stream, &snapshot->vms[v]);
+        fprintf(stream, "} %" PRIu64 "\n", value(&snapshot->vms[v]));
+    }
+}
+
+static uint64_t vm_running(const struct snapshot_vm *vm)
+{
+    return vm->running;
+}
+
+static uint64_t vm_memory_bytes(const struct snapshot_vm *vm)
+{
+    return vm->memory_bytes;
+}
+
+static uint64_t vm_io_bytes(const struct snapshot_vm *vm)
+{
+    return vm->io_bytes;
+}
+
+static void write_vm_cpu(FILE *stream, const struct snapshot *snapshot)
+{
+    write_family(stream, "virtjoule_vm_cpu_seconds_total", "counter",
+                 "CPU time of the VM's threads and helpers on the host.");
+    for (size_t v = 0; v < snapshot->n_vms; v++) {
+        fputs("virtjoule_vm_cpu_seconds_total{", stream);
+        write_vm(stream, &snapshot->vms[v]);
+        fputs("} ", stream);
+        write_seconds(stream, snapshot->vms[v].cpu_ns);
+    }
+}
+
+static void write_vm_info(FILE *stream, const struct snapshot *snapshot)
+{
+    write_family(stream, "virtjoule_vm_info", "gauge", "What the VM is; always 1.");
+    for (size_t v = 0; v < snapshot->n_vms; v++) {
+        const struct snapshot_vm *vm = &snapshot->vms[v];
+
+        fputs("virtjoule_vm_info{", stream);
+        write_vm(stream, vm);
+        fprintf(stream, ",manager=\"%s\",vcpus=\"%u\"} 1\n", vm_manager_to_string(vm->manager),
+                vm->vcpus);
+    }
+}
+
+static void write_reads(FILE *stream, const struct snapshot *snapshot)
+{
+    write_family(stream, "virtjoule_fuse_reads_total", "counter",
+                 "Reads of the files in the VM's powercap tree.");
+    for (size_t v = 0; v < snapshot->n_vms; v++)
+        fprintf(stream, "virtjoule_fuse_reads_total{uuid=\"%s\"} %" PRIu64 "\n",
+                snapshot->vms[v].uuid_text, snapshot->vms[v].tree_reads);
+}
+
+static void write_ticks(FILE *stream, const struct snapshot_health *health)
+{
+    uint64_t count = 0;
+
+    write_family(stream, "virtjoule_tick_seconds", "histogram", "Time that one tick took.");
+    for (size_t i = 0; i < TICK_BUCKETS; i++) {
+        count += health->tick_buckets[i];
+        fprintf(stream, "virtjoule_tick_seconds_bucket{le=\"%g\"} %" PRIu64 "\n",
+                tick_bucket_seconds[i], count);
+    }
+    count += health->tick_buckets[TICK_BUCKETS];
+    fprintf(stream, "virtjoule_tick_seconds_bucket{le=\"+Inf\"} %" PRIu64 "\n", count);
+    fputs("virtjoule_tick_seconds_sum ", stream);
+    write_seconds(stream, health->tick_ns_sum);
+    fprintf(stream, "virtjoule_tick_seconds_count %" PRIu64 "\n", count);
+
+    write_family(stream, "virtjoule_ticks_missed_total", "counter",
+                 "Ticks that did not take place because an earlier one took too long.");
+    fprintf(stream, "virtjoule_ticks_missed_total %" PRIu64 "\n", health->ticks_missed);
+}
+
+static void write_build(FILE *stream, const struct snapshot *snapshot, const char *version)
+{
+    write_family(stream, "virtjoule_build_info", "gauge", "The daemon; always 1.");
+    fputs("virtjoule_build_info{", stream);
+    write_label(stream, "version", version, SIZE_MAX);
+    if (snapshot) {
+        fputc(',', stream);
+        write_label(stream, "usage_provider", snapshot->usage_provider, SIZE_MAX);
+        fputc(',', stream);
+        write_label(stream, "static_policy", snapshot->static_policy, SIZE_MAX);
+    }
+    fputs("} 1\n", stream);
+}
+
+int exporter_render(FILE *stream, const struct snapshot *snapshot, const char *version)
+{
+    write_build(stream, snapshot, version);
+    if (snapshot) {
+        write_energy(stream, snapshot);
+        write_zones(stream, snapshot);
+        write_vm_cpu(stream, snapshot);
+        write_vm_number(stream, snapshot, "virtjoule_vm_memory_bytes", "gauge",
+                        "Memory of the VM that is resident on the host.", vm_memory_bytes);
+        write_vm_number(stream, snapshot, "virtjoule_vm_block_io_bytes_total", "counter",
+                        "Bytes the VM read from and wrote to block devices.", vm_io_bytes);
+        write_vm_number(stream, snapshot, "virtjoule_vm_running", "gauge",
+                        "Does a process of the VM run?", vm_running);
+        write_vm_info(stream, snapshot);
+        write_reads(stream, snapshot);
+        write_ticks(stream, &snapshot->health);
+    }
+    return fflush(stream) != 0 || ferror(stream) ? -EIO : 0;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The directory that powercapfs is mounted on.
+ */
+
+#include <limits.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define POWERCAPFS_TYPE "fuse.virtjoule"
+
+/** What is used of a line of /proc/self/mountinfo; longer texts are cut. */
+struct mount_entry {
+    char path[PATH_MAX]; /* the mount point */
+    char type[64];
+    char source[256];
+};
+
+/**
+ * Finds a mount by its id in the text of /proc/self/mountinfo.
+ * @return 0, -ENOENT, or -EBADMSG when that mount's line is not of the form
+ */
+int mountinfo_find(const char *text, size_t length, uint64_t mount_id, struct mount_entry *ret);
+
+/**
+ * Makes the directory where it is missing, takes down dead powercapfs mounts
+ * on it, and makes sure that it is an empty directory with nothing mounted
+ * on it.
+ * @return 0, -ENOTDIR, -ENOTEMPTY, -EBUSY, or another negative errno; the
+ *         reason is logged
+ */
+int mountpoint_prepare(const char *path);
