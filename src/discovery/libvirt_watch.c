@@ -100,6 +100,12 @@ static bool read_domain(virDomainPtr domain, struct libvirt_domain *ret)
     return true;
 }
 
+static bool is_same_domain(const struct libvirt_domain *a, const struct libvirt_domain *b)
+{
+    return uuid_compare(a->uuid, b->uuid) == 0 && strcmp(a->name, b->name) == 0 &&
+           a->defined == b->defined && a->vcpus == b->vcpus;
+}
+
 /* Takes over the memory of `domains`. */
 static void replace_table(struct libvirt_watch *watch, struct libvirt_domain *domains, size_t n)
 {
@@ -108,8 +114,9 @@ static void replace_table(struct libvirt_watch *watch, struct libvirt_domain *do
 
     qsort(domains, n, sizeof(*domains), compare_domains);
     pthread_mutex_lock(&watch->lock);
-    same = watch->n_domains == n &&
-           (n == 0 || memcmp(watch->domains, domains, n * sizeof(*domains)) == 0);
+    same = watch->n_domains == n;
+    for (size_t i = 0; same && i < n; i++)
+        same = is_same_domain(&watch->domains[i], &domains[i]);
     old = watch->domains;
     watch->domains = domains;
     watch->n_domains = watch->room = n;
@@ -204,7 +211,7 @@ static void put_domain(struct libvirt_watch *watch, const struct libvirt_domain 
     pthread_mutex_lock(&watch->lock);
     i = find_place(watch, domain->uuid, &present);
     if (present) {
-        change = memcmp(&watch->domains[i], domain, sizeof(*domain)) != 0;
+        change = !is_same_domain(&watch->domains[i], domain);
         watch->domains[i] = *domain;
     } else if (make_room(watch)) {
         memmove(&watch->domains[i + 1], &watch->domains[i],
@@ -269,29 +276,31 @@ static bool is_stopped(struct libvirt_watch *watch)
     return stop;
 }
 
-static bool open_connection(struct libvirt_watch *watch)
+/* Returns NULL, or why it failed. */
+static const char *open_connection(struct libvirt_watch *watch)
 {
     const char *type;
 
     watch->lost = false;
     watch->connection = virConnectOpenReadOnly(watch->uri);
-    if (!watch->connection)
-        return false;
-    if (virConnectRegisterCloseCallback(watch->connection, on_close, watch, NULL) < 0 ||
+    if (!watch->connection ||
+        virConnectRegisterCloseCallback(watch->connection, on_close, watch, NULL) < 0 ||
         virConnectSetKeepAlive(watch->connection, KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT) < 0)
-        return false;
+        return virGetLastErrorMessage();
     type = virConnectGetType(watch->connection);
-    return type && strcmp(type, "QEMU") == 0;
+    return type && strcmp(type, "QEMU") == 0 ? NULL : "not a QEMU driver";
 }
 
-/* Events first, then the list: nothing falls between. */
-static bool watch_domains(struct libvirt_watch *watch)
+/* Events first, then the list: nothing falls between. Returns NULL, or why it failed. */
+static const char *watch_domains(struct libvirt_watch *watch)
 {
     watch->lifecycle =
         virConnectDomainEventRegisterAny(watch->connection, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
                                          VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), watch, NULL);
     watch->relist_timer = virEventAddTimeout(RELIST_INTERVAL_MS, on_relist, watch, NULL);
-    return watch->lifecycle >= 0 && watch->relist_timer >= 0 && list_domains(watch);
+    if (watch->lifecycle < 0 || watch->relist_timer < 0 || !list_domains(watch))
+        return virGetLastErrorMessage();
+    return NULL;
 }
 
 static void close_connection(struct libvirt_watch *watch)
@@ -309,14 +318,12 @@ static void close_connection(struct libvirt_watch *watch)
     watch->connection = NULL;
 }
 
-static void tell_absent(struct libvirt_watch *watch)
+/* Once, not at each try. */
+static void tell_absent(struct libvirt_watch *watch, const char *reason)
 {
-    const char *error = virGetLastErrorMessage();
-
     if (!watch->told_absent)
-        log_warning(
-            "libvirt unavailable, discovery goes on without it", F_STRING("uri", watch->uri),
-            F_STRING("error", watch->connection && !watch->lost ? "not a QEMU driver" : error));
+        log_warning("libvirt unavailable, discovery goes on without it",
+                    F_STRING("uri", watch->uri), F_STRING("error", reason));
     watch->told_absent = true;
 }
 
@@ -368,13 +375,17 @@ static void *watch_libvirt(void *data)
     unsigned backoff = BACKOFF_FIRST_S;
 
     while (!is_stopped(watch)) {
-        virResetLastError();
-        if (open_connection(watch) && watch_domains(watch)) {
+        const char *error = open_connection(watch);
+
+        if (!error)
+            error = watch_domains(watch);
+        if (!error) {
             run_events(watch);
             backoff = BACKOFF_FIRST_S;
+            error = "connection closed";
         }
         if (!is_stopped(watch))
-            tell_absent(watch);
+            tell_absent(watch, error);
         close_connection(watch);
         wait_seconds(watch, backoff);
         backoff = backoff < BACKOFF_MAX_S / 2 ? 2 * backoff : BACKOFF_MAX_S;

@@ -30,12 +30,13 @@
  * What the link cannot tell is covered so:
  *
  *  - A process that is part of a VM is checked by its start time every tick.
+ *  - QEMU that runs no VM is examined every tick: there is hardly ever one, and
+ *    its command line is empty for some microseconds of its exec.
  *  - The same executable need not be the same process: the PID may have been
  *    reused within one tick by another copy of the same program (or another
  *    kernel thread: they have no executable).
  *  - The control group of a helper may be set after its start: libvirt starts
- *    virtiofsd and swtpm first, and moves them to the VM's group later. QEMU's
- *    command line is empty for some microseconds of its exec.
+ *    virtiofsd and swtpm first, and moves them to the VM's group later.
  *
  * For the last two, the uninteresting are examined again in their first ticks,
  * and then rarely, each tick another part of them.
@@ -195,14 +196,14 @@ static int list_pids(DIR *proc, pid_t **ret, size_t *ret_n)
 
 /* Whether what is known of a process still holds; its executable is the one that was seen. */
 static bool is_settled(const struct proc_scan *scan, const struct process *process,
-                       const struct entry *entry)
+                       const struct entry *entry, const char *executable)
 {
     bool due = (scan->scans + (unsigned)process->id.pid) % EXAMINE_EVERY_SCANS == 0;
 
     /* A QEMU process stays the VM it is, and its command line is not cheap to read. */
     if (process->kind == PROCESS_QEMU)
         return process_lives(dirfd(scan->proc), &process->id);
-    if (due || entry->scans < YOUNG_SCANS)
+    if (due || entry->scans < YOUNG_SCANS || path_is_qemu(executable))
         return false;
     return process->kind == PROCESS_OTHER || process_lives(dirfd(scan->proc), &process->id);
 }
@@ -232,7 +233,7 @@ static int add_process(struct proc_scan *scan, pid_t pid, ssize_t known, struct 
     if (!read_executable(dirfd(scan->proc), pid, &executable))
         return 0;
     same = old && scan->known.entries[known].executable == executable.hash;
-    if (same && is_settled(scan, old, &scan->known.entries[known])) {
+    if (same && is_settled(scan, old, &scan->known.entries[known], executable.path)) {
         *process = *old;
         entry.borrowed = known;
     } else {
