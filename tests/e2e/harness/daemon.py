@@ -53,7 +53,7 @@ class Daemon:
         self.port = system.free_port()
         self.process = None
         self._notify = None
-        self._config = directory / "virtjouled.conf"
+        self.config = directory / "virtjouled.conf"
         self._log = directory / "virtjouled.log"
         self.configure(settings or {})
 
@@ -72,7 +72,7 @@ class Daemon:
             for section, keys in sections.items()))
 
     def write_config(self, text):
-        self._config.write_text(text)
+        self.config.write_text(text)
 
     def __enter__(self):
         try:
@@ -103,7 +103,7 @@ class Daemon:
         environment = {**os.environ, "NOTIFY_SOCKET": str(self._notify.path)}
         environment.pop("JOURNAL_STREAM", None)
         with open(self._log, "ab") as log:
-            self.process = system.start_child([VIRTJOULED, "--config", self._config],
+            self.process = system.start_child([VIRTJOULED, "--config", self.config],
                                               stdout=log, stderr=log, env=environment)
 
     def _is_ready(self):
@@ -173,6 +173,12 @@ class Daemon:
         if result.returncode != status:
             raise RuntimeError(f"virtjoule {arguments}: {result.returncode}\n{result.stderr}")
         return json.loads(result.stdout) if result.stdout else None
+
+    def check_config(self):
+        """Exit status of --check-config; what it says goes to the log."""
+        with open(self._log, "ab") as log:
+            return subprocess.run([VIRTJOULED, "--check-config", "--config", self.config],
+                                  stdout=log, stderr=log, timeout=20).returncode
 
     def tree(self, uuid):
         """A VM's package zone as the host sees it."""

@@ -12,6 +12,8 @@ import uuid
 from contextlib import suppress
 from typing import NamedTuple
 
+import libvirt
+
 from . import system
 from .libvirtd import remove_domain
 
@@ -73,7 +75,6 @@ class Guest:
     def __init__(self, libvirtd, directory, mountpoint=None, vcpus=1, cpus=None, label=""):
         self.name = f"{system.PREFIX}{label}{random.randrange(16**6):06x}"
         self.uuid = str(uuid.uuid4())
-        self.domain = None
         self._libvirtd = libvirtd
         self._directory = directory
         self._ids = itertools.count(1)
@@ -95,16 +96,20 @@ class Guest:
 
     def __exit__(self, *_):
         self._disconnect()
-        if self.domain:
+        with suppress(libvirt.libvirtError):
             remove_domain(self.domain)
-            self.domain = None
+
+    @property
+    def domain(self):
+        """Looked up anew: a restarted libvirtd does not know the objects of the old one."""
+        return self._libvirtd.connection.lookupByUUIDString(self.uuid)
 
     def define(self):
         # QEMU runs as another user, who may not be let into the build directory.
         for name in ("vmlinuz", "initramfs.cpio.gz"):
             if not (self._directory / name).exists():
                 shutil.copy(system.BUILD / "guest" / name, self._directory)
-        self.domain = self._libvirtd.connection.defineXML(self._xml)
+        self._libvirtd.connection.defineXML(self._xml)
 
     def start(self, timeout=60):
         """Starts the domain and waits until it obeys."""

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Fixtures over the harness. Run with: /usr/bin/python3 -m pytest tests/e2e"""
+
+import os
+from contextlib import ExitStack
+
+import pytest
+
+from harness import system
+from harness.daemon import VIRTJOULED, Daemon
+from harness.fake_qemu import FakeQemu
+from harness.guest import Guest
+from harness.libvirtd import Libvirtd
+
+
+def pytest_collection_modifyitems(items):
+    if not VIRTJOULED.exists():
+        raise pytest.UsageError(f"{VIRTJOULED} has not been built")
+    if os.geteuid() != 0:
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason="needs root, to mount and to run guests"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_leftovers():
+    """Of this run or of an earlier one that was killed."""
+    system.remove_stale_directories()
+
+
+@pytest.fixture
+def directory():
+    with system.TemporaryDirectory() as path:
+        yield path
+
+
+@pytest.fixture
+def stack(directory):
+    """Whatever a test starts is stopped before its directory goes, last first."""
+    with ExitStack() as contexts:
+        yield contexts
+
+
+@pytest.fixture(scope="session")
+def session_libvirtd():
+    if not (system.BUILD / "guest/stamp").exists():
+        pytest.skip("no guest image: run tests/guest/build-guest.sh build/guest")
+    with Libvirtd() as libvirtd:
+        yield libvirtd
+
+
+@pytest.fixture
+def libvirtd(session_libvirtd):
+    yield session_libvirtd
+    session_libvirtd.remove_domains()
+
+
+@pytest.fixture
+def start_daemon(directory, stack):
+    """start_daemon({section: {key: value}})"""
+    return lambda settings=None: stack.enter_context(Daemon(directory, settings))
+
+
+@pytest.fixture
+def start_vm(directory, stack):
+    """start_vm(duty=50, ...): a process under QEMU's name."""
+    return lambda **options: stack.enter_context(FakeQemu(directory, **options))
+
+
+@pytest.fixture
+def start_guest(directory, stack, libvirtd):
+    """start_guest(daemon, ...): a real guest with its energy share attached."""
+
+    def start(daemon, **options):
+        guest = Guest(libvirtd, directory, mountpoint=daemon.mountpoint, **options)
+        return stack.enter_context(guest)
+
+    return start
