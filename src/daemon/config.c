@@ -352,12 +352,13 @@ int config_parse(const char *text, size_t length, struct config *ret,
 
     config_init(&parser.config);
     wrong_line = ini_parse_stream(read_line, &parser, handle_key, &parser);
-    if (wrong_line != 0) {
-        /* The handler's own error says more; it is the first one, too. */
-        parser.line = wrong_line > 0 ? wrong_line : 0;
-        fail(&parser, "", "", "%s",
-             wrong_line > 0 ? "neither a section, a key with a value, nor a comment"
-                            : "out of memory");
+    if (wrong_line < 0)
+        fail(&parser, "", "", "out of memory");
+    /* inih tells the first wrong line: one that never reached the handler is no key at all. */
+    if (wrong_line > 0 && wrong_line != parser.error.line) {
+        parser.error = (struct config_error){0};
+        parser.line = wrong_line;
+        fail(&parser, "", "", "neither a section, a key with a value, nor a comment");
     }
     validate(&parser);
     if (parser.error.problem[0]) {
