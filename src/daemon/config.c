@@ -244,7 +244,8 @@ static int set_baseline(struct parser *parser, const char *zone, const char *val
             fail(parser, "baseline", zone, "given twice");
             return 0;
         }
-    if (config->n_baselines == CONFIG_BASELINES_MAX || strlen(zone) >= ZONE_NAME_MAX) {
+    if (config->n_baselines == CONFIG_BASELINES_MAX || strlen(zone) >= ZONE_NAME_MAX ||
+        zone[strspn(zone, "abcdefghijklmnopqrstuvwxyz0123456789-")] != '\0') {
         fail(parser, "baseline", zone, "not the name of a zone");
         return 0;
     }

@@ -104,6 +104,7 @@ static void test_errors_name_the_place(void **state)
         {"[attribution]\nstatic_policy = all\n", 2, "attribution", "static_policy", "exclude"},
         {"[baseline]\npackage-0 = -5W\n", 2, "baseline", "package-0", "not a power"},
         {"[baseline]\npackage-0 = 20000W\n", 2, "baseline", "package-0", "not a power"},
+        {"[baseline]\n../etc = 1W\n", 2, "baseline", "../etc", "not the name of a zone"},
         {"[baseline]\ndram = 1W\ndram = 2W\n", 3, "baseline", "dram", "given twice"},
         {"[powercapfs]\nfile_mode = 0644\n", 2, "powercapfs", "file_mode", "octal mode"},
         {"[powercapfs]\nfile_mode = 0044\n", 2, "powercapfs", "file_mode", "octal mode"},

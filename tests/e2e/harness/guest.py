@@ -10,6 +10,7 @@ import socket
 import time
 import uuid
 from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 import libvirt
@@ -81,6 +82,7 @@ class Guest:
         self._socket = None
         self._received = b""
         share = _FILESYSTEM_XML.format(share=f"{mountpoint}/{self.uuid}") if mountpoint else ""
+        self._share = Path(mountpoint) / self.uuid if mountpoint else None
         self._xml = _XML.format(name=self.name, uuid=self.uuid, directory=directory,
                                 filesystem=share, vcpus=vcpus,
                                 cpuset=f" cpuset='{cpus}'" if cpus else "")
@@ -113,6 +115,9 @@ class Guest:
 
     def start(self, timeout=60):
         """Starts the domain and waits until it obeys."""
+        if self._share:
+            # libvirt's event of the definition has to reach the daemon first.
+            system.wait_until(self._share.exists, 5, f"{self._share} exists", interval=0.01)
         self.domain.create()
         self._connect(timeout)
 

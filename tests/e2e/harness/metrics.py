@@ -17,15 +17,15 @@ class Metrics:
         self.samples = [_parse_line(line) for line in text.split("\n")
                         if line and not line.startswith("#")]
 
-    def select(self, name, **labels):
+    def select(self, name, /, **labels):
         """[(labels, value)] of the samples that carry these labels."""
         return [(have, value) for sample, have, value in self.samples
                 if sample == name and labels.items() <= have.items()]
 
-    def sum(self, name, **labels):
+    def sum(self, name, /, **labels):
         return sum((value for _, value in self.select(name, **labels)), Decimal(0))
 
-    def value(self, name, **labels):
+    def value(self, name, /, **labels):
         """The one sample that carries these labels."""
         found = self.select(name, **labels)
         if len(found) != 1:
