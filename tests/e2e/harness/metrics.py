@@ -17,26 +17,26 @@ class Metrics:
         self.samples = [_parse_line(line) for line in text.split("\n")
                         if line and not line.startswith("#")]
 
-    def select(self, name, **labels):
+    def select(self, name, /, **labels):
         """[(labels, value)] of the samples that carry these labels."""
         return [(have, value) for sample, have, value in self.samples
                 if sample == name and labels.items() <= have.items()]
 
-    def sum(self, name, **labels):
+    def sum(self, name, /, **labels):
         return sum((value for _, value in self.select(name, **labels)), Decimal(0))
 
-    def value(self, name, **labels):
+    def value(self, name, /, **labels):
         """The one sample that carries these labels."""
         found = self.select(name, **labels)
         if len(found) != 1:
             raise LookupError(f"{len(found)} samples of {name} with {labels} in:\n{self.text}")
         return found[0][1]
 
-    def vm_energy(self, uuid, **labels):
+    def vm_energy(self, uuid):
         """Dynamic energy of a VM over its packages, joules."""
-        return sum((value for have, value in
-                    self.select("virtjoule_vm_energy_joules_total", uuid=uuid, **labels)
-                    if have["zone"].startswith("package")), Decimal(0))
+        return sum((value for labels, value in
+                    self.select("virtjoule_vm_energy_joules_total", uuid=uuid)
+                    if labels["zone"].startswith("package")), Decimal(0))
 
     def zones(self):
         return {labels["zone"] for labels, _ in self.select("virtjoule_source_energy_joules_total")}
