@@ -123,7 +123,7 @@ def test_second_guest_sees_and_changes_nothing(daemon, start_guest):
     assert not any(first.uuid in name or first.name in name for name in names)
     assert second.run(f"cat {second.SHARE}/../{first.uuid}/class/powercap/intel-rapl:0/energy_uj"
                       ).status != 0
-    links = second.check(f"find {second.SHARE} -type l -exec readlink -f {{}} +").split()
+    links = second.check(f"find {second.SHARE} -type l -exec readlink -f {{}} ';'").split()
     assert all(link.startswith(second.SHARE) for link in links)
 
     tree = sorted(os.walk(daemon.mountpoint))

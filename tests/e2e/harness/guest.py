@@ -10,7 +10,6 @@ import socket
 import time
 import uuid
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 import libvirt
@@ -33,7 +32,12 @@ _XML = """
   </os>
   <features><acpi/></features>
   <devices>
-    {filesystem}
+    <filesystem type='mount' accessmode='passthrough'>
+      <driver type='virtiofs'/>
+      <binary path='/usr/lib/qemu/virtiofsd'><cache mode='none'/></binary>
+      <source dir='{share}'/>
+      <target dir='virtjoule'/>
+    </filesystem>
     <serial type='file'><source path='{directory}/{name}.log'/><target port='0'/></serial>
     <serial type='unix'>
       <source mode='bind' path='{directory}/{name}.sock'/><target port='1'/>
@@ -42,14 +46,6 @@ _XML = """
   </devices>
 </domain>
 """
-
-_FILESYSTEM_XML = """
-    <filesystem type='mount' accessmode='passthrough'>
-      <driver type='virtiofs'/>
-      <binary path='/usr/lib/qemu/virtiofsd'><cache mode='none'/></binary>
-      <source dir='{share}'/>
-      <target dir='virtjoule'/>
-    </filesystem>"""
 
 
 class Answer(NamedTuple):
@@ -73,7 +69,7 @@ class Guest:
     POWERCAP = "/sys/class/powercap"
     SHARE = "/run/virtjoule/share"
 
-    def __init__(self, libvirtd, directory, mountpoint=None, vcpus=1, cpus=None, label=""):
+    def __init__(self, libvirtd, directory, mountpoint, vcpus=1, cpus=None, label=""):
         self.name = f"{system.PREFIX}{label}{random.randrange(16**6):06x}"
         self.uuid = str(uuid.uuid4())
         self._libvirtd = libvirtd
@@ -81,10 +77,9 @@ class Guest:
         self._ids = itertools.count(1)
         self._socket = None
         self._received = b""
-        share = _FILESYSTEM_XML.format(share=f"{mountpoint}/{self.uuid}") if mountpoint else ""
-        self._share = Path(mountpoint) / self.uuid if mountpoint else None
+        self._share = mountpoint / self.uuid
         self._xml = _XML.format(name=self.name, uuid=self.uuid, directory=directory,
-                                filesystem=share, vcpus=vcpus,
+                                share=self._share, vcpus=vcpus,
                                 cpuset=f" cpuset='{cpus}'" if cpus else "")
 
     def __enter__(self):
@@ -115,9 +110,8 @@ class Guest:
 
     def start(self, timeout=60):
         """Starts the domain and waits until it obeys."""
-        if self._share:
-            # libvirt's event of the definition has to reach the daemon first.
-            system.wait_until(self._share.exists, 5, f"{self._share} exists", interval=0.01)
+        # The daemon learns of a new domain from libvirt as we do: give it a moment.
+        system.wait_until(self._share.is_dir, 5, f"{self._share} is there")
         self.domain.create()
         self._connect(timeout)
 

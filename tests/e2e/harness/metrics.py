@@ -32,11 +32,11 @@ class Metrics:
             raise LookupError(f"{len(found)} samples of {name} with {labels} in:\n{self.text}")
         return found[0][1]
 
-    def vm_energy(self, uuid, **labels):
+    def vm_energy(self, uuid):
         """Dynamic energy of a VM over its packages, joules."""
-        return sum((value for have, value in
-                    self.select("virtjoule_vm_energy_joules_total", uuid=uuid, **labels)
-                    if have["zone"].startswith("package")), Decimal(0))
+        return sum((value for labels, value in
+                    self.select("virtjoule_vm_energy_joules_total", uuid=uuid)
+                    if labels["zone"].startswith("package")), Decimal(0))
 
     def zones(self):
         return {labels["zone"] for labels, _ in self.select("virtjoule_source_energy_joules_total")}
