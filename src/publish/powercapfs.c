@@ -586,12 +586,9 @@ static void log_libfuse(enum fuse_log_level level, const char *format, va_list a
 
 static int session_mount(struct powercapfs *fs)
 {
-    char *arguments[] = {
-        "virtjouled",
-        "-o",
-        "ro,allow_other,default_permissions,nosuid,nodev,noexec,fsname=virtjoule,"
-        "subtype=virtjoule",
-    };
+    char options[] = "ro,allow_other,default_permissions,nosuid,nodev,noexec,fsname=virtjoule,"
+                     "subtype=virtjoule";
+    char *arguments[] = {"virtjouled", "-o", options};
     struct fuse_args args = FUSE_ARGS_INIT(sizeof(arguments) / sizeof(*arguments), arguments);
     int fd;
 

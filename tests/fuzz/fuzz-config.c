@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The configuration: what is accepted is within the bounds that the daemon relies on. */
+
+#include "fuzz.h"
+
+#include <string.h>
+
+#include "daemon/config.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct config_error error;
+    struct config config;
+
+    if (config_parse((const char *)data, size, &config, &error) < 0) {
+        require(error.problem[0] != '\0' && error.line >= 0);
+        return 0;
+    }
+    require(config.interval_ns >= 100000000 && config.interval_ns <= 60000000000);
+    require(config.estimate.max_uw >= config.estimate.idle_uw && config.estimate.exponent > 0);
+    require(config.n_baselines <= CONFIG_BASELINES_MAX);
+    require(config.mountpoint[0] == '/' && config.runtime_dir[0] == '/');
+    require((config.file_mode & ~0444u) == 0);
+    return 0;
+}

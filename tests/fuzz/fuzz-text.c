@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The small parsers of sysfs texts, mount tables, listen addresses and names. */
+
+#include "fuzz.h"
+
+#include <string.h>
+
+#include "publish/exporter.h"
+#include "publish/powercapfs_mount.h"
+#include "publish/powercapfs_names.h"
+#include "source/rapl.h"
+#include "util/parse.h"
+#include "util/utf8.h"
+
+static void fuzz_strings(const char *text)
+{
+    char host[64], copy[256];
+    struct zone zone = {0};
+    tree_name name;
+    uint64_t value;
+    unsigned port = 0;
+
+    (void)parse_duration_ns(text, &value);
+    (void)parse_power_uw(text, &value);
+    (void)parse_energy_uj(text, &value);
+    (void)parse_decimal_e9(text, &value);
+    (void)parse_mode(text, &port);
+    if (exporter_parse_listen(text, host, sizeof(host), &port) == 0)
+        require(port <= 65535 && strnlen(host, sizeof(host)) < sizeof(host));
+    if (rapl_parse_zone("intel-rapl:0", text, NULL, &zone) == 0)
+        require(strnlen(zone.name, ZONE_NAME_MAX) < ZONE_NAME_MAX);
+    (void)rapl_parse_zone("intel-rapl:0:0", "core", text, &zone);
+    tree_name_sanitise(text, name);
+    require(name[0] != '\0' && name[0] != '.' && !strchr(name, '/') && strlen(name) <= NAME_MAX);
+    utf8_replace_invalid(text, copy, sizeof(copy));
+    for (size_t i = 0; copy[i];) {
+        size_t length = utf8_character_length(copy + i, strlen(copy + i));
+
+        require(length > 0);
+        i += length;
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    char *text = malloc(size + 1);
+    struct mount_entry entry;
+    uint64_t value;
+
+    require(text != NULL);
+    memcpy(text, data, size);
+    text[size] = '\0';
+    (void)parse_sysfs_u64((const char *)data, size, &value);
+    (void)mountinfo_find((const char *)data, size, 1, &entry);
+    fuzz_strings(text);
+    free(text);
+    return 0;
+}
