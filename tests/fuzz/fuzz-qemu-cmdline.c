@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The parsers of what a process tells of itself, over the same bytes. */
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "discovery/helper_cmdline.h"
+#include "discovery/machine_cgroup.h"
+#include "discovery/qemu_cmdline.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void require(int condition)
+{
+    if (!condition)
+        abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    const char *text = (const char *)data;
+    char socket[SOCKET_PATH_SIZE];
+    struct machine_cgroup cgroup;
+    struct qemu_cmdline vm;
+
+    if (parse_qemu_cmdline(text, size, &vm) > 0) {
+        require(strnlen(vm.name, sizeof(vm.name)) < sizeof(vm.name));
+        require(strnlen(vm.id, sizeof(vm.id)) < sizeof(vm.id));
+        require(vm.vcpus >= 1);
+        for (size_t i = 0; i < vm.n_sockets; i++)
+            require(vm.sockets[i][0] != '\0');
+        qemu_cmdline_deinit(&vm);
+    }
+    if (parse_helper_cmdline(text, size, socket))
+        require(strnlen(socket, sizeof(socket)) < sizeof(socket) && socket[0] != '\0');
+    if (parse_machine_cgroup(text, size, &cgroup))
+        require(cgroup.path >= text && cgroup.path + cgroup.length <= text + size);
+    return 0;
+}
