@@ -377,9 +377,10 @@ static void *watch_libvirt(void *data)
     while (!is_stopped(watch)) {
         const char *error = open_connection(watch);
 
-        if (!error)
+        /* The connect may have returned long after the watch was given up. */
+        if (!error && !is_stopped(watch))
             error = watch_domains(watch);
-        if (!error) {
+        if (!error && !is_stopped(watch)) {
             run_events(watch);
             backoff = BACKOFF_FIRST_S;
             error = "connection closed";

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Discovery against a real libvirtd, which is started, killed, stopped and
+ * restarted here, and a real (if very small) QEMU domain. Needs root and a
+ * host on which no libvirtd runs; else it is skipped.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "discovery/discovery.h"
+#include "util/clock.h"
+
+#define EXIT_SKIP 77
+#define LOCK_PATH "/run/lock/virtjoule-test-libvirt.lock"
+#define URI "qemu:///system"
+
+/* libvirtd is up in a second or two, and the watch asks for it again 1, 3, 7 s after it is lost. */
+#define CONNECT_TIMEOUT_MS 20000
+/* An event comes at once. Far below the watch's listing of all domains once a minute. */
+#define EVENT_TIMEOUT_MS 5000
+
+struct fixture {
+    char directory[64];
+    char name[64];
+    char uuid_text[UUID_TEXT_SIZE];
+    uuid_t uuid;
+    pid_t virtlogd;
+    pid_t libvirtd;
+    struct discovery *discovery;
+};
+
+static struct fixture fixture = {.virtlogd = -1, .libvirtd = -1};
+
+__attribute__((noreturn)) static void skip(const char *reason)
+{
+    printf("skipped: %s\n", reason);
+    exit(EXIT_SKIP);
+}
+
+__attribute__((format(printf, 1, 2))) static int run(const char *format, ...)
+{
+    char command[512];
+    va_list arguments;
+    int status;
+
+    va_start(arguments, format);
+    vsnprintf(command, sizeof(command), format, arguments);
+    va_end(arguments);
+    status = system(command);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void stop_child(pid_t *pid, int signal)
+{
+    if (*pid <= 0)
+        return;
+    kill(*pid, SIGCONT);
+    kill(*pid, signal);
+    waitpid(*pid, NULL, 0);
+    *pid = -1;
+}
+
+static void clean_up(void)
+{
+    const struct fixture *f = &fixture;
+
+    if (f->libvirtd > 0) {
+        kill(f->libvirtd, SIGCONT);
+        run("virsh -q -c " URI " destroy %s >/dev/null 2>&1", f->name);
+        run("virsh -q -c " URI " undefine %s >/dev/null 2>&1", f->name);
+    }
+    stop_child(&fixture.libvirtd, SIGTERM);
+    stop_child(&fixture.virtlogd, SIGTERM);
+    if (f->directory[0] != '\0')
+        run("rm -rf %s", f->directory);
+}
+
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition);                \
+            exit(EXIT_FAILURE);                                                                    \
+        }                                                                                          \
+    } while (0)
+
+static pid_t start_program(const char *program, const char *pid_name)
+{
+    char pid_file[128];
+    pid_t pid;
+
+    snprintf(pid_file, sizeof(pid_file), "%s/%s.pid", fixture.directory, pid_name);
+    pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        int null = open("/dev/null", O_RDWR);
+
+        dup2(null, STDIN_FILENO);
+        dup2(null, STDOUT_FILENO);
+        dup2(null, STDERR_FILENO);
+        prctl(PR_SET_PDEATHSIG, SIGTERM);
+        execlp(program, program, "-p", pid_file, NULL);
+        _exit(127);
+    }
+    return pid;
+}
+
+static void start_libvirtd(void)
+{
+    fixture.libvirtd = start_program("libvirtd", "libvirtd");
+    for (int i = 0; i < 100; i++) {
+        if (run("virsh -q -c " URI " list >/dev/null 2>&1") == 0)
+            return;
+        CHECK(waitpid(fixture.libvirtd, NULL, WNOHANG) == 0);
+        usleep(100 * 1000);
+    }
+    CHECK(!"libvirtd does not answer");
+}
+
+/* What is told of the VM at this moment. */
+enum vm_state { ABSENT, OFF, ON, ON_TRANSIENT };
+
+static enum vm_state vm_state(void)
+{
+    struct vm_table table;
+    const struct vm *vm;
+    enum vm_state state = ABSENT;
+
+    CHECK(discovery_refresh(fixture.discovery, &table) == 0);
+    vm = vm_table_find(&table, fixture.uuid);
+    if (vm) {
+        CHECK(strcmp(vm->name, fixture.name) == 0);
+        CHECK(vm->manager == VM_MANAGER_LIBVIRT);
+        CHECK(vm->vcpus == 2);
+        CHECK(vm->running == (vm->n_processes > 0));
+        if (vm->running)
+            CHECK(vm->processes[0].role == VM_PROCESS_QEMU);
+        CHECK(vm->running || vm->defined);
+        state = !vm->running ? OFF : vm->defined ? ON : ON_TRANSIENT;
+    }
+    vm_table_deinit(&table);
+    return state;
+}
+
+/* Refreshes when the descriptor says so (or often, for what only /proc tells), and returns the
+ * milliseconds that it took for the VM to come to the state. */
+static unsigned await(enum vm_state expected, bool by_event, unsigned timeout_ms)
+{
+    uint64_t begin = now_ns();
+    struct pollfd fd = {.fd = discovery_event_fd(fixture.discovery), .events = POLLIN};
+    unsigned elapsed = 0;
+
+    while (vm_state() != expected) {
+        elapsed = (unsigned)((now_ns() - begin) / NSEC_PER_MSEC);
+        if (elapsed >= timeout_ms) {
+            fprintf(stderr, "state is %d, not %d, after %u ms\n", vm_state(), expected, elapsed);
+            exit(EXIT_FAILURE);
+        }
+        poll(&fd, 1, by_event ? (int)(timeout_ms - elapsed) : 50);
+    }
+    return elapsed;
+}
+
+static void write_domain(void)
+{
+    char path[128];
+    FILE *file;
+
+    snprintf(path, sizeof(path), "%s/domain.xml", fixture.directory);
+    file = fopen(path, "w");
+    CHECK(file);
+    fprintf(file,
+            "<domain type='qemu'><name>%s</name><uuid>%s</uuid><memory unit='MiB'>32</memory>"
+            "<vcpu>2</vcpu><os><type arch='x86_64'>hvm</type></os></domain>",
+            fixture.name, fixture.uuid_text);
+    CHECK(fclose(file) == 0);
+}
+
+/* Waits for other tests that run libvirtd; the lock is held until this process ends. */
+static void take_lock(void)
+{
+    int fd = open(LOCK_PATH, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+    CHECK(fd >= 0);
+    CHECK(flock(fd, LOCK_EX) == 0);
+}
+
+static void set_up(void)
+{
+    struct fixture *f = &fixture;
+
+    if (geteuid() != 0)
+        skip("not root");
+    if (run("command -v libvirtd virtlogd virsh qemu-system-x86_64 >/dev/null") != 0)
+        skip("libvirtd, virtlogd, virsh or qemu-system-x86_64 is missing");
+    take_lock();
+    if (run("pgrep -x libvirtd >/dev/null || pgrep -x virtqemud >/dev/null") == 0)
+        skip("a libvirtd runs here that is not ours to kill");
+    strcpy(f->directory, "/tmp/virtjoule-libvirt-XXXXXX");
+    CHECK(mkdtemp(f->directory));
+    snprintf(f->name, sizeof(f->name), "virtjoule-test-%d", getpid());
+    uuid_generate_random(f->uuid);
+    uuid_unparse_lower(f->uuid, f->uuid_text);
+    write_domain();
+    if (run("pgrep -x virtlogd >/dev/null") != 0)
+        f->virtlogd = start_program("virtlogd", "virtlogd");
+}
+
+static void test_absent_at_start(void)
+{
+    const struct discovery_config config = {URI, true, "/proc"};
+
+    CHECK(discovery_new(&config, &fixture.discovery) == 0);
+    CHECK(discovery_event_fd(fixture.discovery) >= 0);
+    CHECK(vm_state() == ABSENT);
+}
+
+static void test_lifecycle(void)
+{
+    const struct fixture *f = &fixture;
+
+    start_libvirtd();
+    CHECK(run("virsh -q -c " URI " define %s/domain.xml", f->directory) == 0);
+    printf("connected and defined after %u ms\n", await(OFF, true, CONNECT_TIMEOUT_MS));
+    CHECK(run("virsh -q -c " URI " start %s", f->name) == 0);
+    printf("started after %u ms\n", await(ON, false, EVENT_TIMEOUT_MS));
+    CHECK(run("virsh -q -c " URI " undefine %s", f->name) == 0);
+    printf("undefined after %u ms\n", await(ON_TRANSIENT, true, EVENT_TIMEOUT_MS));
+    CHECK(run("virsh -q -c " URI " define %s/domain.xml", f->directory) == 0);
+    printf("defined again after %u ms\n", await(ON, true, EVENT_TIMEOUT_MS));
+    CHECK(run("virsh -q -c " URI " destroy %s", f->name) == 0);
+    printf("destroyed after %u ms\n", await(OFF, false, EVENT_TIMEOUT_MS));
+    CHECK(run("virsh -q -c " URI " undefine %s", f->name) == 0);
+    printf("gone after %u ms\n", await(ABSENT, true, EVENT_TIMEOUT_MS));
+    CHECK(run("virsh -q -c " URI " create %s/domain.xml", f->directory) == 0);
+    printf("created after %u ms\n", await(ON_TRANSIENT, false, EVENT_TIMEOUT_MS));
+    CHECK(run("virsh -q -c " URI " destroy %s", f->name) == 0);
+    await(ABSENT, false, EVENT_TIMEOUT_MS);
+}
+
+/* libvirtd is killed with one domain running; it stays running and defined throughout, and what
+ * happens after the restart is seen. */
+static void test_restart(void)
+{
+    const struct fixture *f = &fixture;
+
+    CHECK(run("virsh -q -c " URI " define %s/domain.xml", f->directory) == 0);
+    await(OFF, true, EVENT_TIMEOUT_MS);
+    CHECK(run("virsh -q -c " URI " start %s", f->name) == 0);
+    await(ON, false, EVENT_TIMEOUT_MS);
+    stop_child(&fixture.libvirtd, SIGKILL);
+    for (int i = 0; i < 40; i++) {
+        CHECK(vm_state() == ON);
+        usleep(50 * 1000);
+    }
+    start_libvirtd();
+    CHECK(run("virsh -q -c " URI " destroy %s", f->name) == 0);
+    await(OFF, false, EVENT_TIMEOUT_MS);
+    stop_child(&fixture.libvirtd, SIGKILL);
+    usleep(500 * 1000);
+    CHECK(vm_state() == OFF);
+    start_libvirtd();
+    CHECK(run("virsh -q -c " URI " undefine %s", f->name) == 0);
+    printf("reconnected after %u ms\n", await(ABSENT, true, CONNECT_TIMEOUT_MS));
+}
+
+static void check_stop(const char *when)
+{
+    uint64_t begin = now_ns();
+    unsigned elapsed;
+
+    fixture.discovery = discovery_free(fixture.discovery);
+    elapsed = (unsigned)((now_ns() - begin) / NSEC_PER_MSEC);
+    printf("stopped after %u ms, %s\n", elapsed, when);
+    CHECK(elapsed < 1000);
+}
+
+/* Stopping takes less than a second, in every state of the connection. */
+static void test_stop(void)
+{
+    const struct discovery_config config = {URI, true, "/proc"};
+
+    check_stop("connected");
+
+    kill(fixture.libvirtd, SIGSTOP);
+    CHECK(discovery_new(&config, &fixture.discovery) == 0);
+    usleep(300 * 1000);
+    CHECK(vm_state() == ABSENT);
+    check_stop("with libvirtd hanging at the connect");
+    kill(fixture.libvirtd, SIGCONT);
+    usleep(300 * 1000); /* for the thread that was left behind to come back and end */
+
+    stop_child(&fixture.libvirtd, SIGTERM);
+    CHECK(discovery_new(&config, &fixture.discovery) == 0);
+    usleep(300 * 1000);
+    check_stop("without libvirtd");
+}
+
+int main(void)
+{
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    set_up();
+    atexit(clean_up);
+    test_absent_at_start();
+    test_lifecycle();
+    test_restart();
+    test_stop();
+    return EXIT_SUCCESS;
+}
