@@ -60,7 +60,9 @@ static struct snapshot_board *board;
 static struct powercapfs *powercapfs;
 static pthread_t ticker;
 static atomic_bool ticking;
-static atomic_bool guest_exists;
+/* What becomes of the last VM. */
+static atomic_int guest;
+enum { GUEST_HAS_TREE, GUEST_WITHOUT_TREE, GUEST_GONE };
 
 static struct powercapfs_config default_config(void)
 {
@@ -90,7 +92,8 @@ static void make_vms(struct snapshot_vm vms[VMS])
 
 static void post(const struct snapshot_vm vms[VMS])
 {
-    struct snapshot *snapshot = fixture_snapshot(vms, atomic_load(&guest_exists) ? VMS : VMS - 1);
+    struct snapshot *snapshot =
+        fixture_snapshot(vms, atomic_load(&guest) == GUEST_GONE ? VMS - 1 : VMS);
 
     snapshot->time_ns = snapshot->ramp_start_ns = now_ns();
     snapshot->interval_ns = INTERVAL_NS;
@@ -109,6 +112,7 @@ static void *tick(void *data)
                 vms[i].tree[z].to_uj += STEP_UJ;
             }
         }
+        vms[VM_GUEST - 1].has_tree = atomic_load(&guest) == GUEST_HAS_TREE;
         post(vms);
         usleep(INTERVAL_NS / NSEC_PER_USEC);
     }
@@ -142,7 +146,7 @@ static int start(void **state)
 
     if (make_mountpoint(state) < 0)
         return -1;
-    atomic_store(&guest_exists, true);
+    atomic_store(&guest, GUEST_HAS_TREE);
     atomic_store(&ticking, true);
     if (pthread_create(&ticker, NULL, tick, NULL) != 0)
         return -1;
@@ -722,7 +726,7 @@ static void test_age(void **state)
     assert_true(most > least + 50000);
 }
 
-static void test_vm_goes_and_returns(void **state)
+static void go_and_return(int how)
 {
     const char *path = at("%s/%s", UUID(8), ENERGY);
     _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -732,7 +736,7 @@ static void test_vm_goes_and_returns(void **state)
 
     assert_true(fd >= 0 && directory >= 0);
     assert_true(pread(fd, text, sizeof(text), 0) > 0);
-    atomic_store(&guest_exists, false);
+    atomic_store(&guest, how);
     wait_ticks(3);
     assert_fails(pread(fd, text, sizeof(text), 0), ESTALE);
     assert_fails(fstat(fd, &st), ESTALE);
@@ -740,11 +744,17 @@ static void test_vm_goes_and_returns(void **state)
     assert_fails(stat(at("%s", UUID(8)), &st), ENOENT);
     assert_fails(faccessat(directory, "class", F_OK, 0), ESTALE);
     assert_fails(access(at("by-name/guest"), F_OK), ENOENT);
-    atomic_store(&guest_exists, true);
+    atomic_store(&guest, GUEST_HAS_TREE);
     wait_ticks(3);
     assert_true(pread(fd, text, sizeof(text), 0) > 0);
     assert_int_equal(faccessat(directory, "class", F_OK, 0), 0);
     assert_int_equal(access(at("by-name/guest"), F_OK), 0);
+}
+
+static void test_vm_goes_and_returns(void **state)
+{
+    go_and_return(GUEST_GONE);
+    go_and_return(GUEST_WITHOUT_TREE);
 }
 
 static void test_read_counts(void **state)
