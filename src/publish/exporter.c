@@ -135,6 +135,11 @@ static struct MHD_Response *metrics_response(const struct exporter *exporter)
     return response;
 }
 
+static bool method_answered(const char *method)
+{
+    return strcmp(method, MHD_HTTP_METHOD_GET) == 0 || strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
+}
+
 static struct MHD_Response *make_response(const struct exporter *exporter, const char *url,
                                           const char *method, unsigned *ret_status)
 {
@@ -145,7 +150,7 @@ static struct MHD_Response *make_response(const struct exporter *exporter, const
         *ret_status = MHD_HTTP_NOT_FOUND;
         return text_response("not found; the metrics are at /metrics\n");
     }
-    if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0) {
+    if (!method_answered(method)) {
         *ret_status = MHD_HTTP_METHOD_NOT_ALLOWED;
         response = text_response("only GET and HEAD are answered\n");
         if (response)
@@ -157,14 +162,25 @@ static struct MHD_Response *make_response(const struct exporter *exporter, const
                    : text_response("virtjoule: the metrics are at /metrics\n");
 }
 
+/*
+ * Called when the headers are there, for each piece of a body, and at the end.
+ * An answer at the first call closes the connection, which is right for one
+ * that might bring a body; the others are kept for the next request.
+ */
 static enum MHD_Result answer(void *data, struct MHD_Connection *connection, const char *url,
                               const char *method, const char *version, const char *upload,
                               size_t *upload_size, void **request)
 {
-    unsigned status;
-    struct MHD_Response *response = make_response(data, url, method, &status);
+    struct MHD_Response *response;
     enum MHD_Result result;
+    unsigned status;
 
+    if (method_answered(method) && (!*request || *upload_size > 0)) {
+        *request = data;
+        *upload_size = 0;
+        return MHD_YES;
+    }
+    response = make_response(data, url, method, &status);
     /* MHD_NO closes the connection. */
     if (!response)
         return MHD_NO;

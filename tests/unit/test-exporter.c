@@ -79,6 +79,9 @@ static struct snapshot *two_vms(void)
 
 #define WEB "uuid=\"00000000-0000-0000-0000-00000000000a\",name=\"web\""
 #define OFF "uuid=\"00000000-0000-0000-0000-00000000000b\",name=\"off\""
+#define BUILD_INFO                                                                                 \
+    "virtjoule_build_info{version=\"1.2.3\",usage_provider=\"procfs\",static_policy=\"exclude\"} " \
+    "1"
 #define RAPL_PACKAGE "source=\"rapl\",zone=\"package-0\""
 
 static void test_render(void **state)
@@ -113,8 +116,7 @@ static void test_render(void **state)
         "virtjoule_tick_seconds_sum 1.500000000",
         "virtjoule_tick_seconds_count 8",
         "virtjoule_ticks_missed_total 3",
-        "virtjoule_build_info{version=\"1.2.3\",usage_provider=\"procfs\","
-        "static_policy=\"exclude\"} 1",
+        BUILD_INFO,
     };
     struct snapshot *snapshot = two_vms();
     char *text = render(snapshot);
