@@ -30,6 +30,35 @@ static void test_defaults(void **state)
     assert_true(config.procfs);
 }
 
+/* The documented configuration is valid, and changes nothing. */
+static void test_documented_defaults(void **state)
+{
+    struct config documented, defaults;
+
+    config_init(&defaults);
+    assert_int_equal(config_load(SOURCE_ROOT "/docs/virtjouled.conf", &documented), 0);
+    assert_int_equal(documented.interval_ns, defaults.interval_ns);
+    assert_int_equal(documented.allow_fine_interval, defaults.allow_fine_interval);
+    assert_string_equal(documented.runtime_dir, defaults.runtime_dir);
+    assert_int_equal(documented.energy, defaults.energy);
+    assert_string_equal(documented.sysfs_root, defaults.sysfs_root);
+    assert_int_equal(documented.estimate.idle_uw, defaults.estimate.idle_uw);
+    assert_int_equal(documented.estimate.max_uw, defaults.estimate.max_uw);
+    assert_true(documented.estimate.exponent == defaults.estimate.exponent);
+    assert_string_equal(documented.libvirt_uri, defaults.libvirt_uri);
+    assert_int_equal(documented.procfs, defaults.procfs);
+    assert_string_equal(documented.proc_root, defaults.proc_root);
+    assert_int_equal(documented.static_policy, defaults.static_policy);
+    assert_int_equal(documented.publish_psys, defaults.publish_psys);
+    assert_int_equal(documented.n_baselines, 0);
+    assert_string_equal(documented.mountpoint, defaults.mountpoint);
+    assert_int_equal(documented.file_mode, defaults.file_mode);
+    assert_int_equal(documented.file_uid, defaults.file_uid);
+    assert_int_equal(documented.file_gid, defaults.file_gid);
+    assert_int_equal(documented.quantum_uj, defaults.quantum_uj);
+    assert_string_equal(documented.listen, defaults.listen);
+}
+
 static void test_every_key(void **state)
 {
     static const char text[] = "# a comment\n"
@@ -148,6 +177,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_documented_defaults),
         cmocka_unit_test(test_every_key),
         cmocka_unit_test(test_errors_name_the_place),
         cmocka_unit_test(test_hostile_text),
