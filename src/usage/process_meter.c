@@ -296,6 +296,11 @@ void process_meter_update_ended(struct process_meter *meter)
     read_counters(meter, &cpu);
 }
 
+void process_meter_note_cpu(struct process_meter *meter, uint64_t cpu_ns)
+{
+    counter_advance(&meter->cpu_ns, cpu_ns);
+}
+
 void process_meter_take(struct process_meter *meter, struct usage_amount *amount)
 {
     add_cpu_time(meter, meter->cpu_ns.pending, amount->cpu_ns);

@@ -57,5 +57,8 @@ int process_meter_update(struct process_meter *meter, const struct process_meter
 /** The same without its threads and memory: for a process that ended and is about to vanish. */
 void process_meter_update_ended(struct process_meter *meter);
 
+/** Takes note of its CPU time, all of it from its start, as told by somebody else. */
+void process_meter_note_cpu(struct process_meter *meter, uint64_t cpu_ns);
+
 /** Adds what it consumed since the last take to an amount. */
 void process_meter_take(struct process_meter *meter, struct usage_amount *amount);

@@ -8,9 +8,10 @@
  * Births: a process that began after the last sample counts from its start;
  * one that was there before only counts from now on.
  *
- * Ends: a pidfd tells that a process ended; its CPU time can be read until its
- * parent has reaped it, so dispatch() reads it at once. That last slice counts
- * to the VM at the next sample.
+ * Ends: the kernel tells each process' last CPU time (exit_listener.h), and a
+ * pidfd that it is over. Where the kernel does not tell, the time can be read
+ * until the parent has reaped the process, so dispatch() reads it at once. The
+ * last slice counts to the VM at the next sample.
  *
  * The host's own usage is the CPUs' busy time less all VMs. The two are read by
  * different means, a few ticks apart: a negative rest is carried to the next
@@ -25,6 +26,7 @@
 #include <sys/epoll.h>
 #include <sys/syscall.h>
 
+#include "usage/exit_listener.h"
 #include "usage/process_meter.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
@@ -47,7 +49,8 @@ struct process {
 struct procfs_usage {
     struct usage_provider head;
     struct process_meter_root root;
-    int epoll_fd;
+    int epoll_fd;                /* the listener (data.ptr NULL) and a pidfd per process */
+    struct exit_listener *exits; /* NULL where the kernel refuses */
     struct cpu_busy *busy;
     struct topology topology;
     uint64_t last_sample_ns; /* CLOCK_BOOTTIME, as start times are; 0 before the first sample */
@@ -65,6 +68,14 @@ static int compare_process(const void *a, const void *b)
     if (x->pid != y->pid)
         return x->pid < y->pid ? -1 : 1;
     return (x->start_ticks > y->start_ticks) - (x->start_ticks < y->start_ticks);
+}
+
+/* The tree's order, by PID alone. */
+static int compare_pid(const void *a, const void *b)
+{
+    pid_t x = ((const struct process *)a)->id.pid, y = ((const struct process *)b)->id.pid;
+
+    return (x > y) - (x < y);
 }
 
 static struct process *process_free(struct process *process)
@@ -148,15 +159,35 @@ static int track_vms(struct procfs_usage *usage, const struct vm_table *vms)
     return 0;
 }
 
-static int update_process(const struct procfs_usage *usage, struct process *process)
+static void on_exit_told(pid_t pid, uint64_t cpu_ns, void *userdata)
+{
+    struct procfs_usage *usage = userdata;
+    struct process key = {.id.pid = pid};
+    struct process **known = tfind(&key, &usage->by_id, compare_pid);
+
+    if (known && !(*known)->ended)
+        process_meter_note_cpu((*known)->meter, cpu_ns);
+}
+
+static void hear_exits(struct procfs_usage *usage)
+{
+    if (usage->exits)
+        exit_listener_dispatch(usage->exits, on_exit_told, usage);
+}
+
+static int update_process(struct procfs_usage *usage, struct process *process)
 {
     int r;
 
     if (process->ended)
         return 0;
     r = process_meter_update(process->meter, &usage->root);
-    process->ended = r == -ESRCH;
-    return process->ended ? 0 : r;
+    if (r == -ESRCH) {
+        hear_exits(usage);
+        process->ended = true;
+        return 0;
+    }
+    return r;
 }
 
 static int compare_usage_vm(const void *a, const void *b)
@@ -287,9 +318,13 @@ static void procfs_dispatch(struct usage_provider *provider)
     struct epoll_event events[16];
     int n = epoll_wait(usage->epoll_fd, events, 16, 0);
 
+    /* Told before the pidfds: what was told last of a process is all it ever used. */
+    hear_exits(usage);
     for (int i = 0; i < n; i++) {
         struct process *process = events[i].data.ptr;
 
+        if (!process)
+            continue;
         process_meter_update_ended(process->meter);
         process->ended = true;
         epoll_ctl(usage->epoll_fd, EPOLL_CTL_DEL, process->pid_fd, NULL);
@@ -311,6 +346,7 @@ static void procfs_free(struct usage_provider *provider)
         usage->processes = process->next;
         process_free(process);
     }
+    exit_listener_free(usage->exits);
     cpu_busy_free(usage->busy);
     topology_deinit(&usage->topology);
     if (usage->epoll_fd >= 0)
@@ -327,6 +363,19 @@ static const struct usage_provider_ops procfs_usage_ops = {
     .dispatch = procfs_dispatch,
     .free = procfs_free,
 };
+
+static void listen_for_exits(struct procfs_usage *usage)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+    int r = exit_listener_new(&usage->exits, usage->topology.n_cpus);
+
+    if (r == 0)
+        r = epoll_ctl(usage->epoll_fd, EPOLL_CTL_ADD, exit_listener_fd(usage->exits), &event);
+    if (r < 0)
+        log_warning("the kernel does not tell of ended processes: the CPU time of a VM's last "
+                    "moments may count to the host",
+                    F_ERROR(r));
+}
 
 DEFINE_CLEANUP(struct usage_provider *, usage_provider_free);
 
@@ -362,6 +411,8 @@ int procfs_usage_new(struct usage_provider **ret, const char *proc_root, const c
         log_error("cannot read usage", F_STRING("directory", proc_root), F_ERROR(errno));
         return -EIO;
     }
+    if (usage->root.live)
+        listen_for_exits(usage);
     *ret = TAKE_PTR(provider);
     return 0;
 }
