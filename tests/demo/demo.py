@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
 
-# pylint: disable=wrong-import-position
 from harness import libvirtd as libvirt  # noqa: E402
 from harness import system  # noqa: E402
 from harness.daemon import Daemon  # noqa: E402
@@ -30,7 +29,7 @@ LABELS = ("busy", "idle")
 class Row(NamedTuple):
     """One guest at one moment."""
 
-    host_watts: float
+    time: float
     host_joules: float
     guest_joules: float
 
@@ -42,42 +41,47 @@ def package_joules(vm):
 
 def look(daemon, guest):
     """The ledger is read last: it is never behind what the guest has read."""
+    now = time.monotonic()
     guest_joules = guest.energy_uj() / 1e6
-    vm = daemon.cli("show", guest.uuid)
-    return Row(vm["package_watts"], package_joules(vm), guest_joules)
+    return Row(now, package_joules(daemon.cli("show", guest.uuid)), guest_joules)
 
 
 def print_origin(daemon):
     host = daemon.cli("show", "--host")
     if host["estimate"]:
-        print("NOTE: this machine has no energy sensor that can be read. Every figure here is an"
-              "\n      ESTIMATE from CPU utilisation, not a measurement.")
+        print("NOTE: this machine has no energy sensor that can be read. Every figure here"
+              "\n      is an ESTIMATE from CPU utilisation, not a measurement.")
     else:
-        print(f"Every figure here is measured by this machine's own sensors ({host['source']}).")
-    print()
+        print(f"Every figure here is from this machine's own sensors ({host['source']}).")
 
 
 def print_header():
-    print(f"{'':>5} | {'busy guest':^38} | {'idle guest':^38}")
-    columns = f"{'host: W':>10} {'host: J':>12} {'guest reads: J':>14}"
-    print(f"{'s':>5} | {columns} | {columns}")
-    print(f"{'-' * 5}-+-{'-' * 38}-+-{'-' * 38}")
+    columns = f"{'watts':^15} {'joules':^18}"
+    print(f"{'':>4} | {'BUSY GUEST':^34} | {'IDLE GUEST':^34}")
+    print(f"{'':>4} | {columns} | {columns}")
+    columns = f"{'host':>7} {'guest':>7} {'host':>9} {'guest':>8}"
+    print(f"{'s':>4} | {columns} | {columns}")
+    print(f"{'-' * 4}-+-{'-' * 34}-+-{'-' * 34}")
 
 
-def print_rows(seconds, rows):
-    cells = (f"{row.host_watts:10.3f} {row.host_joules:12.3f} {row.guest_joules:14.3f}"
-             for row in rows)
-    print(f"{seconds:5.0f} | {' | '.join(cells)}", flush=True)
+def format_row(before, row):
+    """Watts are what a tool makes of two of its readings, on the host and in the guest."""
+    seconds = row.time - before.time
+    host_watts = (row.host_joules - before.host_joules) / seconds
+    guest_watts = (row.guest_joules - before.guest_joules) / seconds
+    return f"{host_watts:7.2f} {guest_watts:7.2f} {row.host_joules:9.2f} {row.guest_joules:8.2f}"
 
 
 def watch(daemon, guests):
     """Prints a row every STEP seconds; returns all of them."""
     start = time.monotonic()
-    table = []
-    while (elapsed := time.monotonic() - start) < SECONDS:
-        table.append([look(daemon, guest) for guest in guests])
-        print_rows(elapsed, table[-1])
-        time.sleep(max(0, len(table) * STEP - (time.monotonic() - start)))
+    table = [[look(daemon, guest) for guest in guests]]
+    for seconds in range(STEP, SECONDS + 1, STEP):
+        time.sleep(max(0, start + seconds - time.monotonic()))
+        rows = [look(daemon, guest) for guest in guests]
+        cells = " | ".join(map(format_row, table[-1], rows))
+        print(f"{seconds:4} | {cells}", flush=True)
+        table.append(rows)
     return table
 
 
@@ -108,16 +112,18 @@ def run(stack):
         Guest(libvirtd, directory, mountpoint=daemon.mountpoint, label=f"{label}-"))
         for label in LABELS]
     guests[0].start_load()
+    daemon.wait_ticks(3)  # booting is over for both
     print()
     print_origin(daemon)
-    print(f"In each guest: cat {Guest.POWERCAP}/intel-rapl:0/energy_uj")
-    print("It follows the host's ledger one interval (1 s) late, as an even ramp.\n")
+    print("\nhost:  the ledger of virtjouled, from `virtjoule show --json`"
+          f"\nguest: its own {Guest.POWERCAP}/intel-rapl:0/energy_uj,"
+          "\n       which follows the ledger one interval (1 s) late, as an even ramp\n")
     print_header()
     table = watch(daemon, guests)
     print()
-    for label, number in zip(LABELS, (0, 1)):
+    for number, label in enumerate(LABELS):
         joules = table[-1][number].guest_joules - table[0][number].guest_joules
-        print(f"The {label} guest read {joules:.3f} J of its own in {SECONDS - STEP} s.")
+        print(f"The {label} guest read {joules:.2f} J of its own in {SECONDS} s.")
     faults = find_faults(table)
     for fault in faults:
         print(f"WRONG: {fault}")

@@ -56,6 +56,9 @@ class Libvirtd:
 
     def __exit__(self, *_):
         try:
+            if self.own and any(child.poll() is not None for child in self._children):
+                self.stop()
+                self.start()  # it died: its domains did not
             if self.connection:
                 self.remove_domains()
         finally:

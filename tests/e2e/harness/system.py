@@ -38,7 +38,10 @@ def wait_until(condition, timeout, what, interval=0.05):
 
 
 def start_child(arguments, **options):
-    """A child that gets SIGTERM when this process dies, however it dies."""
+    """A child that gets SIGTERM when this process dies, however it dies.
+
+    It is in a process group of its own: Ctrl-C is for us, who take things down in order.
+    """
     parent = os.getpid()
 
     def die_with_parent():
@@ -46,7 +49,8 @@ def start_child(arguments, **options):
         if os.getppid() != parent:
             os._exit(1)
 
-    return subprocess.Popen([str(a) for a in arguments], preexec_fn=die_with_parent, **options)
+    return subprocess.Popen([str(argument) for argument in arguments],
+                            preexec_fn=die_with_parent, process_group=0, **options)
 
 
 def stop_child(child, timeout=10):
