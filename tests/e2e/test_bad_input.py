@@ -253,7 +253,7 @@ def test_processes_that_die_at_once(settings, start_daemon, start_vm):
 def test_first_and_last_interval_count(host, settings, start_daemon, start_vm):
     settings["daemon"] = {"interval": "1s"}
     daemon = start_daemon(settings)
-    vm = start_vm(duty=80)
+    vm = start_vm(duty=80, cpu=0)
     time.sleep(3.5)
     cpu_seconds = vm.cpu_ns() / 1e9
     vm.kill()
