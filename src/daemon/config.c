@@ -85,7 +85,7 @@ static int value_text(const char *value, void *target)
 {
     if (strlen(value) >= CONFIG_PATH_MAX)
         return -ERANGE;
-    strcpy(target, value);
+    memcpy(target, value, strlen(value) + 1);
     return 0;
 }
 
@@ -255,7 +255,7 @@ static int set_baseline(struct parser *parser, const char *zone, const char *val
              "\"%.64s\" is not a power with its unit up to 10000W, such as 20.5W", value);
         return 0;
     }
-    strcpy(baseline->zone, zone);
+    memcpy(baseline->zone, zone, strlen(zone) + 1);
     config->n_baselines++;
     return 1;
 }

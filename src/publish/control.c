@@ -428,7 +428,7 @@ static int listen_at(const char *path, gid_t group)
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     _cleanup_close_ int fd = -1;
 
-    strcpy(address.sun_path, path);
+    memcpy(address.sun_path, path, strlen(path) + 1);
     if (is_answered(&address))
         return -EADDRINUSE;
     unlink(path);
@@ -464,7 +464,7 @@ int control_new(struct control **ret, sd_event *event, const char *path, const c
     if (strlen(path) >= sizeof(control->path)) {
         r = -ENAMETOOLONG;
     } else {
-        strcpy(control->path, path);
+        memcpy(control->path, path, strlen(path) + 1);
         control->fd = listen_at(path, control->group);
         r = control->fd;
     }

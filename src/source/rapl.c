@@ -47,7 +47,7 @@ int rapl_parse_zone(const char *sysname, const char *name, const char *parent, s
     if (strcmp(name, "psys") == 0) {
         zone.kind = ZONE_PSYS;
         zone.socket = ZONE_ALL_SOCKETS;
-        strcpy(zone.name, name);
+        memcpy(zone.name, "psys", sizeof("psys"));
         *ret = zone;
         return 0;
     }
