@@ -8,14 +8,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,6 +28,7 @@
 #define EXIT_SKIP 77
 #define LOCK_PATH "/run/lock/virtjoule-test-libvirt.lock"
 #define URI "qemu:///system"
+#define KVM_DEVICE "/dev/kvm"
 
 /* libvirtd is up in a second or two, and the watch asks for it again 1, 3, 7 s after it is lost. */
 #define CONNECT_TIMEOUT_MS 20000
@@ -39,6 +43,8 @@ struct fixture {
     pid_t virtlogd;
     pid_t libvirtd;
     struct discovery *discovery;
+    struct stat kvm_before;
+    bool kvm_changed;
 };
 
 static struct fixture fixture = {.virtlogd = -1, .libvirtd = -1};
@@ -62,6 +68,14 @@ __attribute__((format(printf, 1, 2))) static int run(const char *format, ...)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition);                \
+            exit(EXIT_FAILURE);                                                                    \
+        }                                                                                          \
+    } while (0)
+
 static void stop_child(pid_t *pid, int signal)
 {
     if (*pid <= 0)
@@ -70,6 +84,27 @@ static void stop_child(pid_t *pid, int signal)
     kill(*pid, signal);
     waitpid(*pid, NULL, 0);
     *pid = -1;
+}
+
+/*
+ * libvirtd may use /dev/kvm, QEMU's user may not where no udev has set its
+ * group: libvirt then asks QEMU anew what it can, for half a minute a call.
+ */
+static void open_kvm_device(void)
+{
+    const struct group *kvm = getgrnam("kvm");
+
+    if (!kvm || stat(KVM_DEVICE, &fixture.kvm_before) < 0 || fixture.kvm_before.st_gid != 0)
+        return;
+    CHECK(chown(KVM_DEVICE, 0, kvm->gr_gid) == 0 && chmod(KVM_DEVICE, 0660) == 0);
+    fixture.kvm_changed = true;
+}
+
+static void close_kvm_device(void)
+{
+    if (fixture.kvm_changed &&
+        (chown(KVM_DEVICE, 0, 0) < 0 || chmod(KVM_DEVICE, fixture.kvm_before.st_mode & 0777) < 0))
+        perror(KVM_DEVICE);
 }
 
 static void clean_up(void)
@@ -83,17 +118,10 @@ static void clean_up(void)
     }
     stop_child(&fixture.libvirtd, SIGTERM);
     stop_child(&fixture.virtlogd, SIGTERM);
+    close_kvm_device();
     if (f->directory[0] != '\0')
         run("rm -rf %s", f->directory);
 }
-
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition);                \
-            exit(EXIT_FAILURE);                                                                    \
-        }                                                                                          \
-    } while (0)
 
 static pid_t start_program(const char *program, const char *pid_name)
 {
@@ -312,6 +340,7 @@ int main(void)
     setvbuf(stdout, NULL, _IOLBF, 0);
     set_up();
     atexit(clean_up);
+    open_kvm_device();
     test_absent_at_start();
     test_lifecycle();
     test_restart();

@@ -332,7 +332,7 @@ static void check_life(bool reaped_first)
     counted += vm_cpu_ns(&usage);
     usage_deinit(&usage);
     /* The way out, some 10 us for each thread, comes after the kernel has told. */
-    assert_in_range(counted, last - NSEC_PER_MSEC, last + 20 * NSEC_PER_MSEC);
+    assert_in_range(counted, last - 3 * NSEC_PER_MSEC, last + 20 * NSEC_PER_MSEC);
     usage = sample(provider, &nobody);
     assert_int_equal(usage.n_vms, 0);
     usage_deinit(&usage);
