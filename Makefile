@@ -7,10 +7,13 @@
 
 BUILD := build
 RESULTS := $(BUILD)/results
-PYTEST := VIRTJOULE_BUILD=$(abspath $(BUILD)) /usr/bin/python3 -m pytest tests/e2e
+RUN_PYTEST := /usr/bin/python3 -m pytest tests/e2e
+PYTEST := VIRTJOULE_BUILD=$(abspath $(BUILD)) $(RUN_PYTEST)
+SLOW_RESULTS := check-slow.xml sanitized.xml sanitized-e2e.xml valgrind.xml fuzz.xml
+FUZZ_SECONDS ?= 60
 PACKAGES = $(shell awk '/^(build|run|check) / { print $$2 }' packages.list)
 
-.PHONY: all deps build guest check check-slow demo clean
+.PHONY: all deps build guest check check-slow sanitized fuzz demo clean
 
 all: build
 
@@ -40,15 +43,40 @@ check: build guest
 	-$(PYTEST) -m "not slow" --junit-xml=$(abspath $(RESULTS))/check.xml
 	@tests/summary.py $(RESULTS)/meson.xml $(RESULTS)/check.xml
 
-# What takes minutes: accuracy over time, fast readers.
-check-slow: build guest
+# What takes minutes: accuracy over time, fast readers, the sanitizers' and
+# valgrind's view of the tests, fuzzing.
+check-slow: build guest sanitized
 	@mkdir -p $(RESULTS)
-	@rm -f $(RESULTS)/check-slow.xml
+	@rm -f $(addprefix $(RESULTS)/,$(SLOW_RESULTS))
 	-$(PYTEST) -m slow --junit-xml=$(abspath $(RESULTS))/check-slow.xml
-	@tests/summary.py $(RESULTS)/check-slow.xml
+	-meson test -C $(BUILD)-sanitized --print-errorlogs
+	@cp $(BUILD)-sanitized/meson-logs/testlog.junit.xml $(RESULTS)/sanitized.xml
+	-VIRTJOULE_BUILD=$(abspath $(BUILD)-sanitized) $(RUN_PYTEST) -k "bad_input or prometheus" \
+	    --junit-xml=$(abspath $(RESULTS))/sanitized-e2e.xml
+	-meson test -C $(BUILD) --suite unit --no-suite static --logbase valgrind --timeout-multiplier 20 \
+	    --wrap "valgrind -q --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=definite"
+	@cp $(BUILD)/meson-logs/valgrind-valgrind.junit.xml $(RESULTS)/valgrind.xml
+	-$(MAKE) fuzz
+	@tests/summary.py $(addprefix $(RESULTS)/,$(SLOW_RESULTS))
+
+# clang's sanitizers, on the programs as well as on the tests.
+sanitized: deps
+	@[ -e $(BUILD)-sanitized/build.ninja ] || CC=clang meson setup $(BUILD)-sanitized \
+	    -Db_sanitize=address,undefined -Db_lundef=false
+	ninja -C $(BUILD)-sanitized
+
+# FUZZ_SECONDS=3600 make fuzz: an hour for each target.
+fuzz: deps
+	@mkdir -p $(RESULTS)
+	@rm -f $(RESULTS)/fuzz.xml
+	@[ -e $(BUILD)-fuzz/build.ninja ] || CC=clang meson setup $(BUILD)-fuzz -Dfuzzing=true \
+	    -Db_sanitize=address,undefined -Db_lundef=false
+	meson configure $(BUILD)-fuzz -Dfuzz_seconds=$(FUZZ_SECONDS)
+	meson test -C $(BUILD)-fuzz --print-errorlogs; \
+	    cp $(BUILD)-fuzz/meson-logs/testlog.junit.xml $(RESULTS)/fuzz.xml
 
 demo: build guest
 	@VIRTJOULE_BUILD=$(abspath $(BUILD)) tests/demo/demo.py
 
 clean:
-	rm -rf $(BUILD)
+	rm -rf $(BUILD) $(BUILD)-sanitized $(BUILD)-fuzz

@@ -198,10 +198,12 @@ static int on_discovery_event(sd_event_source *source, int fd, uint32_t events, 
     return 0;
 }
 
+DEFINE_CLEANUP(sd_event_source *, sd_event_source_unref);
+
 static int watch_fd(struct manager *manager, int fd, sd_event_io_handler_t handler,
                     int64_t priority)
 {
-    sd_event_source *source;
+    _cleanup_(cleanup_sd_event_source_unref) sd_event_source *source = NULL;
     int r;
 
     if (fd < 0)
@@ -212,6 +214,7 @@ static int watch_fd(struct manager *manager, int fd, sd_event_io_handler_t handl
     r = sd_event_source_set_priority(source, priority);
     if (r < 0)
         return r;
+    /* From here on it lives as long as the loop. */
     return sd_event_source_set_floating(source, true);
 }
 
