@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "publish/control.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/utf8.h"
+
+typedef struct json_object json;
+
+static void json_release(json *object)
+{
+    json_object_put(object);
+}
+DEFINE_CLEANUP(json *, json_release);
+DEFINE_CLEANUP(struct json_tokener *, json_tokener_free);
+
+static json *json_joules(uint64_t energy_uj)
+{
+    char text[32];
+
+    snprintf(text, sizeof(text), "%" PRIu64 ".%06" PRIu64, energy_uj / 1000000,
+             energy_uj % 1000000);
+    return json_object_new_double_s((double)energy_uj / 1e6, text);
+}
+
+static json *json_decimal(double value)
+{
+    char text[32];
+
+    snprintf(text, sizeof(text), "%.3f", value);
+    return json_object_new_double_s(value, text);
+}
+
+static json *json_zone_joules(const struct snapshot *snapshot, const uint64_t *energy_uj)
+{
+    json *object = json_object_new_object();
+
+    for (size_t i = 0; i < snapshot->n_zones; i++)
+        json_object_object_add(object, snapshot->zones[i].zone.name, json_joules(energy_uj[i]));
+    return object;
+}
+
+/* The mean power over the last interval. */
+static double vm_watts(const struct snapshot *snapshot, const struct snapshot_vm *vm)
+{
+    const struct ramp *ramp = &vm->tree[TREE_PACKAGE];
+
+    if (!vm->running)
+        return 0;
+    return (double)(ramp->to_uj - ramp->from_uj) / 1e6 /
+           ((double)snapshot->interval_ns / (double)NSEC_PER_SEC);
+}
+
+static json *json_vm(const struct snapshot *snapshot, const struct snapshot_vm *vm,
+                     const char *mountpoint)
+{
+    json *object = json_object_new_object();
+    char name[VM_NAME_MAX * UTF8_REPLACEMENT_LENGTH], tree[512];
+
+    utf8_replace_invalid(vm->name, name, sizeof(name));
+    snprintf(tree, sizeof(tree), "%s/%s", mountpoint, vm->uuid_text);
+    json_object_object_add(object, "uuid", json_object_new_string(vm->uuid_text));
+    json_object_object_add(object, "name", json_object_new_string(name));
+    json_object_object_add(object, "running", json_object_new_boolean(vm->running));
+    json_object_object_add(object, "manager",
+                           json_object_new_string(vm_manager_to_string(vm->manager)));
+    json_object_object_add(object, "vcpus", json_object_new_int64(vm->vcpus));
+    json_object_object_add(object, "package_watts", json_decimal(vm_watts(snapshot, vm)));
+    json_object_object_add(object, "energy_joules", json_zone_joules(snapshot, vm->dynamic_uj));
+    json_object_object_add(object, "static_energy_joules",
+                           json_zone_joules(snapshot, vm->static_uj));
+    json_object_object_add(object, "cpu_seconds", json_decimal((double)vm->cpu_ns / 1e9));
+    json_object_object_add(object, "memory_bytes", json_object_new_uint64(vm->memory_bytes));
+    json_object_object_add(object, "block_io_bytes", json_object_new_uint64(vm->io_bytes));
+    json_object_object_add(object, "tree_reads", json_object_new_uint64(vm->tree_reads));
+    json_object_object_add(object, "tree", vm->has_tree ? json_object_new_string(tree) : NULL);
+    return object;
+}
+
+static json *json_zone(const struct snapshot_zone *zone)
+{
+    json *object = json_object_new_object();
+
+    json_object_object_add(object, "name", json_object_new_string(zone->zone.name));
+    json_object_object_add(object, "readable", json_object_new_boolean(zone->readable));
+    json_object_object_add(object, "measured_joules", json_joules(zone->measured_uj));
+    json_object_object_add(object, "host_joules", json_joules(zone->host_uj));
+    json_object_object_add(object, "static_joules", json_joules(zone->static_uj));
+    json_object_object_add(object, "unattributed_joules", json_joules(zone->unattributed_uj));
+    return object;
+}
+
+static json *json_host(const struct snapshot *snapshot)
+{
+    json *object = json_object_new_object();
+    json *zones = json_object_new_array();
+
+    json_object_object_add(object, "source", json_object_new_string(snapshot->source));
+    json_object_object_add(object, "estimate", json_object_new_boolean(snapshot->estimate));
+    json_object_object_add(object, "usage_provider",
+                           json_object_new_string(snapshot->usage_provider));
+    json_object_object_add(object, "static_policy",
+                           json_object_new_string(snapshot->static_policy));
+    json_object_object_add(object, "interval_seconds",
+                           json_decimal((double)snapshot->interval_ns / 1e9));
+    json_object_object_add(object, "ticks", json_object_new_uint64(snapshot->health.ticks));
+    json_object_object_add(object, "ticks_missed",
+                           json_object_new_uint64(snapshot->health.ticks_missed));
+    for (size_t i = 0; i < snapshot->n_zones; i++)
+        json_object_array_add(zones, json_zone(&snapshot->zones[i]));
+    json_object_object_add(object, "zones", zones);
+    return object;
+}
+
+static json *json_error(const char *text)
+{
+    json *object = json_object_new_object();
+
+    json_object_object_add(object, "error", json_object_new_string(text));
+    return object;
+}
+
+static json *answer_list(const struct snapshot *snapshot, const char *mountpoint)
+{
+    json *object = json_host(snapshot);
+    json *vms = json_object_new_array();
+
+    for (size_t i = 0; i < snapshot->n_vms; i++)
+        json_object_array_add(vms, json_vm(snapshot, &snapshot->vms[i], mountpoint));
+    json_object_object_add(object, "vms", vms);
+    return object;
+}
+
+/* By UUID, else by name; a running VM before others of its name. */
+static const struct snapshot_vm *find_vm(const struct snapshot *snapshot, const char *text)
+{
+    const struct snapshot_vm *found = NULL;
+    uuid_t uuid;
+
+    if (uuid_parse(text, uuid) == 0)
+        return snapshot_find_uuid(snapshot, uuid);
+    for (size_t i = 0; i < snapshot->n_vms; i++)
+        if (strcmp(snapshot->vms[i].name, text) == 0 && (!found || snapshot->vms[i].running))
+            found = &snapshot->vms[i];
+    return found;
+}
+
+static json *answer_show(const struct snapshot *snapshot, const char *mountpoint, json *vm_name)
+{
+    const struct snapshot_vm *vm;
+    json *object;
+
+    if (!vm_name)
+        return json_host(snapshot);
+    vm = json_object_is_type(vm_name, json_type_string)
+             ? find_vm(snapshot, json_object_get_string(vm_name))
+             : NULL;
+    if (!vm) {
+        object = json_error("no such VM");
+        json_object_object_add(object, "not_found", json_object_new_boolean(true));
+        return object;
+    }
+    object = json_vm(snapshot, vm, mountpoint);
+    json_object_object_add(object, "source", json_object_new_string(snapshot->source));
+    json_object_object_add(object, "estimate", json_object_new_boolean(snapshot->estimate));
+    json_object_object_add(object, "static_policy",
+                           json_object_new_string(snapshot->static_policy));
+    return object;
+}
+
+static json *answer(json *request, const struct snapshot *snapshot, const char *mountpoint)
+{
+    json *command = NULL;
+
+    if (!json_object_is_type(request, json_type_object) ||
+        !json_object_object_get_ex(request, "command", &command) ||
+        !json_object_is_type(command, json_type_string))
+        return json_error("not a request: expected {\"command\":...}");
+    if (!snapshot)
+        return json_error("no interval has been measured yet");
+    if (strcmp(json_object_get_string(command), "list") == 0)
+        return answer_list(snapshot, mountpoint);
+    if (strcmp(json_object_get_string(command), "show") == 0)
+        return answer_show(snapshot, mountpoint, json_object_object_get(request, "vm"));
+    return json_error("unknown command");
+}
+
+int control_answer(const char *request, size_t length, const struct snapshot *snapshot,
+                   const char *mountpoint, char **ret)
+{
+    _cleanup_(cleanup_json_tokener_free) struct json_tokener *tokener = json_tokener_new_ex(8);
+    _cleanup_(cleanup_json_release) json *parsed = NULL;
+    _cleanup_(cleanup_json_release) json *reply = NULL;
+    char *text;
+
+    if (!tokener)
+        return -ENOMEM;
+    parsed = json_tokener_parse_ex(tokener, request, (int)length);
+    reply = answer(parsed, snapshot, mountpoint);
+    if (asprintf(&text, "%s\n",
+                 json_object_to_json_string_ext(reply, JSON_C_TO_STRING_PLAIN |
+                                                           JSON_C_TO_STRING_NOSLASHESCAPE)) < 0)
+        return -ENOMEM;
+    *ret = text;
+    return 0;
+}
