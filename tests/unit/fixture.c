@@ -35,23 +35,40 @@ int fixture_teardown(void **state)
     return 0;
 }
 
-void fixture_write(const char *root, const char *content, const char *path, ...)
+static void write_at(const char *root, const char *content, size_t length, const char *path,
+                     va_list arguments)
 {
     char relative[PATH_MAX / 2], full[PATH_MAX];
-    va_list arguments;
     int fd;
 
-    va_start(arguments, path);
     vsnprintf(relative, sizeof(relative), path, arguments);
-    va_end(arguments);
     snprintf(full, sizeof(full), "%s/%s", root, relative);
     *strrchr(full, '/') = '\0';
     assert_int_equal(make_directories(full, 0755), 0);
     full[strlen(full)] = '/';
     fd = open(full, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     assert_true(fd >= 0);
-    assert_int_equal(write(fd, content, strlen(content)), strlen(content));
+    assert_int_equal(write(fd, content, length), length);
     close(fd);
+}
+
+void fixture_write(const char *root, const char *content, const char *path, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, path);
+    write_at(root, content, strlen(content), path, arguments);
+    va_end(arguments);
+}
+
+void fixture_write_bytes(const char *root, const char *content, size_t length, const char *path,
+                         ...)
+{
+    va_list arguments;
+
+    va_start(arguments, path);
+    write_at(root, content, length, path, arguments);
+    va_end(arguments);
 }
 
 void fixture_remove(const char *root, const char *path)

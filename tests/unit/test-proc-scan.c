@@ -2,8 +2,6 @@
 #include "unit.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <ftw.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +10,7 @@
 #include <unistd.h>
 
 #include "discovery/proc_scan.h"
+#include "fixture.h"
 
 /*
  * The scan over a made-up /proc in a temporary directory.
@@ -27,7 +26,7 @@
 static const struct vm_uuid_spaces spaces = {.machine = {1}, .boot = {2}};
 
 struct fixture {
-    char root[64];
+    char *root;
     struct proc_scan *scan;
     struct vm_table table;
 };
@@ -45,19 +44,6 @@ struct fake {
     unsigned flags;
 };
 
-static void write_file(const struct fixture *f, int pid, const char *name, const char *data,
-                       size_t length)
-{
-    char path[128];
-    FILE *file;
-
-    snprintf(path, sizeof(path), "%s/%d/%s", f->root, pid, name);
-    file = fopen(path, "w");
-    assert_non_null(file);
-    assert_int_equal(fwrite(data, 1, length, file), length);
-    assert_int_equal(fclose(file), 0);
-}
-
 static void write_cmdline(const struct fixture *f, int pid, const char *arguments)
 {
     char text[8192];
@@ -67,20 +53,15 @@ static void write_cmdline(const struct fixture *f, int pid, const char *argument
     memcpy(text, arguments, length + 1);
     for (char *p = text; (p = strchr(p, '|')); p++)
         *p = '\0';
-    write_file(f, pid, "cmdline", text, length > 0 ? length + 1 : 0);
-}
-
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    return remove(path);
+    fixture_write_bytes(f->root, text, length > 0 ? length + 1 : 0, "%d/cmdline", pid);
 }
 
 static void kill_fake(const struct fixture *f, int pid)
 {
-    char path[128];
+    char name[16];
 
-    snprintf(path, sizeof(path), "%s/%d", f->root, pid);
-    assert_int_equal(nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS), 0);
+    snprintf(name, sizeof(name), "%d", pid);
+    fixture_remove(f->root, name);
 }
 
 static void set_executable(const struct fixture *f, int pid, const char *executable)
@@ -98,19 +79,15 @@ static void start_fake(const struct fixture *f, const struct fake *fake)
 {
     const char *cgroup = fake->cgroup ? fake->cgroup : "0::/user.slice/session-1.scope\n";
     char text[512];
-    int length;
 
-    snprintf(text, sizeof(text), "%s/%d", f->root, fake->pid);
-    if (mkdir(text, 0755) < 0)
-        assert_int_equal(errno, EEXIST);
-    length = snprintf(text, sizeof(text),
-                      "%d (%s) %c %d 1 1 0 -1 %u 0 0 0 0 1 1 0 0 20 0 1 0 %u 0 0 0 0 0 0 0 0 0 0 "
-                      "0 0 0 0 0 17 0 0 0 0 0 0\n",
-                      fake->pid, fake->comm ? fake->comm : "comm", fake->state ? fake->state : 'S',
-                      fake->parent, fake->flags, fake->start ? fake->start : 1000);
-    write_file(f, fake->pid, "stat", text, (size_t)length);
+    snprintf(text, sizeof(text),
+             "%d (%s) %c %d 1 1 0 -1 %u 0 0 0 0 1 1 0 0 20 0 1 0 %u 0 0 0 0 0 0 0 0 0 0 "
+             "0 0 0 0 0 17 0 0 0 0 0 0\n",
+             fake->pid, fake->comm ? fake->comm : "comm", fake->state ? fake->state : 'S',
+             fake->parent, fake->flags, fake->start ? fake->start : 1000);
+    fixture_write(f->root, text, "%d/stat", fake->pid);
     write_cmdline(f, fake->pid, fake->cmdline ? fake->cmdline : "");
-    write_file(f, fake->pid, "cgroup", cgroup, strlen(cgroup));
+    fixture_write(f->root, cgroup, "%d/cgroup", fake->pid);
     set_executable(f, fake->pid, fake->executable);
 }
 
@@ -169,8 +146,7 @@ static int set_up(void **state)
     struct fixture *f = calloc(1, sizeof(*f));
 
     assert_non_null(f);
-    strcpy(f->root, "/tmp/virtjoule-proc-XXXXXX");
-    assert_non_null(mkdtemp(f->root));
+    assert_int_equal(fixture_setup((void **)&f->root), 0);
     assert_int_equal(proc_scan_new(f->root, &spaces, &f->scan), 0);
     *state = f;
     return 0;
@@ -182,7 +158,7 @@ static int tear_down(void **state)
 
     vm_table_deinit(&f->table);
     assert_null(proc_scan_free(f->scan));
-    assert_int_equal(nftw(f->root, remove_entry, 16, FTW_DEPTH | FTW_PHYS), 0);
+    fixture_teardown((void **)&f->root);
     free(f);
     return 0;
 }
@@ -239,8 +215,8 @@ static void test_broken_processes(void **state)
         start_qemu(f, pid, 500, "q|-name|x");
     snprintf(path, sizeof(path), "%s/30/stat", f->root);
     assert_int_equal(unlink(path), 0);
-    write_file(f, 31, "stat", "", 0);
-    write_file(f, 32, "stat", "garbage\n", 8);
+    fixture_write(f->root, "", "31/stat");
+    fixture_write(f->root, "garbage\n", "32/stat");
     snprintf(path, sizeof(path), "%s/33/cmdline", f->root);
     assert_int_equal(unlink(path), 0);
     /* No process at all. */
