@@ -79,12 +79,28 @@ class Libvirtd:
 
     def start(self):
         """Starts our own libvirtd, at first or after stop()."""
-        log = open(self._directory.path / "libvirtd.log", "a")
-        for program in ("virtlogd", "libvirtd"):
-            pid_file = self._directory.path / f"{program}.pid"
-            self._children.append(system.start_child(
-                [f"/usr/sbin/{program}", "-p", pid_file], stdout=log, stderr=log))
-        self.connection = system.wait_until(self._try_open, 20, "libvirtd answers")
+        try:
+            self.connection = system.wait_until(self._try_start, 30, "libvirtd answers")
+        except system.TestTimeout as error:
+            log = (self._directory.path / "libvirtd.log").read_text()
+            raise system.TestTimeout(f"{error}; its log:\n{log}") from error
+
+    def _try_start(self):
+        """One that finds its predecessor still going down ends at once: try again."""
+        if any(child.poll() is not None for child in self._children):
+            self.stop()
+        if not self._children:
+            self._launch()
+        with suppress(libvirt.libvirtError):
+            return libvirt.open(URI)
+        return None
+
+    def _launch(self):
+        with open(self._directory.path / "libvirtd.log", "a") as log:
+            for program in ("virtlogd", "libvirtd"):
+                pid_file = self._directory.path / f"{program}.pid"
+                self._children.append(system.start_child(
+                    [f"/usr/sbin/{program}", "-p", pid_file], stdout=log, stderr=log))
 
     def _open_kvm_device(self):
         """Does udev's part where none runs.
@@ -103,15 +119,6 @@ class Libvirtd:
     def _set_kvm_device(mode, group):
         os.chown(_KVM, 0, group)
         os.chmod(_KVM, mode & 0o777)
-
-    def _try_open(self):
-        for child in self._children:
-            if child.poll() is not None:
-                log = (self._directory.path / "libvirtd.log").read_text()
-                raise RuntimeError(f"{child.args[0]} ended with {child.returncode}:\n{log}")
-        with suppress(libvirt.libvirtError):
-            return libvirt.open(URI)
-        return None
 
     def stop(self):
         """Stops our own libvirtd; its domains go on. The system's is only left."""
