@@ -60,10 +60,11 @@ check-slow: build guest sanitized
 	@tests/summary.py $(addprefix $(RESULTS)/,$(SLOW_RESULTS))
 
 # clang's sanitizers, on the programs as well as on the tests.
-sanitized: deps
+sanitized: guest
 	@[ -e $(BUILD)-sanitized/build.ninja ] || CC=clang meson setup $(BUILD)-sanitized \
 	    -Db_sanitize=address,undefined -Db_lundef=false
 	ninja -C $(BUILD)-sanitized
+	@ln -sfn $(abspath $(BUILD))/guest $(BUILD)-sanitized/guest
 
 # FUZZ_SECONDS=3600 make fuzz: an hour for each target.
 fuzz: deps
