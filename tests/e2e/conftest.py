@@ -56,8 +56,14 @@ def libvirtd(session_libvirtd):
 
 @pytest.fixture
 def start_daemon(directory, stack):
-    """start_daemon({section: {key: value}})"""
-    return lambda settings=None: stack.enter_context(Daemon(directory, settings))
+    """start_daemon({section: {key: value}}); its log is shown when the test fails."""
+
+    def start(settings=None):
+        daemon = Daemon(directory, settings)
+        stack.callback(lambda: print(daemon.log()))
+        return stack.enter_context(daemon)
+
+    return start
 
 
 @pytest.fixture
