@@ -22,9 +22,11 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def no_leftovers():
-    """Of this run or of an earlier one that was killed."""
-    system.remove_stale_directories()
+def machine():
+    """Ours alone: the VMs of another run would show, and use energy, in this one."""
+    with system.Lock("machine"):
+        system.remove_stale_directories()
+        yield
 
 
 @pytest.fixture
