@@ -22,9 +22,11 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def no_leftovers():
-    """Of this run or of an earlier one that was killed."""
-    system.remove_stale_directories()
+def machine():
+    """Ours alone: the VMs of another run would show, and use energy, in this one."""
+    with system.Lock("machine"):
+        system.remove_stale_directories()
+        yield
 
 
 @pytest.fixture
@@ -56,8 +58,14 @@ def libvirtd(session_libvirtd):
 
 @pytest.fixture
 def start_daemon(directory, stack):
-    """start_daemon({section: {key: value}})"""
-    return lambda settings=None: stack.enter_context(Daemon(directory, settings))
+    """start_daemon({section: {key: value}}); its log is shown when the test fails."""
+
+    def start(settings=None):
+        daemon = Daemon(directory, settings)
+        stack.callback(lambda: print(daemon.log()))
+        return stack.enter_context(daemon)
+
+    return start
 
 
 @pytest.fixture

@@ -24,7 +24,8 @@ class NotifySocket:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(path))
         # Always read: a full queue would block the daemon.
-        threading.Thread(target=self._receive, daemon=True).start()
+        self._thread = threading.Thread(target=self._receive, daemon=True)
+        self._thread.start()
 
     def _receive(self):
         while True:
@@ -35,6 +36,7 @@ class NotifySocket:
 
     def close(self):
         self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
         self._socket.close()
         self.path.unlink()
 

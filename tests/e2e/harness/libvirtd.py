@@ -4,10 +4,8 @@
 A lock makes test runs take turns: a machine has only one qemu:///system.
 """
 
-import fcntl
 import grp
 import os
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,7 +15,6 @@ from . import system
 
 URI = "qemu:///system"
 _KVM = "/dev/kvm"
-_LOCK = "/run/lock/virtjoule-test-libvirt.lock"
 
 # Failures come back as exceptions; libvirt's printing them too only confuses.
 libvirt.registerErrorHandler(lambda _context, _error: None, None)
@@ -29,7 +26,7 @@ class Libvirtd:
     def __init__(self):
         self.connection = None
         self._children = []
-        self._lock = None
+        self._lock = system.Lock("libvirt")
         self._directory = None
         self._kvm_before = None
 
@@ -39,12 +36,7 @@ class Libvirtd:
         return self._directory is not None
 
     def __enter__(self):
-        self._lock = open(_LOCK, "w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("waiting for another run of the tests to leave libvirt", file=sys.stderr)
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._lock.__enter__()
         try:
             system.remove_stale_directories()
             self._connect()
@@ -67,7 +59,7 @@ class Libvirtd:
                 self._directory.__exit__()
             if self._kvm_before:
                 self._set_kvm_device(self._kvm_before.st_mode, self._kvm_before.st_gid)
-            self._lock.close()
+            self._lock.__exit__()
 
     def _connect(self):
         with suppress(libvirt.libvirtError):

@@ -2,12 +2,14 @@
 """Temporary directories, child processes, waiting: nothing may be left behind."""
 
 import ctypes
+import fcntl
 import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -62,6 +64,26 @@ def stop_child(child, timeout=10):
         except subprocess.TimeoutExpired:
             child.kill()
     return child.wait()
+
+
+class Lock:
+    """Held by one test run of the machine at a time; use as a context, which waits for it."""
+
+    def __init__(self, name):
+        self._path = f"/run/lock/{PREFIX}{name}.lock"
+        self._file = None
+
+    def __enter__(self):
+        self._file = open(self._path, "w")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another test run to release {self._path}", file=sys.stderr)
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+        return self
+
+    def __exit__(self, *_):
+        self._file.close()
 
 
 def free_port():
