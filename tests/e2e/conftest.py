@@ -2,6 +2,7 @@
 """Fixtures over the harness. Run with: /usr/bin/python3 -m pytest tests/e2e"""
 
 import os
+import signal
 from contextlib import ExitStack
 
 import pytest
@@ -11,6 +12,11 @@ from harness.daemon import VIRTJOULED, Daemon
 from harness.fake_qemu import FakeQemu
 from harness.guest import Guest
 from harness.libvirtd import Libvirtd
+
+
+def pytest_configure():
+    # SIGTERM like Ctrl-C: fixtures take down what they started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
