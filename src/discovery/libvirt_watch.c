@@ -15,6 +15,7 @@
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
+#include "util/thread.h"
 
 /*
  * One thread connects, lists the domains, and then runs libvirt's default
@@ -403,16 +404,14 @@ static void register_event_loop(void)
     event_loop_error = virEventRegisterDefaultImpl() < 0 ? -EIO : 0;
 }
 
-/* Signals are for the threads that expect them. */
 static int start_thread(struct libvirt_watch *watch)
 {
-    sigset_t all, before;
+    sigset_t previous;
     int r;
 
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    thread_block_signals(&previous);
     r = pthread_create(&watch->thread, NULL, watch_libvirt, watch);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    thread_restore_signals(&previous);
     return -r;
 }
 

@@ -22,7 +22,6 @@
 #include "util/utf8.h"
 
 #define UJ_PER_J UINT64_C(1000000)
-#define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
 
 /* A label value. Control bytes would reach the terminal of whoever looks with curl. */
 static void write_escaped(FILE *stream, const char *text, size_t size)
@@ -37,7 +36,7 @@ static void write_escaped(FILE *stream, const char *text, size_t size)
         else if (text[i] == '\\' || text[i] == '"')
             fprintf(stream, "\\%c", text[i]);
         else if (n == 0 || (unsigned char)text[i] < ' ' || text[i] == 0x7f)
-            fputs(REPLACEMENT, stream);
+            fputs(UTF8_REPLACEMENT, stream);
         else
             fwrite(text + i, 1, n, stream);
         i += n ? n : 1;

@@ -394,6 +394,11 @@ int procfs_usage_new(struct usage_provider **ret, const char *proc_root, const c
     usage->root.live = strcmp(proc_root, "/proc") == 0;
     usage->root.proc_fd = open(proc_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     usage->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (usage->root.proc_fd < 0 || usage->epoll_fd < 0) {
+        r = -errno;
+        log_error("cannot read usage", F_STRING("directory", proc_root), F_ERROR(r));
+        return r;
+    }
     r = cpu_busy_new(&usage->busy, proc_root);
     if (r < 0)
         return r;
@@ -407,10 +412,6 @@ int procfs_usage_new(struct usage_provider **ret, const char *proc_root, const c
     for (size_t cpu = 0; cpu < n_cpus; cpu++)
         if (usage->topology.socket[cpu] >= usage->root.n_sockets)
             usage->root.n_sockets = usage->topology.socket[cpu] + 1u;
-    if (usage->root.proc_fd < 0 || usage->epoll_fd < 0) {
-        log_error("cannot read usage", F_STRING("directory", proc_root), F_ERROR(errno));
-        return -EIO;
-    }
     if (usage->root.live)
         listen_for_exits(usage);
     *ret = TAKE_PTR(provider);

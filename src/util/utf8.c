@@ -55,7 +55,7 @@ void utf8_replace_invalid(const char *text, char *buffer, size_t size)
 
     while (left > 0) {
         size_t length = utf8_character_length(text, left);
-        const char *character = length ? text : "\xef\xbf\xbd";
+        const char *character = length ? text : UTF8_REPLACEMENT;
         size_t room = length ? length : UTF8_REPLACEMENT_LENGTH;
 
         if (used + room >= size)

@@ -10,7 +10,8 @@
  */
 size_t utf8_character_length(const char *text, size_t length);
 
-/* U+FFFD, the replacement character, takes so many bytes. */
+/* U+FFFD, the replacement character, and the bytes it takes. */
+#define UTF8_REPLACEMENT "\xef\xbf\xbd"
 #define UTF8_REPLACEMENT_LENGTH 3
 
 /**
