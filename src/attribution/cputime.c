@@ -1,26 +1,37 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <stdlib.h>
+
 #include "attribution/model.h"
 
-static uint64_t cpu_time(const struct usage_amount *amount, int socket)
+static void cputime_weights(const struct attribution_model *model, const struct zone *zone,
+                            const struct usage *usage, uint64_t *ret)
 {
-    uint64_t sum = 0;
+    for (size_t i = 0; i < usage_n_entities(usage); i++) {
+        struct usage_socket used = usage_on_socket(usage_entity(usage, i), zone->socket);
 
-    if (socket >= 0)
-        return socket < SOCKETS_MAX ? amount->cpu_ns[socket] : 0;
-    for (unsigned s = 0; s < SOCKETS_MAX; s++)
-        sum += amount->cpu_ns[s];
-    return sum;
+        ret[i] = zone->kind == ZONE_DRAM ? used.memory_bytes : used.cpu_ns;
+    }
 }
 
-static void cputime_weights(const struct zone *zone, const struct usage_amount *const *entities,
-                            size_t n, uint64_t *ret)
+static void cputime_free(struct attribution_model *model)
 {
-    for (size_t i = 0; i < n; i++)
-        ret[i] = zone->kind == ZONE_DRAM ? entities[i]->memory_bytes
-                                         : cpu_time(entities[i], zone->socket);
+    free(model);
 }
 
-const struct attribution_model attribution_model_cputime = {
+static const struct attribution_model_ops cputime_ops = {
     .name = "cputime",
     .weights = cputime_weights,
+    .free = cputime_free,
 };
+
+int cputime_model_new(struct attribution_model **ret)
+{
+    struct attribution_model *model = calloc(1, sizeof(*model));
+
+    if (!model)
+        return -ENOMEM;
+    model->ops = &cputime_ops;
+    *ret = model;
+    return 0;
+}

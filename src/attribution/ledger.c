@@ -46,7 +46,6 @@ struct account {
 struct division {
     size_t n;
     struct row **rows;
-    const struct usage_amount **amounts;
     uint64_t *weights;
     uint64_t *fractions;
     uint64_t *shares;
@@ -92,7 +91,6 @@ int ledger_new(struct ledger **ret, const struct ledger_config *config)
 static void division_deinit(struct division *division)
 {
     free(division->rows);
-    free(division->amounts);
     free(division->weights);
     free(division->fractions);
     free(division->shares);
@@ -178,11 +176,10 @@ static int reserve_division(struct ledger *ledger, size_t n)
         return 0;
     n *= 2;
     grown.rows = calloc(n, sizeof(*grown.rows));
-    grown.amounts = calloc(n, sizeof(*grown.amounts));
     grown.weights = calloc(n, sizeof(*grown.weights));
     grown.fractions = calloc(n, sizeof(*grown.fractions));
     grown.shares = calloc(n, sizeof(*grown.shares));
-    if (!grown.rows || !grown.amounts || !grown.weights || !grown.fractions || !grown.shares) {
+    if (!grown.rows || !grown.weights || !grown.fractions || !grown.shares) {
         division_deinit(&grown);
         return -ENOMEM;
     }
@@ -195,17 +192,15 @@ static int reserve_division(struct ledger *ledger, size_t n)
 static int list_entities(struct ledger *ledger, const struct usage *usage)
 {
     struct division *division = &ledger->division;
-    int r = reserve_division(ledger, usage->n_vms + 1);
+    int r = reserve_division(ledger, usage_n_entities(usage));
 
     if (r < 0)
         return r;
-    division->n = usage->n_vms + 1;
-    division->amounts[0] = &usage->host;
+    division->n = usage_n_entities(usage);
     for (size_t i = 0; i < usage->n_vms; i++) {
         r = get_row(ledger, usage->vms[i].uuid, &division->rows[i + 1]);
         if (r < 0)
             return r;
-        division->amounts[i + 1] = &usage->vms[i].amount;
     }
     return 0;
 }
@@ -221,13 +216,13 @@ static uint64_t sum_weights(const uint64_t *weights, size_t n)
 
 /* Divides the dynamic energy over host and VMs; division.shares tell what each got. */
 static void divide_dynamic(struct ledger *ledger, size_t slot, const struct zone *zone,
-                           uint64_t energy_uj, bool gap)
+                           const struct usage *usage, uint64_t energy_uj, bool gap)
 {
     struct account *account = &ledger->accounts[slot];
     struct division *d = &ledger->division;
 
     memset(d->shares, 0, d->n * sizeof(*d->shares));
-    ledger->config.model->weights(zone, d->amounts, d->n, d->weights);
+    ledger->config.model->ops->weights(ledger->config.model, zone, usage, d->weights);
     /* The usage at hand is that of the last interval only: it says nothing about a gap. */
     if (gap || sum_weights(d->weights, d->n) == 0) {
         account->unattributed_uj += energy_uj;
@@ -284,18 +279,19 @@ int ledger_record(struct ledger *ledger, const struct zone_set *zones, const str
         dynamic_uj = baseline_split(&account->baseline, zone->energy_uj, zone->duration_ns);
         account->measured_uj += zone->energy_uj;
         account->static_uj += zone->energy_uj - dynamic_uj;
-        divide_dynamic(ledger, slot, &zones->zones[slot], dynamic_uj, zone->gap);
+        divide_dynamic(ledger, slot, &zones->zones[slot], usage, dynamic_uj, zone->gap);
         divide_static(ledger, slot, zone->energy_uj - dynamic_uj);
     }
     for (struct row *row = ledger->rows; row; row = row->next)
         row->memory_bytes = 0;
     for (size_t i = 1; i < ledger->division.n; i++) {
-        const struct usage_amount *amount = ledger->division.amounts[i];
+        const struct usage_amount *amount = usage_entity(usage, i);
+        struct usage_socket used = usage_on_socket(amount, ZONE_ALL_SOCKETS);
         struct row *row = ledger->division.rows[i];
 
-        row->cpu_ns += sum_weights(amount->cpu_ns, SOCKETS_MAX);
+        row->cpu_ns += used.cpu_ns;
         row->io_bytes += amount->io_bytes;
-        row->memory_bytes = amount->memory_bytes;
+        row->memory_bytes = used.memory_bytes;
     }
     ledger->recorded = true;
     return 0;

@@ -7,21 +7,33 @@
 #include "source/zone.h"
 #include "usage/usage.h"
 
+struct attribution_model;
+
 /** How a zone's dynamic energy is divided. One file implements it per model. */
-struct attribution_model {
+struct attribution_model_ops {
     const char *name;
 
     /**
      * The entities' weights: their shares are weight / sum of the weights.
-     * @param entities  n entities; the first is the host
-     * @param ret       n weights; their sum is below 2^64, and may be 0
+     * @param ret  usage_n_entities() weights; their sum is below 2^64, and may be 0
      */
-    void (*weights)(const struct zone *zone, const struct usage_amount *const *entities, size_t n,
-                    uint64_t *ret);
+    void (*weights)(const struct attribution_model *model, const struct zone *zone,
+                    const struct usage *usage, uint64_t *ret);
+
+    void (*free)(struct attribution_model *model);
 };
+
+/** The common head of every model; implementations embed it first. */
+struct attribution_model {
+    const struct attribution_model_ops *ops;
+};
+
+/** Frees the model; NULL is accepted. @return NULL */
+struct attribution_model *attribution_model_free(struct attribution_model *model);
 
 /**
  * CPU time: package, core and uncore energy by CPU time on the zone's socket
  * (psys: on all sockets), DRAM energy by resident memory.
+ * @return 0 or -ENOMEM
  */
-extern const struct attribution_model attribution_model_cputime;
+int cputime_model_new(struct attribution_model **ret);

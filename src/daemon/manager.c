@@ -35,6 +35,7 @@ struct manager {
     struct discovery *discovery;
     struct vm_table vms;
     struct usage_provider *usage;
+    struct attribution_model *model;
     struct ledger *ledger;
     size_t n_baselined; /* zones whose baseline has been set */
     struct snapshot_board *board;
@@ -319,14 +320,17 @@ static void check_baselines(const struct manager *manager)
 
 static int new_ledger(struct manager *manager)
 {
-    const struct ledger_config config = {
-        .model = &attribution_model_cputime,
+    struct ledger_config config = {
         .static_policy = manager->config.static_policy,
         .publish_psys = manager->config.publish_psys,
         .interval_ns = manager->config.interval_ns,
     };
-    int r = ledger_new(&manager->ledger, &config);
+    int r = cputime_model_new(&manager->model);
 
+    if (r < 0)
+        return r;
+    config.model = manager->model;
+    r = ledger_new(&manager->ledger, &config);
     if (r < 0)
         return r;
     return snapshot_board_new(&manager->board);
@@ -411,6 +415,7 @@ struct manager *manager_free(struct manager *manager)
     control_free(manager->control);
     snapshot_board_free(manager->board);
     ledger_free(manager->ledger);
+    attribution_model_free(manager->model);
     usage_provider_free(manager->usage);
     vm_table_deinit(&manager->vms);
     discovery_free(manager->discovery);

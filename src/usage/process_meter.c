@@ -203,7 +203,8 @@ static int update_split(struct process_meter *meter, const struct process_meter_
 }
 
 /* Divides CPU time over the sockets in the proportions of the split. */
-static void add_cpu_time(const struct process_meter *meter, uint64_t cpu_ns, uint64_t *ret)
+static void add_cpu_time(const struct process_meter *meter, uint64_t cpu_ns,
+                         struct usage_amount *ret)
 {
     uint64_t sum = 0, given = 0;
     unsigned largest = 0;
@@ -216,10 +217,10 @@ static void add_cpu_time(const struct process_meter *meter, uint64_t cpu_ns, uin
     for (unsigned s = 0; s < SOCKETS_MAX; s++) {
         uint64_t part = (uint64_t)((__uint128_t)cpu_ns * meter->split[s] / sum);
 
-        ret[s] += part;
+        ret->sockets[s].cpu_ns += part;
         given += part;
     }
-    ret[largest] += cpu_ns - given;
+    ret->sockets[largest].cpu_ns += cpu_ns - given;
 }
 
 struct process_meter *process_meter_free(struct process_meter *meter)
@@ -303,9 +304,9 @@ void process_meter_note_cpu(struct process_meter *meter, uint64_t cpu_ns)
 
 void process_meter_take(struct process_meter *meter, struct usage_amount *amount)
 {
-    add_cpu_time(meter, meter->cpu_ns.pending, amount->cpu_ns);
+    add_cpu_time(meter, meter->cpu_ns.pending, amount);
     amount->io_bytes += meter->io_bytes.pending;
-    amount->memory_bytes += meter->memory_bytes;
+    amount->sockets[0].memory_bytes += meter->memory_bytes;
     meter->cpu_ns.pending = 0;
     meter->io_bytes.pending = 0;
 }

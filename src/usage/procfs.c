@@ -247,12 +247,12 @@ static void take_host(struct procfs_usage *usage, struct usage *ret)
         int64_t rest = (int64_t)(busy_ns[s] - usage->last_busy_ns[s]) + usage->host_carry_ns[s];
 
         for (size_t i = 0; i < ret->n_vms; i++)
-            rest -= (int64_t)ret->vms[i].amount.cpu_ns[s];
+            rest -= (int64_t)ret->vms[i].amount.sockets[s].cpu_ns;
         /* No more than a second: a clock that disagrees for ever must not starve the host. */
         usage->host_carry_ns[s] = rest < -(int64_t)NSEC_PER_SEC ? -(int64_t)NSEC_PER_SEC
                                   : rest < 0                    ? rest
                                                                 : 0;
-        ret->host.cpu_ns[s] = rest > 0 ? (uint64_t)rest : 0;
+        ret->host.sockets[s].cpu_ns = rest > 0 ? (uint64_t)rest : 0;
         usage->last_busy_ns[s] = busy_ns[s];
     }
 }
@@ -266,7 +266,7 @@ static uint64_t read_host_memory(const struct procfs_usage *usage, const struct 
     if (length < 0 || parse_proc_meminfo_used(text, (size_t)length, &used) < 0)
         return 0;
     for (size_t i = 0; i < vms->n_vms; i++)
-        of_vms += vms->vms[i].amount.memory_bytes;
+        of_vms += usage_on_socket(&vms->vms[i].amount, -1).memory_bytes;
     return used > of_vms ? used - of_vms : 0;
 }
 
@@ -301,7 +301,7 @@ static int procfs_sample(struct usage_provider *provider, const struct vm_table 
     }
     drop_gone(usage);
     take_host(usage, &result);
-    result.host.memory_bytes = read_host_memory(usage, &result);
+    result.host.sockets[0].memory_bytes = read_host_memory(usage, &result);
     usage->last_sample_ns = clock_ns(CLOCK_BOOTTIME);
     *ret = result;
     return 0;

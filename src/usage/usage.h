@@ -14,12 +14,29 @@
 
 #define SOCKETS_MAX 16
 
+/** What one entity consumed on one socket. */
+struct usage_socket {
+    uint64_t cpu_ns;   /* CPU time; guest time counted once */
+    uint64_t corun_ns; /* the part of it during which the SMT sibling was busy as well */
+    uint64_t cycles;   /* PMU counts, as far as usage.features tells that they are counted */
+    uint64_t instructions;
+    uint64_t llc_misses;
+    uint64_t memory_bytes; /* resident on the socket's NUMA nodes at the end of the interval,
+                              shared memory and huge pages included */
+};
+
 /** What one entity consumed. */
 struct usage_amount {
-    uint64_t cpu_ns[SOCKETS_MAX]; /* CPU time on each socket; guest time counted once */
-    uint64_t memory_bytes;        /* resident at the end of the interval, shared memory and
-                                     huge pages included */
-    uint64_t io_bytes;            /* read from and written to block devices */
+    struct usage_socket sockets[SOCKETS_MAX];
+    uint64_t io_bytes; /* read from and written to block devices */
+};
+
+/** What a provider can tell beyond CPU time, memory and I/O. What it cannot is 0 everywhere. */
+enum usage_feature {
+    USAGE_CORUN = 1u << 0,
+    USAGE_CYCLES = 1u << 1,
+    USAGE_INSTRUCTIONS = 1u << 2,
+    USAGE_LLC_MISSES = 1u << 3,
 };
 
 struct usage_vm {
@@ -30,6 +47,7 @@ struct usage_vm {
 /** One interval. The VMs are sorted by UUID; a VM that ended within the interval is among them. */
 struct usage {
     unsigned n_sockets;
+    unsigned features;        /* bit per enum usage_feature */
     struct usage_amount host; /* all that is no VM's, the kernel included */
     struct usage_vm *vms;
     size_t n_vms;
@@ -37,6 +55,21 @@ struct usage {
 
 /** Releases what the usage holds and empties it. */
 void usage_deinit(struct usage *usage);
+
+/** How many entities share the energy: the host and the VMs. */
+static inline size_t usage_n_entities(const struct usage *usage)
+{
+    return usage->n_vms + 1;
+}
+
+/** The amount of an entity: 0 is the host, i > 0 is vms[i - 1]. */
+static inline const struct usage_amount *usage_entity(const struct usage *usage, size_t i)
+{
+    return i == 0 ? &usage->host : &usage->vms[i - 1].amount;
+}
+
+/** What was consumed on one socket (0 to SOCKETS_MAX - 1), or on all of them (-1). */
+struct usage_socket usage_on_socket(const struct usage_amount *amount, int socket);
 
 struct usage_provider;
 

@@ -31,17 +31,25 @@ struct host {
     struct usage usage;
     struct sample sample;
     uint64_t time_ns;
+    struct attribution_model *model;
 };
+
+static void host_deinit(struct host *host)
+{
+    ledger_free(host->ledger);
+    attribution_model_free(host->model);
+}
 
 static void host_init(struct host *host, enum static_policy policy)
 {
-    const struct ledger_config config = {
-        .model = &attribution_model_cputime,
+    struct ledger_config config = {
         .static_policy = policy,
         .interval_ns = NSEC_PER_SEC,
     };
 
     memset(host, 0, sizeof(*host));
+    assert_int_equal(cputime_model_new(&host->model), 0);
+    config.model = host->model;
     assert_int_equal(ledger_new(&host->ledger, &config), 0);
     for (int i = 0; i < 3; i++) {
         host->vms[i].uuid[15] = (unsigned char)(i + 1);
@@ -92,9 +100,9 @@ static void test_sockets_are_kept_apart(void **state)
     struct host host;
 
     host_init(&host, STATIC_EXCLUDE);
-    host.usage_vms[0].amount.cpu_ns[0] = SECOND(1);
-    host.usage_vms[1].amount.cpu_ns[1] = SECOND(1);
-    host.usage.host.cpu_ns[0] = SECOND(3);
+    host.usage_vms[0].amount.sockets[0].cpu_ns = SECOND(1);
+    host.usage_vms[1].amount.sockets[1].cpu_ns = SECOND(1);
+    host.usage.host.sockets[0].cpu_ns = SECOND(3);
     set_energy(&host, PACKAGE_0, 40000000);
     set_energy(&host, PACKAGE_1, 10000000);
     record(&host);
@@ -110,7 +118,7 @@ static void test_sockets_are_kept_apart(void **state)
     assert_int_equal(snapshot->vms[0].tree[TREE_PACKAGE].to_uj, 10000000);
     assert_int_equal(snapshot->vms[0].tree_zones, 1u << TREE_PACKAGE | 1u << TREE_DRAM);
     snapshot_free(snapshot);
-    ledger_free(host.ledger);
+    host_deinit(&host);
 }
 
 static void test_dram_goes_by_memory(void **state)
@@ -119,9 +127,9 @@ static void test_dram_goes_by_memory(void **state)
     struct host host;
 
     host_init(&host, STATIC_EXCLUDE);
-    host.usage_vms[0].amount.memory_bytes = 1u << 30;
-    host.usage_vms[2].amount.memory_bytes = 2u << 30;
-    host.usage.host.memory_bytes = 1u << 30;
+    host.usage_vms[0].amount.sockets[0].memory_bytes = 1u << 30;
+    host.usage_vms[2].amount.sockets[0].memory_bytes = 2u << 30;
+    host.usage.host.sockets[0].memory_bytes = 1u << 30;
     set_energy(&host, DRAM, 4000);
     record(&host);
     snapshot = take_snapshot(&host);
@@ -129,7 +137,7 @@ static void test_dram_goes_by_memory(void **state)
     assert_int_equal(snapshot->vms[2].dynamic_uj[DRAM], 2000);
     assert_int_equal(snapshot->zones[DRAM].host_uj, 1000);
     snapshot_free(snapshot);
-    ledger_free(host.ledger);
+    host_deinit(&host);
 }
 
 static void test_no_usage_is_unattributed(void **state)
@@ -140,7 +148,7 @@ static void test_no_usage_is_unattributed(void **state)
     host_init(&host, STATIC_EXCLUDE);
     set_energy(&host, PACKAGE_0, 1234567);
     record(&host);
-    host.usage.host.cpu_ns[0] = 1;
+    host.usage.host.sockets[0].cpu_ns = 1;
     set_energy(&host, PACKAGE_0, 100);
     host.sample.zones[PACKAGE_0].gap = true;
     record(&host);
@@ -148,7 +156,7 @@ static void test_no_usage_is_unattributed(void **state)
     assert_int_equal(snapshot->zones[PACKAGE_0].unattributed_uj, 1234667);
     assert_int_equal(snapshot->zones[PACKAGE_0].measured_uj, 1234667);
     snapshot_free(snapshot);
-    ledger_free(host.ledger);
+    host_deinit(&host);
 }
 
 static void check_policy(enum static_policy policy, uint64_t vm0, uint64_t vm1, uint64_t vm2)
@@ -159,8 +167,8 @@ static void check_policy(enum static_policy policy, uint64_t vm0, uint64_t vm1, 
 
     host_init(&host, policy);
     ledger_set_baseline(host.ledger, PACKAGE_0, 12000000);
-    host.usage_vms[0].amount.cpu_ns[0] = SECOND(1);
-    host.usage_vms[1].amount.cpu_ns[0] = SECOND(3);
+    host.usage_vms[0].amount.sockets[0].cpu_ns = SECOND(1);
+    host.usage_vms[1].amount.sockets[0].cpu_ns = SECOND(3);
     set_energy(&host, PACKAGE_0, 20000000);
     record(&host);
     snapshot = take_snapshot(&host);
@@ -171,7 +179,7 @@ static void check_policy(enum static_policy policy, uint64_t vm0, uint64_t vm1, 
                          snapshot->vms[i].dynamic_uj[PACKAGE_0] + expected[i]);
     }
     snapshot_free(snapshot);
-    ledger_free(host.ledger);
+    host_deinit(&host);
 }
 
 static void test_static_policies(void **state)
@@ -191,7 +199,7 @@ static void test_fractions_over_time(void **state)
     host_init(&host, STATIC_EQUAL);
     ledger_set_baseline(host.ledger, PACKAGE_0, 1);
     for (int i = 0; i < 3; i++)
-        host.usage_vms[i].amount.cpu_ns[0] = 1;
+        host.usage_vms[i].amount.sockets[0].cpu_ns = 1;
     for (int i = 0; i < 3000; i++) {
         set_energy(&host, PACKAGE_0, 2);
         record(&host);
@@ -203,7 +211,7 @@ static void test_fractions_over_time(void **state)
         assert_in_range(snapshot->vms[i].static_uj[PACKAGE_0], 999, 1000);
     }
     snapshot_free(snapshot);
-    ledger_free(host.ledger);
+    host_deinit(&host);
 }
 
 static void test_ramps_never_step(void **state)
@@ -213,7 +221,7 @@ static void test_ramps_never_step(void **state)
     struct host host;
 
     host_init(&host, STATIC_EXCLUDE);
-    host.usage_vms[0].amount.cpu_ns[0] = 1;
+    host.usage_vms[0].amount.sockets[0].cpu_ns = 1;
     set_energy(&host, PACKAGE_0, 1000);
     record(&host);
     snapshot = take_snapshot(&host);
@@ -239,7 +247,7 @@ static void test_ramps_never_step(void **state)
     assert_int_equal(snapshot_energy_uj(snapshot, &snapshot->vms[0], TREE_PACKAGE, host.time_ns),
                      1375);
     snapshot_free(snapshot);
-    ledger_free(host.ledger);
+    host_deinit(&host);
 }
 
 static uint32_t forgotten;
@@ -257,7 +265,7 @@ static void test_ended_vms(void **state)
 
     host_init(&host, STATIC_EXCLUDE);
     for (int i = 0; i < 3; i++)
-        host.usage_vms[i].amount.cpu_ns[0] = 1;
+        host.usage_vms[i].amount.sockets[0].cpu_ns = 1;
     set_energy(&host, PACKAGE_0, 1000);
     record(&host);
     /* The last VM is gone from the table; its last slice still counts. */
@@ -294,7 +302,7 @@ static void test_ended_vms(void **state)
     assert_true(snapshot->vms[3].id > id);
     assert_ptr_equal(snapshot_find_id(snapshot, snapshot->vms[3].id), &snapshot->vms[3]);
     snapshot_free(snapshot);
-    ledger_free(host.ledger);
+    host_deinit(&host);
 }
 
 static void test_zones_stay_while_a_vm_runs(void **state)
@@ -315,7 +323,7 @@ static void test_zones_stay_while_a_vm_runs(void **state)
     assert_true(snapshot->vms[1].tree_zones & 1u << TREE_CORE);
     assert_true(snapshot->vms[1].has_tree);
     snapshot_free(snapshot);
-    ledger_free(host.ledger);
+    host_deinit(&host);
 }
 
 int main(void)

@@ -125,7 +125,8 @@ static void test_processes_on_two_sockets(void **state)
     usage = sample(provider, &guest);
     assert_int_equal(usage.n_sockets, 2);
     assert_int_equal(usage.n_vms, 1);
-    assert_int_equal(usage.vms[0].amount.cpu_ns[0] + usage.vms[0].amount.cpu_ns[1], 0);
+    assert_int_equal(usage.vms[0].amount.sockets[0].cpu_ns + usage.vms[0].amount.sockets[1].cpu_ns,
+                     0);
     usage_deinit(&usage);
 
     /* 400 ms, of which the threads that still live show 100 and 300; the helper adds 20. */
@@ -134,8 +135,8 @@ static void test_processes_on_two_sockets(void **state)
     write_thread(root, 10, 10, 3 * NSEC_PER_SEC + 50 * NSEC_PER_MSEC, 0);
     write_thread(root, 10, 12, 2 * NSEC_PER_SEC + 150 * NSEC_PER_MSEC, 1);
     usage = sample(provider, &guest);
-    assert_int_equal(usage.vms[0].amount.cpu_ns[0], 10 * TICK_NS + 2 * TICK_NS);
-    assert_int_equal(usage.vms[0].amount.cpu_ns[1], 30 * TICK_NS);
+    assert_int_equal(usage.vms[0].amount.sockets[0].cpu_ns, 10 * TICK_NS + 2 * TICK_NS);
+    assert_int_equal(usage.vms[0].amount.sockets[1].cpu_ns, 30 * TICK_NS);
     usage_deinit(&usage);
     usage_provider_free(provider);
 }
@@ -157,8 +158,8 @@ static void test_memory_and_io(void **state)
     guest_init(&guest, 2, 10, 100);
     usage = sample(provider, &guest);
     /* The helper maps the guest's memory again: only its own counts. */
-    assert_int_equal(usage.vms[0].amount.memory_bytes, (280 + 10) * 1024);
-    assert_int_equal(usage.host.memory_bytes, (600 - 290) * 1024);
+    assert_int_equal(usage.vms[0].amount.sockets[0].memory_bytes, (280 + 10) * 1024);
+    assert_int_equal(usage.host.sockets[0].memory_bytes, (600 - 290) * 1024);
     assert_int_equal(usage.vms[0].amount.io_bytes, 0);
     usage_deinit(&usage);
     fixture_write(root, "read_bytes: 1500\nwrite_bytes: 2001\n", "10/io");
@@ -183,7 +184,7 @@ static void test_reused_pid_is_another_process(void **state)
     fixture_remove(root, "10");
     write_process(root, 10, 900, 777);
     usage = sample(provider, &guest);
-    assert_int_equal(usage.vms[0].amount.cpu_ns[0], 0);
+    assert_int_equal(usage.vms[0].amount.sockets[0].cpu_ns, 0);
     usage_deinit(&usage);
     usage = sample(provider, &guest);
     assert_int_equal(usage.n_vms, 0);
@@ -204,7 +205,7 @@ static void test_newborn_counts_from_its_start(void **state)
     write_process(root, 10, 7, start);
     guest_init(&guest, 1, 10, start);
     usage = sample(provider, &guest);
-    assert_int_equal(usage.vms[0].amount.cpu_ns[0], 7 * TICK_NS);
+    assert_int_equal(usage.vms[0].amount.sockets[0].cpu_ns, 7 * TICK_NS);
     usage_deinit(&usage);
     usage_provider_free(provider);
 }
@@ -226,10 +227,10 @@ static void test_host_is_the_rest(void **state)
     write_thread(root, 10, 10, NSEC_PER_SEC, 1);
     usage = sample(provider, &guest);
     /* No idle tick was counted: both CPUs were busy all the time, one of them 50 ms for the VM. */
-    assert_int_equal(usage.vms[0].amount.cpu_ns[1], 5 * TICK_NS);
-    assert_in_range(usage.host.cpu_ns[0], 200 * NSEC_PER_MSEC, now_ns() - started);
-    assert_true(usage.host.cpu_ns[0] > usage.host.cpu_ns[1]);
-    assert_in_range(usage.host.cpu_ns[0] - usage.host.cpu_ns[1], 45 * NSEC_PER_MSEC,
+    assert_int_equal(usage.vms[0].amount.sockets[1].cpu_ns, 5 * TICK_NS);
+    assert_in_range(usage.host.sockets[0].cpu_ns, 200 * NSEC_PER_MSEC, now_ns() - started);
+    assert_true(usage.host.sockets[0].cpu_ns > usage.host.sockets[1].cpu_ns);
+    assert_in_range(usage.host.sockets[0].cpu_ns - usage.host.sockets[1].cpu_ns, 45 * NSEC_PER_MSEC,
                     55 * NSEC_PER_MSEC);
     usage_deinit(&usage);
     usage_provider_free(provider);
@@ -289,7 +290,7 @@ static uint64_t vm_cpu_ns(const struct usage *usage)
     uint64_t sum = 0;
 
     for (unsigned s = 0; s < SOCKETS_MAX; s++)
-        sum += usage->vms[0].amount.cpu_ns[s];
+        sum += usage->vms[0].amount.sockets[s].cpu_ns;
     return sum;
 }
 
