@@ -2,8 +2,8 @@
 #include "usage/procfs.h"
 
 /*
- * The procfs usage provider: a process meter for each process of a VM, and the
- * CPUs' busy time for the host.
+ * The procfs usage provider: a process meter for each process of a VM; what is
+ * left of the CPUs' busy time is the host's.
  *
  * Births: a process that began after the last sample counts from its start;
  * one that was there before only counts from now on.
@@ -12,10 +12,6 @@
  * pidfd that it is over. Where the kernel does not tell, the time can be read
  * until the parent has reaped the process, so dispatch() reads it at once. The
  * last slice counts to the VM at the next sample.
- *
- * The host's own usage is the CPUs' busy time less all VMs. The two are read by
- * different means, a few ticks apart: a negative rest is carried to the next
- * interval, not clipped.
  */
 
 #include <errno.h>
@@ -27,14 +23,13 @@
 #include <sys/syscall.h>
 
 #include "usage/exit_listener.h"
+#include "usage/host_cpus.h"
 #include "usage/process_meter.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
-#include "util/cpu_busy.h"
 #include "util/file.h"
 #include "util/log.h"
 #include "util/proc_text.h"
-#include "util/topology.h"
 
 struct process {
     struct process_id id; /* first: the search key */
@@ -51,11 +46,8 @@ struct procfs_usage {
     struct process_meter_root root;
     int epoll_fd;                /* the listener (data.ptr NULL) and a pidfd per process */
     struct exit_listener *exits; /* NULL where the kernel refuses */
-    struct cpu_busy *busy;
-    struct topology topology;
+    struct host_cpus *cpus;
     uint64_t last_sample_ns; /* CLOCK_BOOTTIME, as start times are; 0 before the first sample */
-    uint64_t last_busy_ns[SOCKETS_MAX];
-    int64_t host_carry_ns[SOCKETS_MAX]; /* <= 0 */
     struct process *processes;
     void *by_id; /* tsearch(3) tree of the same */
 };
@@ -235,28 +227,6 @@ static void drop_gone(struct procfs_usage *usage)
     }
 }
 
-/* The CPUs' busy time since the last sample, less what the VMs had of it. */
-static void take_host(struct procfs_usage *usage, struct usage *ret)
-{
-    uint64_t busy_ns[SOCKETS_MAX] = {0};
-
-    for (size_t cpu = 0; cpu < cpu_busy_count(usage->busy); cpu++)
-        busy_ns[cpu < usage->topology.n_cpus ? usage->topology.socket[cpu] : 0] +=
-            cpu_busy_ns(usage->busy, cpu);
-    for (unsigned s = 0; s < SOCKETS_MAX; s++) {
-        int64_t rest = (int64_t)(busy_ns[s] - usage->last_busy_ns[s]) + usage->host_carry_ns[s];
-
-        for (size_t i = 0; i < ret->n_vms; i++)
-            rest -= (int64_t)ret->vms[i].amount.sockets[s].cpu_ns;
-        /* No more than a second: a clock that disagrees for ever must not starve the host. */
-        usage->host_carry_ns[s] = rest < -(int64_t)NSEC_PER_SEC ? -(int64_t)NSEC_PER_SEC
-                                  : rest < 0                    ? rest
-                                                                : 0;
-        ret->host.sockets[s].cpu_ns = rest > 0 ? (uint64_t)rest : 0;
-        usage->last_busy_ns[s] = busy_ns[s];
-    }
-}
-
 static uint64_t read_host_memory(const struct procfs_usage *usage, const struct usage *vms)
 {
     char text[8192];
@@ -286,9 +256,10 @@ static int procfs_sample(struct usage_provider *provider, const struct vm_table 
         if (r < 0)
             return r;
     }
-    r = cpu_busy_update(usage->busy, now_ns());
+    r = host_cpus_update(usage->cpus);
     if (r < 0)
         return r;
+    usage->root.n_sockets = host_cpus_n_sockets(usage->cpus);
     r = list_vms(usage, &result.vms, &result.n_vms);
     if (r < 0)
         return r;
@@ -300,7 +271,7 @@ static int procfs_sample(struct usage_provider *provider, const struct vm_table 
         process_meter_take(p->meter, &vm->amount);
     }
     drop_gone(usage);
-    take_host(usage, &result);
+    host_cpus_take(usage->cpus, &result);
     result.host.sockets[0].memory_bytes = read_host_memory(usage, &result);
     usage->last_sample_ns = clock_ns(CLOCK_BOOTTIME);
     *ret = result;
@@ -347,8 +318,7 @@ static void procfs_free(struct usage_provider *provider)
         process_free(process);
     }
     exit_listener_free(usage->exits);
-    cpu_busy_free(usage->busy);
-    topology_deinit(&usage->topology);
+    host_cpus_free(usage->cpus);
     if (usage->epoll_fd >= 0)
         close(usage->epoll_fd);
     if (usage->root.proc_fd >= 0)
@@ -367,7 +337,7 @@ static const struct usage_provider_ops procfs_usage_ops = {
 static void listen_for_exits(struct procfs_usage *usage)
 {
     struct epoll_event event = {.events = EPOLLIN};
-    int r = exit_listener_new(&usage->exits, usage->topology.n_cpus);
+    int r = exit_listener_new(&usage->exits, usage->root.topology->n_cpus);
 
     if (r == 0)
         r = epoll_ctl(usage->epoll_fd, EPOLL_CTL_ADD, exit_listener_fd(usage->exits), &event);
@@ -383,14 +353,12 @@ int procfs_usage_new(struct usage_provider **ret, const char *proc_root, const c
 {
     _cleanup_(cleanup_usage_provider_free) struct usage_provider *provider = NULL;
     struct procfs_usage *usage = calloc(1, sizeof(*usage));
-    size_t n_cpus;
     int r;
 
     if (!usage)
         return -ENOMEM;
     provider = &usage->head;
     provider->ops = &procfs_usage_ops;
-    usage->root.topology = &usage->topology;
     usage->root.live = strcmp(proc_root, "/proc") == 0;
     usage->root.proc_fd = open(proc_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     usage->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -399,19 +367,11 @@ int procfs_usage_new(struct usage_provider **ret, const char *proc_root, const c
         log_error("cannot read usage", F_STRING("directory", proc_root), F_ERROR(r));
         return r;
     }
-    r = cpu_busy_new(&usage->busy, proc_root);
+    r = host_cpus_new(&usage->cpus, proc_root, sysfs_root);
     if (r < 0)
         return r;
-    /* Configured CPUs, not only those online now. */
-    n_cpus = (size_t)sysconf(_SC_NPROCESSORS_CONF);
-    if (cpu_busy_count(usage->busy) > n_cpus)
-        n_cpus = cpu_busy_count(usage->busy);
-    r = topology_read(&usage->topology, sysfs_root, n_cpus, SOCKETS_MAX);
-    if (r < 0)
-        return r;
-    for (size_t cpu = 0; cpu < n_cpus; cpu++)
-        if (usage->topology.socket[cpu] >= usage->root.n_sockets)
-            usage->root.n_sockets = usage->topology.socket[cpu] + 1u;
+    usage->root.topology = host_cpus_topology(usage->cpus);
+    usage->root.n_sockets = host_cpus_n_sockets(usage->cpus);
     if (usage->root.live)
         listen_for_exits(usage);
     *ret = TAKE_PTR(provider);
