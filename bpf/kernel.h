@@ -15,7 +15,9 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 
-#define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
+/* include/linux/sched.h */
+#define PF_KTHREAD 0x00200000
+#define TASK_DEAD 0x00000080
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -37,6 +39,7 @@ struct signal_struct {
 };
 
 struct task_struct {
+    unsigned int __state;
     unsigned int flags;
     int pid;
     int tgid;

@@ -10,6 +10,11 @@
  * that jump are counted as the kernel counts them; a clock only serves to tell
  * how much of a slice the SMT sibling was busy.
  *
+ * How far a VM's thread has been counted is kept with the thread, not with the
+ * CPU: a switch that goes unseen then delays what it would have told, and loses
+ * nothing. (It happens: on a VM that was resumed from a snapshot, Linux 6.18
+ * called no tracepoint for switches away from certain old tasks.)
+ *
  * Slices that still run are closed and opened again by close_running_slice(),
  * which user space runs on the busy CPUs before it reads: in an interrupt, so
  * that no switch of that CPU can come between.
@@ -36,8 +41,7 @@ const volatile __u32 n_sockets = 1;
 const volatile __u32 counters_in_use = 0; /* bit per enum vm_usage_counter */
 
 /* Read by user space. */
-__u64 unlisted = 0; /* processes for which the map had no room */
-__u64 unheard = 0;  /* news for which the ring had no room */
+__u64 unheard = 0; /* news for which the ring had no room */
 
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
@@ -54,18 +58,32 @@ struct {
     __type(value, struct vm_usage_cpu);
 } cpus SEC(".maps");
 
+/* How far a thread of a listed process has been counted. */
+struct thread {
+    __u64 start_ns; /* thread ids are used again */
+    __u64 runtime_ns;
+    __u64 io_bytes;
+};
+
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 65536);
+    __type(key, __s32);
+    __type(value, struct thread);
+} threads SEC(".maps");
+
 /* PIDs of processes that are to be looked at. */
 struct {
     __uint(type, BPF_MAP_TYPE_RINGBUF);
     __uint(max_entries, 64 * 1024);
 } news SEC(".maps");
 
-#define COUNTER_MAP(name)                            \
-    struct {                                         \
-        __uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY); \
-        __uint(max_entries, 1); /* n_cpus */         \
-        __type(key, __u32);                          \
-        __type(value, __u32);                        \
+#define COUNTER_MAP(name)                                                                          \
+    struct {                                                                                       \
+        __uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);                                               \
+        __uint(max_entries, 1); /* n_cpus */                                                       \
+        __type(key, __u32);                                                                        \
+        __type(value, __u32);                                                                      \
     } name SEC(".maps")
 
 COUNTER_MAP(cycles);
@@ -85,6 +103,13 @@ static struct vm_usage_key key_of(struct task_struct *task)
         .pid = task->tgid,
         .start_ticks = task->group_leader->start_boottime / VM_USAGE_START_TICK_NS,
     };
+}
+
+static struct vm_usage_process *find_process(struct task_struct *task)
+{
+    struct vm_usage_key key = key_of(task);
+
+    return bpf_map_lookup_elem(&processes, &key);
 }
 
 static __u64 io_bytes_of(struct task_struct *task)
@@ -162,7 +187,6 @@ static void open_slice(struct vm_usage_cpu *cpu, struct task_struct *task, __u64
     cpu->pid = task->pid;
     if (task->pid == 0)
         return;
-    cpu->process = key_of(task);
     cpu->runtime_ns = task->se.sum_exec_runtime;
     cpu->io_bytes = io_bytes_of(task);
     if (cpu->sibling >= 0)
@@ -170,23 +194,58 @@ static void open_slice(struct vm_usage_cpu *cpu, struct task_struct *task, __u64
     read_counters(cpu->counters);
 }
 
+/* Counts all of a thread's future, and of its past what came after the given state. */
+static void count_thread(struct task_struct *task, __u64 runtime_ns, __u64 io_bytes)
+{
+    struct thread thread = {task->start_boottime, runtime_ns, io_bytes};
+    __s32 tid = task->pid;
+
+    bpf_map_update_elem(&threads, &tid, &thread, BPF_ANY);
+}
+
+/* What a thread of a VM used since it was counted last, on whatever CPU it was. */
+static void take_growth(struct task_struct *task, __u64 *runtime_ns, __u64 *io_bytes)
+{
+    __u64 runtime = task->se.sum_exec_runtime, io = io_bytes_of(task);
+    __s32 tid = task->pid;
+    struct thread *thread = bpf_map_lookup_elem(&threads, &tid);
+
+    if (thread && thread->start_ns == task->start_boottime) {
+        *runtime_ns = growth(runtime, thread->runtime_ns);
+        *io_bytes = growth(io, thread->io_bytes);
+        if (task->__state & TASK_DEAD) {
+            bpf_map_delete_elem(&threads, &tid);
+            return;
+        }
+        thread->runtime_ns = runtime;
+        thread->io_bytes = io;
+    } else if (!(task->__state & TASK_DEAD)) {
+        count_thread(task, runtime, io);
+    }
+}
+
 static void close_slice(struct vm_usage_cpu *cpu, struct task_struct *task, __u64 now)
 {
-    struct vm_usage_counts slice = {.cpu_ns = growth(task->se.sum_exec_runtime, cpu->runtime_ns)};
-    __u64 io_bytes = growth(io_bytes_of(task), cpu->io_bytes);
-    struct vm_usage_process *process;
+    struct vm_usage_counts slice = {0};
+    struct vm_usage_process *process = find_process(task);
     __u32 socket = cpu->socket;
+    __u64 io_bytes = 0;
 
-    if (cpu->sibling >= 0) {
-        slice.corun_ns = growth(sibling_busy_ns(cpu, now), cpu->sibling_busy_ns);
-        if (slice.corun_ns > slice.cpu_ns)
-            slice.corun_ns = slice.cpu_ns;
+    /* Else its beginning went unseen. */
+    if (cpu->pid == task->pid) {
+        slice.cpu_ns = growth(task->se.sum_exec_runtime, cpu->runtime_ns);
+        io_bytes = growth(io_bytes_of(task), cpu->io_bytes);
+        if (cpu->sibling >= 0)
+            slice.corun_ns = growth(sibling_busy_ns(cpu, now), cpu->sibling_busy_ns);
+        read_counters(slice.counters);
+        for (unsigned i = 0; i < VM_USAGE_COUNTERS; i++)
+            if (counters_in_use & 1u << i)
+                slice.counters[i] = growth(slice.counters[i], cpu->counters[i]);
     }
-    read_counters(slice.counters);
-    for (unsigned i = 0; i < VM_USAGE_COUNTERS; i++)
-        if (counters_in_use & 1u << i)
-            slice.counters[i] = growth(slice.counters[i], cpu->counters[i]);
-    process = bpf_map_lookup_elem(&processes, &cpu->process);
+    if (process)
+        take_growth(task, &slice.cpu_ns, &io_bytes);
+    if (slice.corun_ns > slice.cpu_ns)
+        slice.corun_ns = slice.cpu_ns;
     if (process && socket < n_sockets) {
         add_counts(&process->sockets[socket], &slice, true);
         if (io_bytes)
@@ -219,7 +278,7 @@ int BPF_PROG(switch_slices, bool preempt, struct task_struct *prev, struct task_
     if (!cpu)
         return 0;
     now = clock_of(cpu);
-    if (prev->pid != 0 && cpu->pid == prev->pid)
+    if (prev->pid != 0)
         close_slice(cpu, prev, now);
     if (cpu->sibling >= 0 && (prev->pid == 0) != (next->pid == 0))
         note_busy(cpu, next->pid != 0, now);
@@ -238,10 +297,9 @@ int close_running_slice(void *context)
     if (!cpu || task->pid == 0)
         return 0;
     now = clock_of(cpu);
-    if (cpu->pid == task->pid)
-        close_slice(cpu, task, now);
-    else if (cpu->sibling >= 0)
-        note_busy(cpu, true, now); /* it runs since before we were here */
+    if (cpu->pid != task->pid && cpu->sibling >= 0)
+        note_busy(cpu, true, now); /* its beginning went unseen */
+    close_slice(cpu, task, now);
     open_slice(cpu, task, now);
     return task->tgid;
 }
@@ -254,20 +312,13 @@ static void tell(__u32 pid)
         __sync_fetch_and_add(&unheard, 1);
 }
 
-static struct vm_usage_process *find_process(struct task_struct *task)
-{
-    struct vm_usage_key key = key_of(task);
-
-    return bpf_map_lookup_elem(&processes, &key);
-}
-
+/* From now on; for want of room it stays among the others, which user space will notice. */
 static void list_process(struct task_struct *task)
 {
     struct vm_usage_key key = key_of(task);
 
-    if (!bpf_map_lookup_elem(&processes, &key) &&
-        bpf_map_update_elem(&processes, &key, &nothing, BPF_NOEXIST) < 0)
-        __sync_fetch_and_add(&unlisted, 1);
+    if (bpf_map_update_elem(&processes, &key, &nothing, BPF_NOEXIST) == 0)
+        count_thread(task, task->se.sum_exec_runtime, io_bytes_of(task));
     tell(key.pid);
 }
 
@@ -276,8 +327,12 @@ int BPF_PROG(list_child, struct task_struct *parent, struct task_struct *child)
 {
     struct vm_usage_process *process;
 
-    if (child->pid != child->tgid || !find_process(parent))
+    if (!find_process(parent))
         return 0;
+    if (child->pid != child->tgid) {
+        count_thread(child, 0, 0);
+        return 0;
+    }
     list_process(child);
     process = find_process(child);
     if (process)
@@ -330,7 +385,6 @@ int BPF_PROG(list_vhost, struct task_struct *task, const char *comm)
         list_process(task);
     return 0;
 }
-
 
 /* The names of src/discovery/machine_cgroup.c, which has the last word. */
 #define MACHINE_PREFIX "machine-qemu"

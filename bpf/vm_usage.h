@@ -45,15 +45,15 @@ struct vm_usage_process {
 /* A CPU's busy time is total while it idles, and now - offset while it runs a task. */
 #define VM_USAGE_BUSY (1ull << 63)
 
-/** One CPU. User space sets the first two members, the CPU itself writes the others. */
+/** One CPU. */
 struct vm_usage_cpu {
+    /* Set by user space. */
     __u32 socket;
     __s32 sibling; /* the CPU that shares its core, or -1 */
 
-    /* The slice that runs: values at its start. */
+    /* The rest is written by the CPU itself. The slice that runs: values at its start. */
     __s32 pid; /* of the thread; 0: idle, or not known yet */
     __u32 zero;
-    struct vm_usage_key process;
     __u64 runtime_ns;
     __u64 io_bytes;
     __u64 sibling_busy_ns;

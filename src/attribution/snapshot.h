@@ -75,6 +75,7 @@ struct snapshot_health {
     uint64_t ticks_missed;
     uint64_t tick_buckets[TICK_BUCKETS + 1]; /* ticks per bucket, not cumulated */
     uint64_t tick_ns_sum;
+    uint64_t unlisted_processes; /* of VMs, counted to the host for want of room */
 };
 
 struct snapshot {

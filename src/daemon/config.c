@@ -138,12 +138,17 @@ static int value_platform(const char *value, void *target)
     return 0;
 }
 
-/* There is one of each so far: the key says which, and refuses what is not there. */
 static int value_provider(const char *value, void *target)
 {
-    return find_word(value, (const char *const[]){"auto", "procfs", NULL}) < 0 ? -EINVAL : 0;
+    int word = find_word(value, (const char *const[]){"auto", "bpf", "procfs", NULL});
+
+    if (word < 0)
+        return word;
+    *(enum config_provider *)target = (enum config_provider)word;
+    return 0;
 }
 
+/* There is one so far: the key refuses what is not there. */
 static int value_model(const char *value, void *target)
 {
     return strcmp(value, "cputime") == 0 ? 0 : -EINVAL;
@@ -173,7 +178,7 @@ static const struct key {
     {"discovery", "libvirt_uri", value_text, FIELD(libvirt_uri), "a libvirt URI, or nothing"},
     {"discovery", "procfs", value_bool, FIELD(procfs), "yes or no"},
     {"discovery", "proc_root", value_path, FIELD(proc_root), "an absolute path"},
-    {"usage", "provider", value_provider, 0, "auto or procfs"},
+    {"usage", "provider", value_provider, FIELD(provider), "auto, bpf or procfs"},
     {"attribution", "model", value_model, 0, "cputime"},
     {"attribution", "static_policy", value_policy, FIELD(static_policy),
      "exclude, equal, proportional or vcpu"},

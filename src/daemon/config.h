@@ -23,6 +23,12 @@ enum config_energy {
     CONFIG_ENERGY_ESTIMATE,
 };
 
+enum config_provider {
+    CONFIG_PROVIDER_AUTO, /* bpf where it loads, else procfs */
+    CONFIG_PROVIDER_BPF,
+    CONFIG_PROVIDER_PROCFS,
+};
+
 struct config_baseline {
     char zone[ZONE_NAME_MAX];
     uint64_t power_uw;
@@ -40,6 +46,8 @@ struct config {
     char libvirt_uri[CONFIG_PATH_MAX]; /* empty: off */
     bool procfs;
     char proc_root[CONFIG_PATH_MAX];
+
+    enum config_provider provider;
 
     enum static_policy static_policy;
     bool publish_psys;

@@ -19,6 +19,7 @@
 #include "source/energy_source.h"
 #include "source/rapl.h"
 #include "source/sample.h"
+#include "usage/bpf.h"
 #include "usage/procfs.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
@@ -35,6 +36,7 @@ struct manager {
     struct discovery *discovery;
     struct vm_table vms;
     struct usage_provider *usage;
+    bool changes_lost; /* discovery could not take in what usage told of processes */
     struct attribution_model *model;
     struct ledger *ledger;
     size_t n_baselined; /* zones whose baseline has been set */
@@ -70,9 +72,15 @@ static void set_baselines(struct manager *manager)
 
 static int refresh_vms(struct manager *manager, uint64_t time_ns)
 {
+    struct process_changes changes = {.all = true};
     struct vm_table vms = {0};
-    int r = discovery_refresh(manager->discovery, &vms);
+    int r;
 
+    if (manager->usage->ops->take_changes)
+        manager->usage->ops->take_changes(manager->usage, &changes);
+    changes.all |= manager->changes_lost;
+    r = discovery_refresh(manager->discovery, &changes, &vms);
+    manager->changes_lost = r < 0;
     if (r < 0)
         return r;
     vm_table_deinit(&manager->vms);
@@ -120,6 +128,7 @@ static int tick(struct manager *manager)
     if (r < 0)
         return r;
     set_baselines(manager);
+    manager->health.unlisted_processes = usage.n_unlisted;
     r = ledger_record(manager->ledger, &manager->source->zones, &manager->sample, &usage);
     usage_deinit(&usage);
     if (r < 0)
@@ -232,6 +241,7 @@ static int watch_signal(struct manager *manager, int number)
 static int start_loop(struct manager *manager)
 {
     const struct energy_source *source = manager->source;
+    const struct usage_provider *usage = manager->usage;
     int r;
 
     if (source->ops->event_fd) {
@@ -240,11 +250,13 @@ static int start_loop(struct manager *manager)
         if (r < 0)
             return r;
     }
-    /* An ended process can be read until its parent has reaped it: at once. */
-    r = watch_fd(manager, manager->usage->ops->event_fd(manager->usage), on_usage_event,
-                 SD_EVENT_PRIORITY_IMPORTANT);
-    if (r < 0)
-        return r;
+    if (usage->ops->event_fd) {
+        /* An ended process can be read until its parent has reaped it: at once. */
+        r = watch_fd(manager, usage->ops->event_fd(usage), on_usage_event,
+                     SD_EVENT_PRIORITY_IMPORTANT);
+        if (r < 0)
+            return r;
+    }
     r = watch_fd(manager, discovery_event_fd(manager->discovery), on_discovery_event,
                  SD_EVENT_PRIORITY_NORMAL);
     if (r < 0)
@@ -379,6 +391,33 @@ static int new_publishers(struct manager *manager)
     return exporter_new(&manager->exporter, config->listen, VIRTJOULE_VERSION, manager->board);
 }
 
+static int new_usage(struct manager *manager)
+{
+    const struct config *config = &manager->config;
+    const struct bpf_usage_config bpf = {
+        .sysfs_root = config->sysfs_root,
+        .processes_max = BPF_USAGE_PROCESSES_MAX,
+        .counters = bpf_usage_counters,
+    };
+    int r;
+
+    if (config->provider != CONFIG_PROVIDER_PROCFS) {
+        /* The running kernel knows nothing of another /proc. */
+        r = strcmp(config->proc_root, "/proc") == 0 ? bpf_usage_new(&manager->usage, &bpf)
+                                                    : -EOPNOTSUPP;
+        if (r == 0)
+            return 0;
+        if (config->provider == CONFIG_PROVIDER_BPF) {
+            log_error("eBPF cannot be used", F_ERROR(r));
+            return r;
+        }
+        log_warning("eBPF cannot be used, usage is read from /proc: less exact on several sockets "
+                    "and for VMs that come and go",
+                    F_ERROR(r));
+    }
+    return procfs_usage_new(&manager->usage, config->proc_root, config->sysfs_root);
+}
+
 /* A VM needs a few descriptors for each of its processes. */
 static void raise_file_limit(void)
 {
@@ -428,8 +467,8 @@ DEFINE_CLEANUP(struct manager *, manager_free);
 
 int manager_new(struct manager **ret, const struct config *config)
 {
-    static int (*const steps[])(struct manager *) = {new_event, new_source, new_ledger,
-                                                     new_discovery, new_publishers};
+    static int (*const steps[])(struct manager *) = {new_event,     new_source,     new_ledger,
+                                                     new_discovery, new_publishers, new_usage};
     _cleanup_(cleanup_manager_free) struct manager *manager = calloc(1, sizeof(*manager));
     int r;
 
@@ -443,9 +482,6 @@ int manager_new(struct manager **ret, const struct config *config)
             return r;
     }
     check_baselines(manager);
-    r = procfs_usage_new(&manager->usage, config->proc_root, config->sysfs_root);
-    if (r < 0)
-        return r;
     *ret = TAKE_PTR(manager);
     return 0;
 }

@@ -237,6 +237,9 @@ static void write_ticks(FILE *stream, const struct snapshot_health *health)
     write_family(stream, "virtjoule_ticks_missed_total", "counter",
                  "Ticks that did not take place because an earlier one took too long.");
     fprintf(stream, "virtjoule_ticks_missed_total %" PRIu64 "\n", health->ticks_missed);
+    write_family(stream, "virtjoule_unlisted_processes", "gauge",
+                 "Processes of VMs that are counted to the host since the table is full.");
+    fprintf(stream, "virtjoule_unlisted_processes %" PRIu64 "\n", health->unlisted_processes);
 }
 
 static void write_build(FILE *stream, const struct snapshot *snapshot, const char *version)

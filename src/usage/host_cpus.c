@@ -19,8 +19,9 @@ struct host_cpus {
     unsigned n_sockets;
     struct cpu_busy *busy;
     size_t online;          /* at the last update */
-    uint64_t *last_busy_ns; /* by CPU: a CPU's socket may become known later */
+    uint64_t *last_busy_ns; /* by CPU, at the last take: a CPU's socket may become known later */
     size_t n_last;
+    uint64_t last_take_ns;         /* CLOCK_MONOTONIC */
     int64_t carry_ns[SOCKETS_MAX]; /* <= 0 */
 };
 
@@ -124,10 +125,17 @@ int host_cpus_update(struct host_cpus *cpus)
     return 1;
 }
 
+bool host_cpus_was_busy(const struct host_cpus *cpus, size_t cpu)
+{
+    return cpu < cpus->n_last && 2 * (cpu_busy_ns(cpus->busy, cpu) - cpus->last_busy_ns[cpu]) >
+                                     now_ns() - cpus->last_take_ns;
+}
+
 void host_cpus_take(struct host_cpus *cpus, struct usage *usage)
 {
     int64_t rest_ns[SOCKETS_MAX];
 
+    cpus->last_take_ns = now_ns();
     memcpy(rest_ns, cpus->carry_ns, sizeof(rest_ns));
     for (size_t cpu = 0; cpu < cpus->n_last; cpu++) {
         unsigned socket = cpu < cpus->topology.n_cpus ? cpus->topology.socket[cpu] : 0;

@@ -32,6 +32,9 @@ unsigned host_cpus_n_sockets(const struct host_cpus *cpus);
  */
 int host_cpus_update(struct host_cpus *cpus);
 
+/** Whether a CPU was busy for most of the time since the last take, as of the last update. */
+bool host_cpus_was_busy(const struct host_cpus *cpus, size_t cpu);
+
 /**
  * Gives the host the busy time between the last two updates, less the VMs'.
  * The two are measured by different means, a few ticks apart: a negative rest

@@ -70,6 +70,7 @@ static struct snapshot *two_vms(void)
     strcpy(snapshot->zones[2].zone.name, "dram"); /* read once, gone since */
     snapshot->zones[2].measured_uj = snapshot->zones[2].unattributed_uj = 1;
     snapshot->health.ticks_missed = 3;
+    snapshot->health.unlisted_processes = 4;
     snapshot->health.tick_buckets[0] = 5;
     snapshot->health.tick_buckets[2] = 1;
     snapshot->health.tick_buckets[TICK_BUCKETS] = 2;
@@ -116,6 +117,7 @@ static void test_render(void **state)
         "virtjoule_tick_seconds_sum 1.500000000",
         "virtjoule_tick_seconds_count 8",
         "virtjoule_ticks_missed_total 3",
+        "virtjoule_unlisted_processes 4",
         BUILD_INFO,
     };
     struct snapshot *snapshot = two_vms();
