@@ -42,7 +42,7 @@ struct memory_reader *memory_reader_free(struct memory_reader *reader);
  * Fills sockets[].memory_bytes of the usage's VMs and host. A VM that is not in
  * the table, or has not been read yet, has 0.
  * @param usage  VMs sorted by UUID, CPU time already filled in
- * @return 0 or -ENOMEM; nothing is then changed
+ * @return 0, or -ENOMEM; the VMs then have the values of the last call
  */
 int memory_reader_sample(struct memory_reader *reader, const struct vm_table *vms,
                          struct usage *usage);

@@ -27,13 +27,12 @@
 #include <sys/syscall.h>
 
 #include "usage/exit_listener.h"
+#include "usage/memory.h"
 #include "usage/process_meter.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/cpu_busy.h"
-#include "util/file.h"
 #include "util/log.h"
-#include "util/proc_text.h"
 #include "util/topology.h"
 
 struct process {
@@ -53,6 +52,7 @@ struct procfs_usage {
     struct exit_listener *exits; /* NULL where the kernel refuses */
     struct cpu_busy *busy;
     struct topology topology;
+    struct memory_reader *memory;
     uint64_t last_sample_ns; /* CLOCK_BOOTTIME, as start times are; 0 before the first sample */
     uint64_t last_busy_ns[SOCKETS_MAX];
     int64_t host_carry_ns[SOCKETS_MAX]; /* <= 0 */
@@ -122,7 +122,7 @@ static int track_process(struct procfs_usage *usage, const struct vm *vm,
     uuid_copy(process->uuid, vm->uuid);
     if (usage->root.live)
         watch_end(usage, process);
-    r = process_meter_new(&process->meter, &usage->root, found->id, found->role);
+    r = process_meter_new(&process->meter, &usage->root, found->id);
     if (r < 0)
         return r;
     if (is_newborn(usage, process))
@@ -257,19 +257,6 @@ static void take_host(struct procfs_usage *usage, struct usage *ret)
     }
 }
 
-static uint64_t read_host_memory(const struct procfs_usage *usage, const struct usage *vms)
-{
-    char text[8192];
-    ssize_t length = read_file(usage->root.proc_fd, "meminfo", text, sizeof(text));
-    uint64_t used = 0, of_vms = 0;
-
-    if (length < 0 || parse_proc_meminfo_used(text, (size_t)length, &used) < 0)
-        return 0;
-    for (size_t i = 0; i < vms->n_vms; i++)
-        of_vms += usage_on_socket(&vms->vms[i].amount, -1).memory_bytes;
-    return used > of_vms ? used - of_vms : 0;
-}
-
 static int procfs_sample(struct usage_provider *provider, const struct vm_table *vms,
                          struct usage *ret)
 {
@@ -301,7 +288,9 @@ static int procfs_sample(struct usage_provider *provider, const struct vm_table 
     }
     drop_gone(usage);
     take_host(usage, &result);
-    result.host.sockets[0].memory_bytes = read_host_memory(usage, &result);
+    r = memory_reader_sample(usage->memory, vms, &result);
+    if (r < 0)
+        log_warning("memory was not read", F_ERROR(r));
     usage->last_sample_ns = clock_ns(CLOCK_BOOTTIME);
     *ret = result;
     return 0;
@@ -347,6 +336,7 @@ static void procfs_free(struct usage_provider *provider)
         process_free(process);
     }
     exit_listener_free(usage->exits);
+    memory_reader_free(usage->memory);
     cpu_busy_free(usage->busy);
     topology_deinit(&usage->topology);
     if (usage->epoll_fd >= 0)
@@ -412,6 +402,9 @@ int procfs_usage_new(struct usage_provider **ret, const char *proc_root, const c
     for (size_t cpu = 0; cpu < n_cpus; cpu++)
         if (usage->topology.socket[cpu] >= usage->root.n_sockets)
             usage->root.n_sockets = usage->topology.socket[cpu] + 1u;
+    r = memory_reader_new(&usage->memory, proc_root, sysfs_root, &usage->topology);
+    if (r < 0)
+        return r;
     if (usage->root.live)
         listen_for_exits(usage);
     *ret = TAKE_PTR(provider);

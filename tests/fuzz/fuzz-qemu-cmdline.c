@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "discovery/helper_cmdline.h"
-#include "discovery/machine_cgroup.h"
+#include "util/machine_cgroup.h"
 #include "discovery/qemu_cmdline.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

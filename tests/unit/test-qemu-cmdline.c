@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "discovery/helper_cmdline.h"
-#include "discovery/machine_cgroup.h"
+#include "util/machine_cgroup.h"
 #include "discovery/qemu_cmdline.h"
 
 /* A copy of exactly its length, so that the sanitizer sees a read past the end. */
