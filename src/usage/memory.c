@@ -36,7 +36,7 @@ struct memory_reader {
     size_t n;
     struct entry_queue queue; /* the same: never read ones, then the longest ago */
     uint64_t call;
-    int64_t credit_ns; /* CPU time that may be spent; negative: that was spent too much */
+    int64_t walk_credit_ns; /* CPU time for page tables; negative: to be paid back */
 };
 
 int memory_reader_new(struct memory_reader **ret, const char *proc_root, const char *sysfs_root,
@@ -190,35 +190,40 @@ static void find_shared_scope(struct memory_reader *reader, struct entry *entry)
     }
 }
 
-static void read_entry(struct memory_reader *reader, struct entry *entry)
+/* @return CPU time of walking its page tables */
+static uint64_t read_entry(struct memory_reader *reader, struct entry *entry)
 {
+    uint64_t walk_ns;
+
     if (entry->readings++ % READINGS_PER_EXAMINATION == 0) {
         memory_source_examine(&reader->source, &entry->memory);
         find_shared_scope(reader, entry);
     }
-    memory_source_read(&reader->source, &entry->memory, entry->usage, reader->credit_ns > 0);
+    walk_ns = memory_source_read(&reader->source, &entry->memory, entry->usage,
+                                 reader->walk_credit_ns > 0);
     entry->read_in = reader->call;
     TAILQ_REMOVE(&reader->queue, entry, queue);
     TAILQ_INSERT_TAIL(&reader->queue, entry, queue);
+    return walk_ns;
 }
 
-/* Reads VMs in the queue's order, one at least, until the budget is spent or all are read. */
+/* Reads VMs in the queue's order, one at least, until the budget is spent or all are read. Page
+ * tables have a budget of the same size that may be overdrawn once. */
 static void read_entries(struct memory_reader *reader)
 {
-    uint64_t before = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    int64_t end_ns = (int64_t)clock_ns(CLOCK_THREAD_CPUTIME_ID) + BUDGET_NS;
     struct entry *entry;
 
     reader->call++;
-    reader->credit_ns =
-        reader->credit_ns + BUDGET_NS < BUDGET_NS ? reader->credit_ns + BUDGET_NS : BUDGET_NS;
+    reader->walk_credit_ns += BUDGET_NS;
+    if (reader->walk_credit_ns > BUDGET_NS)
+        reader->walk_credit_ns = BUDGET_NS;
     while ((entry = TAILQ_FIRST(&reader->queue)) && entry->read_in != reader->call) {
-        uint64_t after;
+        int64_t walk_ns = (int64_t)read_entry(reader, entry);
 
-        read_entry(reader, entry);
-        after = clock_ns(CLOCK_THREAD_CPUTIME_ID);
-        reader->credit_ns -= (int64_t)(after - before);
-        before = after;
-        if (reader->credit_ns <= 0)
+        reader->walk_credit_ns -= walk_ns;
+        end_ns += walk_ns;
+        if ((int64_t)clock_ns(CLOCK_THREAD_CPUTIME_ID) >= end_ns)
             break;
     }
 }

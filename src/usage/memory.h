@@ -18,8 +18,10 @@
  *
  * Cost: a call reads as many VMs as fit in 1 ms of CPU time, and one at least:
  * new VMs first, then those that were read longest ago. The others keep their
- * values. A reading that took longer is paid back by the following calls before
- * page tables are walked again.
+ * values. Page tables have another 1 ms per call on average: a walk that took
+ * longer, 250 ms at most, is paid back before the next one. A guest whose walk
+ * would take longer is not walked (some 25 GB in small pages; huge pages, and
+ * guests that were walked while they were small, have more).
  */
 
 #include "discovery/vm.h"

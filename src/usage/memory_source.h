@@ -34,6 +34,8 @@ struct vm_memory {
     bool scope_shared;               /* with another VM: then neither is read from it */
     bool has_huge;                   /* its QEMU maps huge pages */
     bool walk_due;                   /* its placement is to be read again */
+    uint64_t walk_ns;                /* CPU time of the last walk over its page tables, or 0 */
+    uint64_t walk_bytes;             /* what was mapped then, huge pages aside */
     uint64_t helper_bytes;           /* of helpers that are not in the scope */
     uint64_t placement[SOCKETS_MAX]; /* proportions from the page tables; all 0: not known */
     uint64_t bytes[SOCKETS_MAX];     /* the result */
@@ -52,10 +54,12 @@ void memory_source_examine(const struct memory_source *source, struct vm_memory 
 /**
  * Reads the VM's memory. What cannot be read keeps its value.
  * @param usage  the VM's CPU time, or NULL; places what nothing else places
- * @param walk   page tables may be walked
+ * @param walk   page tables may be walked, if that is expected to take less
+ *               than 250 ms: QEMU cannot change its address space meanwhile
+ * @return CPU time of that walk, nanoseconds; 0 without one
  */
-void memory_source_read(const struct memory_source *source, struct vm_memory *memory,
-                        const struct usage_amount *usage, bool walk);
+uint64_t memory_source_read(const struct memory_source *source, struct vm_memory *memory,
+                            const struct usage_amount *usage, bool walk);
 
 /** Adds the memory in use on the host, VMs included, to ret[socket]. */
 void memory_source_read_host(const struct memory_source *source, uint64_t ret[SOCKETS_MAX]);

@@ -169,6 +169,26 @@ static void test_no_page_tables(void **state)
     check_once(*state, 290 * KB, 0);
 }
 
+/* A walk that would take seconds is left out; a grown guest keeps its last proportions. */
+static void test_large_guest_is_not_walked(void **state)
+{
+    static const char maps[] = "7f00 default anon=1 N2=1 kernelpagesize_kB=4\n";
+    struct host host;
+
+    fixture_write(*state, maps, "10/numa_maps");
+    fixture_write(*state, "RssAnon: 1000000000 kB\n", "10/status");
+    check_once(*state, 1000000010 * KB, 0);
+    fixture_write(*state, "RssAnon: 5000000 kB\n", "10/status");
+    host_init(&host, *state, 1);
+    sample(&host);
+    check_vm(&host, 0, 0, 5000010 * KB);
+    fixture_write(*state, "RssAnon: 1000000000000000 kB\n", "10/status");
+    fixture_write(*state, "7f00 default anon=1 N0=1 kernelpagesize_kB=4\n", "10/numa_maps");
+    sample_often(&host);
+    check_vm(&host, 0, 0, 1000000000000010 * KB);
+    host_deinit(&host);
+}
+
 /* The page tables are walked for proportions alone: with one socket nobody opens the file, which
  * would block here. Nor are there nodes in sysfs. */
 static void test_one_node(void **state)
@@ -371,6 +391,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_processes, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_no_page_tables, setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_large_guest_is_not_walked, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_one_node, setup_one_node, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_scope, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_scope_v1, setup, fixture_teardown),
