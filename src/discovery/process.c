@@ -8,9 +8,9 @@
 
 #include "discovery/arguments.h"
 #include "discovery/helper_cmdline.h"
-#include "discovery/machine_cgroup.h"
 #include "util/cleanup.h"
 #include "util/file.h"
+#include "util/machine_cgroup.h"
 #include "util/parse.h"
 #include "util/proc_text.h"
 

@@ -396,10 +396,10 @@ static int bpf_sample(struct usage_provider *provider, const struct vm_table *vm
     if (r < 0)
         return r;
     add_members(usage, &population, &result);
+    take_others(usage, &result);
     r = memory_reader_sample(usage->memory, vms, &result);
     if (r < 0)
-        return r;
-    take_others(usage, &result);
+        log_warning("memory was not read", F_ERROR(r));
     remove_ended(usage, &population);
     population_deinit(&usage->known);
     usage->known = population;

@@ -18,8 +18,10 @@
  *
  * Cost: a call reads as many VMs as fit in 1 ms of CPU time, and one at least:
  * new VMs first, then those that were read longest ago. The others keep their
- * values. A reading that took longer is paid back by the following calls before
- * page tables are walked again.
+ * values. Page tables have another 1 ms per call on average: a walk that took
+ * longer, 250 ms at most, is paid back before the next one. A guest whose walk
+ * would take longer is not walked (some 25 GB in small pages; huge pages, and
+ * guests that were walked while they were small, have more).
  */
 
 #include "discovery/vm.h"
@@ -42,7 +44,7 @@ struct memory_reader *memory_reader_free(struct memory_reader *reader);
  * Fills sockets[].memory_bytes of the usage's VMs and host. A VM that is not in
  * the table, or has not been read yet, has 0.
  * @param usage  VMs sorted by UUID, CPU time already filled in
- * @return 0 or -ENOMEM; nothing is then changed
+ * @return 0, or -ENOMEM; the VMs then have the values of the last call
  */
 int memory_reader_sample(struct memory_reader *reader, const struct vm_table *vms,
                          struct usage *usage);

@@ -27,13 +27,11 @@ struct counter {
 };
 
 struct process_meter {
-    enum vm_process_role role;
     int dir_fd; /* /proc/PID */
     bool has_clock;
     clockid_t clock;
     struct counter cpu_ns;
     struct counter io_bytes;
-    uint64_t memory_bytes;
     uint64_t split[SOCKETS_MAX]; /* proportions of the last update */
     struct thread *threads;      /* sorted by tid; only with several sockets */
     size_t n_threads;
@@ -82,20 +80,6 @@ static uint64_t read_io(const struct process_meter *meter)
     if (length > 0)
         parse_proc_io(text, (size_t)length, &bytes);
     return bytes;
-}
-
-/* Resident bytes. A helper maps the guest's memory as well: only its own counts. */
-static uint64_t read_memory(const struct process_meter *meter)
-{
-    char text[4096];
-    ssize_t length = read_file(meter->dir_fd, "status", text, sizeof(text));
-    struct proc_memory memory;
-
-    if (length < 0 || parse_proc_memory(text, (size_t)length, &memory) < 0)
-        return 0;
-    if (meter->role == VM_PROCESS_HELPER)
-        return memory.anonymous;
-    return memory.anonymous + memory.file + memory.shared + memory.huge;
 }
 
 static unsigned socket_of(const struct process_meter_root *root, int cpu)
@@ -236,7 +220,7 @@ struct process_meter *process_meter_free(struct process_meter *meter)
 DEFINE_CLEANUP(struct process_meter *, process_meter_free);
 
 int process_meter_new(struct process_meter **ret, const struct process_meter_root *root,
-                      struct process_id id, enum vm_process_role role)
+                      struct process_id id)
 {
     _cleanup_(cleanup_process_meter_free) struct process_meter *meter = calloc(1, sizeof(*meter));
     struct proc_stat stat;
@@ -244,7 +228,6 @@ int process_meter_new(struct process_meter **ret, const struct process_meter_roo
 
     if (!meter)
         return -ENOMEM;
-    meter->role = role;
     snprintf(pid, sizeof(pid), "%d", id.pid);
     meter->dir_fd = openat(root->proc_fd, pid, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (meter->dir_fd < 0)
@@ -280,10 +263,9 @@ static int read_counters(struct process_meter *meter, int *ret_cpu)
 
 int process_meter_update(struct process_meter *meter, const struct process_meter_root *root)
 {
-    int cpu, r;
+    int cpu;
+    int r = read_counters(meter, &cpu);
 
-    meter->memory_bytes = read_memory(meter);
-    r = read_counters(meter, &cpu);
     if (r < 0)
         return r;
     return update_split(meter, root, cpu);
@@ -293,7 +275,6 @@ void process_meter_update_ended(struct process_meter *meter)
 {
     int cpu;
 
-    meter->memory_bytes = 0;
     read_counters(meter, &cpu);
 }
 
@@ -306,7 +287,6 @@ void process_meter_take(struct process_meter *meter, struct usage_amount *amount
 {
     add_cpu_time(meter, meter->cpu_ns.pending, amount);
     amount->io_bytes += meter->io_bytes.pending;
-    amount->sockets[0].memory_bytes += meter->memory_bytes;
     meter->cpu_ns.pending = 0;
     meter->io_bytes.pending = 0;
 }

@@ -24,12 +24,11 @@
 
 #include "usage/exit_listener.h"
 #include "usage/host_cpus.h"
+#include "usage/memory.h"
 #include "usage/process_meter.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
-#include "util/file.h"
 #include "util/log.h"
-#include "util/proc_text.h"
 
 struct process {
     struct process_id id; /* first: the search key */
@@ -47,6 +46,7 @@ struct procfs_usage {
     int epoll_fd;                /* the listener (data.ptr NULL) and a pidfd per process */
     struct exit_listener *exits; /* NULL where the kernel refuses */
     struct host_cpus *cpus;
+    struct memory_reader *memory;
     uint64_t last_sample_ns; /* CLOCK_BOOTTIME, as start times are; 0 before the first sample */
     struct process *processes;
     void *by_id; /* tsearch(3) tree of the same */
@@ -114,7 +114,7 @@ static int track_process(struct procfs_usage *usage, const struct vm *vm,
     uuid_copy(process->uuid, vm->uuid);
     if (usage->root.live)
         watch_end(usage, process);
-    r = process_meter_new(&process->meter, &usage->root, found->id, found->role);
+    r = process_meter_new(&process->meter, &usage->root, found->id);
     if (r < 0)
         return r;
     if (is_newborn(usage, process))
@@ -227,19 +227,6 @@ static void drop_gone(struct procfs_usage *usage)
     }
 }
 
-static uint64_t read_host_memory(const struct procfs_usage *usage, const struct usage *vms)
-{
-    char text[8192];
-    ssize_t length = read_file(usage->root.proc_fd, "meminfo", text, sizeof(text));
-    uint64_t used = 0, of_vms = 0;
-
-    if (length < 0 || parse_proc_meminfo_used(text, (size_t)length, &used) < 0)
-        return 0;
-    for (size_t i = 0; i < vms->n_vms; i++)
-        of_vms += usage_on_socket(&vms->vms[i].amount, -1).memory_bytes;
-    return used > of_vms ? used - of_vms : 0;
-}
-
 static int procfs_sample(struct usage_provider *provider, const struct vm_table *vms,
                          struct usage *ret)
 {
@@ -272,7 +259,9 @@ static int procfs_sample(struct usage_provider *provider, const struct vm_table 
     }
     drop_gone(usage);
     host_cpus_take(usage->cpus, &result);
-    result.host.sockets[0].memory_bytes = read_host_memory(usage, &result);
+    r = memory_reader_sample(usage->memory, vms, &result);
+    if (r < 0)
+        log_warning("memory was not read", F_ERROR(r));
     usage->last_sample_ns = clock_ns(CLOCK_BOOTTIME);
     *ret = result;
     return 0;
@@ -318,6 +307,7 @@ static void procfs_free(struct usage_provider *provider)
         process_free(process);
     }
     exit_listener_free(usage->exits);
+    memory_reader_free(usage->memory);
     host_cpus_free(usage->cpus);
     if (usage->epoll_fd >= 0)
         close(usage->epoll_fd);
@@ -372,6 +362,9 @@ int procfs_usage_new(struct usage_provider **ret, const char *proc_root, const c
         return r;
     usage->root.topology = host_cpus_topology(usage->cpus);
     usage->root.n_sockets = host_cpus_n_sockets(usage->cpus);
+    r = memory_reader_new(&usage->memory, proc_root, sysfs_root, usage->root.topology);
+    if (r < 0)
+        return r;
     if (usage->root.live)
         listen_for_exits(usage);
     *ret = TAKE_PTR(provider);

@@ -56,5 +56,9 @@ struct proc_cpu {
 int parse_proc_cpus(const char *text, size_t length, struct proc_cpu *ret, size_t max,
                     size_t *ret_n);
 
-/** /proc/meminfo: MemTotal - MemAvailable, the memory in use, in bytes. */
-int parse_proc_meminfo_used(const char *text, size_t length, uint64_t *ret_bytes);
+/**
+ * /proc/meminfo, or devices/system/node/nodeN/meminfo in sysfs: memory in use, in bytes.
+ * MemTotal - MemFree - page cache other than shared memory - reclaimable slab.
+ * (MemAvailable, which also leaves the kernel its reserves, is not told per node.)
+ */
+int parse_meminfo_used(const char *text, size_t length, uint64_t *ret_bytes);

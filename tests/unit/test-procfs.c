@@ -69,7 +69,7 @@ static int setup(void **state)
     write_cpus(*state, 0, 0);
     fixture_write(*state, "0\n", "devices/system/cpu/cpu0/topology/physical_package_id");
     fixture_write(*state, "1\n", "devices/system/cpu/cpu1/topology/physical_package_id");
-    fixture_write(*state, "MemTotal: 1000 kB\nMemFree: 100 kB\nMemAvailable: 400 kB\n", "meminfo");
+    fixture_write(*state, "MemTotal: 1000 kB\nMemFree: 100 kB\nCached: 300 kB\n", "meminfo");
     return 0;
 }
 
