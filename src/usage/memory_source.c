@@ -402,16 +402,15 @@ static void place(const struct memory_source *source, const struct vm_memory *me
                   const struct usage_amount *usage, struct reading *reading)
 {
     uint64_t cpu[SOCKETS_MAX] = {0}, first[SOCKETS_MAX] = {0}, known[SOCKETS_MAX];
-    const uint64_t *const choices[] = {memory->placement, known, cpu, first};
+    enum { LAST = 3 };
+    const uint64_t *const choices[LAST + 1] = {memory->placement, known, cpu, first};
     size_t i = 0;
 
     memcpy(known, reading->sockets, sizeof(known));
     first[source->topology->nodes[0].socket] = 1;
     for (unsigned s = 0; usage && s < SOCKETS_MAX; s++)
         cpu[s] = usage->sockets[s].cpu_ns;
-    if (is_one_socket(source->topology))
-        i = 3;
-    while (sum_of(choices[i]) == 0)
+    while (i < LAST && (sum_of(choices[i]) == 0 || is_one_socket(source->topology)))
         i++;
     add_in_proportion(reading->qemu + reading->huge + reading->helpers, choices[i],
                       reading->sockets);

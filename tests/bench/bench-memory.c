@@ -23,7 +23,8 @@
 #include "util/file.h"
 #include "util/proc_text.h"
 
-#define RAM_BYTES (UINT64_C(256) << 20)
+#define RAM_PAGES UINT64_C(65536)
+#define RAM_BYTES (RAM_PAGES * 4096)
 #define VMS_MAX 4000
 #define CALLS 200
 
@@ -140,7 +141,7 @@ int main(void)
     printf("status of a VM: %lu ns\n", (unsigned long)status);
     printf("page tables of %lu MB in small pages: %.1f times that, %.1f ns a page\n",
            (unsigned long)(RAM_BYTES >> 20), (double)walk / (double)status,
-           (double)walk / (double)(RAM_BYTES / 4096));
+           (double)walk / (double)RAM_PAGES);
     printf("page tables of the same in huge pages: %.1f times that\n",
            (double)huge_walk / (double)status);
     if (topology_read(&topology, "/sys", (size_t)sysconf(_SC_NPROCESSORS_CONF), SOCKETS_MAX) < 0)

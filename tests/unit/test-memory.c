@@ -270,8 +270,7 @@ static void test_huge_pages_in_a_scope(void **state)
 static void test_groups_made_to_confuse(void **state)
 {
     static const char *const paths[] = {
-        "/user.slice/user-1000.slice/user@1000.service/machine.slice/"
-        "machine-qemu\\x2d1\\x2da.scope",
+        "/user.slice/user-1.slice/user@1.service/a.slice/machine-qemu\\x2d1\\x2da.scope",
         "/machine.slice/machine-lxc\\x2d1.scope/machine.slice/machine-qemu\\x2d1\\x2da.scope",
         "/docker/0123/machine/qemu-1-a.libvirt-qemu",
         "/../machine.slice/machine-qemu\\x2d1\\x2da.scope",
