@@ -33,8 +33,8 @@
  * which is exact but for 10^-6 at this step; beyond the nodes the integrand is
  * a power of s, and the rest of the sum a geometric series. In q: Gauss-Legendre
  * nodes, squared to be dense near 0, where the product of many entities lives.
- * The result is within 10^-6 of the enumeration of all subsets for few entities,
- * and within 10^-5 for a thousand, in time that grows with their number only.
+ * The shares are within 10^-6 of the enumeration of all subsets, for ten entities
+ * and for a thousand of two kinds, in time that grows with their number only.
  */
 
 #include <math.h>
@@ -46,7 +46,7 @@
 #define STEP 0.75
 #define FIRST (-22)
 #define S_NODES 83
-#define Q_NODES 16
+#define Q_NODES 24
 
 struct curve_model {
     struct attribution_model head;
@@ -62,7 +62,7 @@ struct integrand {
     double saturated; /* how many entities are, at the last node of s */
 };
 
-/* Gauss-Legendre nodes in [-1, 1] by Newton's method from Tricomi's estimate of the roots. */
+/* A Gauss-Legendre node in [-1, 1], by Newton's method from Tricomi's estimate of the roots. */
 static double legendre_root(unsigned i, double *ret_weight)
 {
     double x = cos(M_PI * (i + 0.75) / (Q_NODES + 0.5)), slope = 1;
