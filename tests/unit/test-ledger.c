@@ -48,7 +48,7 @@ static void host_init(struct host *host, enum static_policy policy)
     };
 
     memset(host, 0, sizeof(*host));
-    assert_int_equal(cputime_model_new(&host->model), 0);
+    assert_int_equal(cputime_model_new(&MODEL_OPTIONS_DEFAULT, &host->model), 0);
     config.model = host->model;
     assert_int_equal(ledger_new(&host->ledger, &config), 0);
     for (int i = 0; i < 3; i++) {
@@ -343,6 +343,7 @@ static void test_zones_stay_while_a_vm_runs(void **state)
     grown.zones[grown.n++] = (struct zone){.name = "core", .kind = ZONE_CORE};
     assert_int_equal(ledger_snapshot(host.ledger, &grown, &host.sample, host.time_ns, &snapshot),
                      0);
+    assert_string_equal(snapshot->model, "cputime");
     assert_false(snapshot->vms[0].tree_zones & 1u << TREE_CORE);
     assert_true(snapshot->vms[1].tree_zones & 1u << TREE_CORE);
     assert_true(snapshot->vms[1].has_tree);
