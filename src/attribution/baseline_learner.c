@@ -37,14 +37,20 @@
 /* No power curve is exact: the error of its form, relative to the power, at the lowest load and
    what it grows by towards the highest. */
 #define FORM_ERROR 0.001
-#define FORM_ERROR_GROWTH 0.002
+#define FORM_ERROR_GROWTH 0.005
 
-/* Exponents, and the prior: dynamic power is close to proportional to the busy cores. */
+/* The shapes on trial, each kind half as likely as all. Power laws: exponents around 1, a line. */
+#define EXPONENTS 46
 #define EXPONENT_MIN 0.60
 #define EXPONENT_STEP 0.02
-#define EXPONENTS 46
-#define EXPONENT_MEAN 1.0
 #define EXPONENT_SIGMA 0.15
+/* Lines with a knee anywhere, also below the loads seen: SMT siblings and the turbo's end bend
+   them down, a rising frequency up. Logarithms of the slopes' ratio, from -MAX to MAX. */
+#define KNEES 19
+#define BENDS 24
+#define BEND_MAX 1.4
+#define BEND_SIGMA 0.4
+#define SHAPES (EXPONENTS + KNEES * BENDS)
 
 /* Learned means: loads this far apart, relative to the highest, and an uncertainty up to this
    part of the lowest power. */
@@ -84,11 +90,20 @@ struct group {
     double weight;   /* effective number of samples */
 };
 
+/* One f of P = S + D * f(u): a power law, or a line that bends at a knee. */
+struct shape {
+    double exponent;
+    double knee;  /* as a part of the highest load */
+    double bend;  /* the slope above the knee in terms of the one below */
+    double prior; /* -2 ln of its probability before there are data */
+};
+
+/* What least squares make of one shape. */
 struct fit {
     double power_uw;
     double variance;
     double chi_square;
-    double prior; /* -2 ln of the prior probability, as chi_square is of the data's */
+    double prior;
 };
 
 const char *baseline_state_to_string(enum baseline_state state)
@@ -195,41 +210,71 @@ static size_t make_groups(const struct baseline_learner *learner, struct group *
     return n;
 }
 
-/* Fits P = S + D * u^a for one a. @return false when power does not grow with load */
-static bool fit_exponent(const struct group *groups, size_t n, double exponent, struct fit *ret)
+static struct shape shape_at(size_t i)
+{
+    struct shape shape = {.exponent = 1, .bend = 1};
+    double deviation, density;
+
+    if (i < EXPONENTS) {
+        shape.exponent = EXPONENT_MIN + EXPONENT_STEP * (double)i;
+        deviation = (shape.exponent - 1) / EXPONENT_SIGMA;
+        density = EXPONENT_STEP / EXPONENT_SIGMA;
+    } else {
+        size_t knee = (i - EXPONENTS) / BENDS, bend = (i - EXPONENTS) % BENDS;
+        double step = 2 * BEND_MAX / (BENDS - 1);
+
+        shape.knee = (double)(knee + 1) / (KNEES + 1);
+        shape.bend = exp(step * (double)bend - BEND_MAX);
+        deviation = (step * (double)bend - BEND_MAX) / BEND_SIGMA;
+        density = step / BEND_SIGMA / KNEES;
+    }
+    shape.prior = deviation * deviation - 2 * log(density);
+    return shape;
+}
+
+/* f(u), u = 0 to 1. */
+static double shape_value(const struct shape *shape, double load)
+{
+    return pow(load, shape->exponent) + (shape->bend - 1) * fmax(0, load - shape->knee);
+}
+
+/* Fits P = S + D * f(u) for one shape. @return false when power does not grow with load */
+static bool fit_shape(const struct group *groups, size_t n, const struct shape *shape,
+                      struct fit *ret)
 {
     double x[GROUPS_MAX], y[GROUPS_MAX], weights[GROUPS_MAX];
     double slope, cov01, cov11;
-    double deviation = (exponent - EXPONENT_MEAN) / EXPONENT_SIGMA;
 
     for (size_t g = 0; g < n; g++) {
-        x[g] = pow(groups[g].load / groups[n - 1].load, exponent);
+        x[g] = shape_value(shape, groups[g].load / groups[n - 1].load);
         y[g] = groups[g].power_uw;
         weights[g] = 1 / groups[g].variance;
     }
     gsl_fit_wlinear(x, 1, weights, 1, y, 1, n, &ret->power_uw, &slope, &ret->variance, &cov01,
                     &cov11, &ret->chi_square);
-    ret->prior = deviation * deviation;
+    ret->prior = shape->prior;
     return slope > 0;
 }
 
-/* The mean over all exponents. @return false when power does not grow with load */
+/* The mean over all shapes. @return false when power does not grow with load */
 static bool fit_all(const struct group *groups, size_t n, double *ret_power, double *ret_sigma)
 {
-    struct fit fits[EXPONENTS];
+    struct fit fits[SHAPES];
     double best = INFINITY, inflation, lowest = INFINITY, sum = 0, mean = 0, variance = 0;
 
-    for (size_t i = 0; i < EXPONENTS; i++) {
-        if (!fit_exponent(groups, n, EXPONENT_MIN + EXPONENT_STEP * (double)i, &fits[i]))
+    for (size_t i = 0; i < SHAPES; i++) {
+        struct shape shape = shape_at(i);
+
+        if (!fit_shape(groups, n, &shape, &fits[i]))
             return false;
         best = fmin(best, fits[i].chi_square);
     }
     /* Groups that scatter by more than their own variance tell of a power that depends on
        more than the load: every uncertainty is as much larger. */
     inflation = fmax(1, best / (double)(n - 3));
-    for (size_t i = 0; i < EXPONENTS; i++)
+    for (size_t i = 0; i < SHAPES; i++)
         lowest = fmin(lowest, fits[i].chi_square / inflation + fits[i].prior);
-    for (size_t i = 0; i < EXPONENTS; i++) {
+    for (size_t i = 0; i < SHAPES; i++) {
         double weight = exp((lowest - fits[i].chi_square / inflation - fits[i].prior) / 2);
         double second = fits[i].variance * inflation + fits[i].power_uw * fits[i].power_uw;
 

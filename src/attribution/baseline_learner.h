@@ -5,15 +5,15 @@
  * A zone's static power, learned from how its power follows its load while
  * VMs run: the power at which the relation of the two meets load zero.
  *
- * The relation is taken to be P(u) = S + D * u^a, the form of Fan, Weber and
- * Barroso (estimate.h). On a load that never reaches zero S is extrapolated,
- * and the curvature a decides how far: data from 20 % load upwards tell it
- * only roughly. So a is not chosen. Every a on a grid is fitted by weighted
- * least squares, and S is the mean over all a, each weighed by how well it
- * explains the data and by a prior around the straight line (Bayesian model
- * averaging: Hoeting et al., Statistical Science 14, 1999). What the data
- * leave open then shows in the uncertainty by itself, up to "not identifiable"
- * on a constant load.
+ * The relation is P(u) = S + D * f(u). On a load that never reaches zero S is
+ * extrapolated, and the curvature of f decides where to; data from 20 % load
+ * upwards tell it only roughly. So no f is chosen. Many are fitted by weighted
+ * least squares: power laws u^a, the form of Fan, Weber and Barroso
+ * (estimate.h), and lines with one knee, as SMT and frequency make them. S is
+ * the mean over all, each weighed by how well it explains the data and by a
+ * prior around the straight line (Bayesian model averaging: Hoeting et al.,
+ * Statistical Science 14, 1999). What the data leave open then shows in the
+ * uncertainty by itself, up to "not identifiable" on a constant load.
  *
  * What is fitted are the robust means of samples with like load: neither
  * spikes nor a few wrong readings move them. Samples lose weight with age, so
