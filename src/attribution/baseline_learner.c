@@ -37,7 +37,7 @@
 /* No power curve is exact: the error of its form, relative to the power, at the lowest load and
    what it grows by towards the highest. */
 #define FORM_ERROR 0.001
-#define FORM_ERROR_GROWTH 0.005
+#define FORM_ERROR_GROWTH 0.02
 
 /* The shapes on trial, each kind half as likely as all. Power laws: exponents around 1, a line. */
 #define EXPONENTS 46
