@@ -113,25 +113,13 @@ struct fit {
     double prior;
 };
 
-const char *baseline_state_to_string(enum baseline_state state)
-{
-    switch (state) {
-    case BASELINE_LEARNING:
-        return "learning";
-    case BASELINE_LEARNED:
-        return "learned";
-    case BASELINE_NOT_IDENTIFIABLE:
-        return "not-identifiable";
-    }
-    return "?";
-}
-
 int baseline_learner_new(struct baseline_learner **ret)
 {
     struct baseline_learner *learner = calloc(1, sizeof(*learner));
 
     if (!learner)
         return -ENOMEM;
+    learner->state = BASELINE_LEARNING;
     *ret = learner;
     return 0;
 }

@@ -18,6 +18,8 @@
 #define CONFIG_TEXT_MAX (1 << 20)
 /* inih's own limit, INI_MAX_LINE, less newline and NUL; it would split a longer line in two. */
 #define CONFIG_LINE_MAX 198
+/* More than any zone draws. */
+#define BASELINE_MAX_UW (UINT64_C(10000) * 1000000)
 
 /* A parser writes its target only when it returns 0. */
 typedef int (*value_parser)(const char *value, void *target);
@@ -149,6 +151,18 @@ static int value_model(const char *value, void *target)
     return strcmp(value, "cputime") == 0 ? 0 : -EINVAL;
 }
 
+/* Of zones that are not named. */
+static int value_other_baselines(const char *value, void *target)
+{
+    int word = find_word(value, (const char *const[]){"none", "auto", NULL});
+
+    if (word < 0)
+        return word;
+    *(struct zone_baseline *)target =
+        (struct zone_baseline){.state = word == 1 ? BASELINE_LEARNING : BASELINE_FIXED};
+    return 0;
+}
+
 #define FIELD(name) offsetof(struct config, name)
 
 static const struct key {
@@ -178,6 +192,8 @@ static const struct key {
     {"attribution", "static_policy", value_policy, FIELD(static_policy),
      "exclude, equal, proportional or vcpu"},
     {"attribution", "platform", value_platform, FIELD(publish_psys), "off or psys"},
+    {"baseline", "default", value_other_baselines, FIELD(other_baselines), "none or auto"},
+    {"baseline", "file", value_path, FIELD(baseline_file), "an absolute path"},
     {"powercapfs", "mountpoint", value_path, FIELD(mountpoint), "an absolute path"},
     {"powercapfs", "file_mode", value_mode, FIELD(file_mode),
      "an octal mode of read bits, the owner's among them, such as 0444"},
@@ -214,6 +230,8 @@ struct parser {
     size_t length;
     int line; /* the one handed to inih last, from 1 */
     struct config config;
+    bool baselines_only;       /* this is a baseline file */
+    size_t n_own_baselines;    /* then: those of the configuration */
     int lines[N_KEYS];         /* where each key was given, 0 where it was not */
     struct config_error error; /* the first */
 };
@@ -234,29 +252,66 @@ __attribute__((format(printf, 4, 5))) static void fail(struct parser *parser, co
     va_end(arguments);
 }
 
+/* "20.5W", or with its uncertainty "20.5W +- 0.2W". */
+static int parse_watts(const char *value, struct zone_baseline *ret)
+{
+    const char *sign = strstr(value, " +- ");
+    char power[CONFIG_LINE_MAX + 1];
+    struct zone_baseline parsed = {0};
+
+    snprintf(power, sizeof(power), "%.*s", sign ? (int)(sign - value) : (int)strlen(value), value);
+    if (parse_power_uw(power, &parsed.power_uw) < 0 ||
+        (sign && parse_power_uw(sign + strlen(" +- "), &parsed.uncertainty_uw) < 0))
+        return -EINVAL;
+    if (parsed.power_uw > BASELINE_MAX_UW || parsed.uncertainty_uw > BASELINE_MAX_UW)
+        return -ERANGE;
+    *ret = parsed;
+    return 0;
+}
+
+static int parse_baseline(const struct parser *parser, const char *value, struct zone_baseline *ret)
+{
+    int r = parser->baselines_only ? -EINVAL : value_other_baselines(value, ret);
+
+    if (r == 0)
+        return 0;
+    r = parse_watts(value, ret);
+    if (r == 0)
+        ret->origin = parser->baselines_only ? BASELINE_CALIBRATED : BASELINE_CONFIGURED;
+    return r;
+}
+
 static int set_baseline(struct parser *parser, const char *zone, const char *value)
 {
     struct config *config = &parser->config;
-    struct config_baseline *baseline = &config->baselines[config->n_baselines];
+    struct baseline_setting setting = {0};
 
-    for (size_t i = 0; i < config->n_baselines; i++)
-        if (strcmp(config->baselines[i].zone, zone) == 0) {
-            fail(parser, "baseline", zone, "given twice");
-            return 0;
-        }
-    if (config->n_baselines == CONFIG_BASELINES_MAX || strlen(zone) >= ZONE_NAME_MAX ||
+    if (strlen(zone) >= ZONE_NAME_MAX ||
         zone[strspn(zone, "abcdefghijklmnopqrstuvwxyz0123456789-")] != '\0') {
         fail(parser, "baseline", zone, "not the name of a zone");
         return 0;
     }
-    if (parse_power_uw(value, &baseline->power_uw) < 0 ||
-        baseline->power_uw > UINT64_C(10000) * 1000000) {
+    memcpy(setting.zone, zone, strlen(zone) + 1);
+    if (parse_baseline(parser, value, &setting.baseline) < 0) {
         fail(parser, "baseline", zone,
-             "\"%.64s\" is not a power with its unit up to 10000W, such as 20.5W", value);
+             "\"%.64s\" is not a power with its unit up to 10000W, such as 20.5W%s", value,
+             parser->baselines_only ? "" : ", nor auto or none");
         return 0;
     }
-    memcpy(baseline->zone, zone, strlen(zone) + 1);
-    config->n_baselines++;
+    for (size_t i = 0; i < config->n_baselines; i++) {
+        if (strcmp(config->baselines[i].zone, zone) != 0)
+            continue;
+        /* The configuration's own word wins over the file's. */
+        if (i < parser->n_own_baselines)
+            return 1;
+        fail(parser, "baseline", zone, "given twice");
+        return 0;
+    }
+    if (config->n_baselines == CONFIG_BASELINES_MAX) {
+        fail(parser, "baseline", zone, "more zones than a host can have");
+        return 0;
+    }
+    config->baselines[config->n_baselines++] = setting;
     return 1;
 }
 
@@ -266,8 +321,12 @@ static int handle_key(void *userdata, const char *section, const char *name, con
     struct parser *parser = userdata;
     bool known_section = false;
 
-    if (strcmp(section, "baseline") == 0)
-        return set_baseline(parser, name, value);
+    if (parser->baselines_only) {
+        if (strcmp(section, "baseline") == 0)
+            return set_baseline(parser, name, value);
+        fail(parser, section, name, "a baseline file has a [baseline] section only");
+        return 0;
+    }
     for (size_t i = 0; i < N_KEYS; i++) {
         if (strcmp(keys[i].section, section) != 0)
             continue;
@@ -285,6 +344,8 @@ static int handle_key(void *userdata, const char *section, const char *name, con
         }
         return 1;
     }
+    if (strcmp(section, "baseline") == 0)
+        return set_baseline(parser, name, value);
     fail(parser, section, name, known_section ? "unknown key" : "unknown section");
     return 0;
 }
@@ -345,32 +406,58 @@ static void validate(struct parser *parser)
         fail_key(parser, "powercapfs", "quantum", "above 1J");
 }
 
+/* Feeds the text to inih; the first error is kept. */
+static void parse_text(struct parser *parser)
+{
+    int wrong_line = ini_parse_stream(read_line, parser, handle_key, parser);
+
+    if (wrong_line < 0)
+        fail(parser, "", "", "out of memory");
+    /* inih tells the first wrong line: one that never reached the handler is no key at all. */
+    if (wrong_line > 0 && wrong_line != parser->error.line) {
+        parser->error = (struct config_error){0};
+        parser->line = wrong_line;
+        fail(parser, "", "", "neither a section, a key with a value, nor a comment");
+    }
+}
+
+static int finish(const struct parser *parser, struct config *ret, struct config_error *ret_error)
+{
+    if (parser->error.problem[0]) {
+        *ret_error = parser->error;
+        return -EINVAL;
+    }
+    *ret = parser->config;
+    return 0;
+}
+
 int config_parse(const char *text, size_t length, struct config *ret,
                  struct config_error *ret_error)
 {
     struct parser parser = {.text = text, .length = length};
-    int wrong_line;
 
     config_init(&parser.config);
-    wrong_line = ini_parse_stream(read_line, &parser, handle_key, &parser);
-    if (wrong_line < 0)
-        fail(&parser, "", "", "out of memory");
-    /* inih tells the first wrong line: one that never reached the handler is no key at all. */
-    if (wrong_line > 0 && wrong_line != parser.error.line) {
-        parser.error = (struct config_error){0};
-        parser.line = wrong_line;
-        fail(&parser, "", "", "neither a section, a key with a value, nor a comment");
-    }
+    parse_text(&parser);
     validate(&parser);
-    if (parser.error.problem[0]) {
-        *ret_error = parser.error;
-        return -EINVAL;
-    }
-    *ret = parser.config;
-    return 0;
+    return finish(&parser, ret, ret_error);
 }
 
-int config_load(const char *path, struct config *ret)
+int config_parse_baselines(const char *text, size_t length, struct config *config,
+                           struct config_error *ret_error)
+{
+    struct parser parser = {.text = text,
+                            .length = length,
+                            .config = *config,
+                            .baselines_only = true,
+                            .n_own_baselines = config->n_baselines};
+
+    parse_text(&parser);
+    return finish(&parser, config, ret_error);
+}
+
+/* Either of the two, onto the configuration. */
+static int load_file(const char *path, struct config *config,
+                     int (*parse)(const char *, size_t, struct config *, struct config_error *))
 {
     _cleanup_free_ char *text = NULL;
     struct config_error error;
@@ -382,10 +469,22 @@ int config_load(const char *path, struct config *ret)
         log_error("configuration unreadable", F_STRING("file", path), F_ERROR(r));
         return r;
     }
-    r = config_parse(text, length, ret, &error);
+    r = parse(text, length, config, &error);
     if (r < 0)
         log_error("configuration invalid", F_STRING("file", path), F_INT("line", error.line),
                   F_STRING("section", error.section), F_STRING("key", error.key),
                   F_STRING("problem", error.problem));
+    return r;
+}
+
+int config_load(const char *path, struct config *ret)
+{
+    struct config config;
+    int r = load_file(path, &config, config_parse);
+
+    if (r == 0 && config.baseline_file[0])
+        r = load_file(config.baseline_file, &config, config_parse_baselines);
+    if (r == 0)
+        *ret = config;
     return r;
 }
