@@ -92,7 +92,7 @@ static void test_only_whole_intervals_teach(void **state)
     struct baselines *baselines;
 
     assert_int_equal(baselines_new(&baselines, NULL, 0, learn), 0);
-    for (int i = 0; i < 600; i++) {
+    for (int i = 0; i < 1500; i++) {
         run_second(&host);
         if (i % 3 == 1) {
             host.sample.zones[PACKAGE].energy_uj = 1;
