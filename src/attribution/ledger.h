@@ -41,7 +41,7 @@ struct ledger_config {
 int ledger_new(struct ledger **ret, const struct ledger_config *config);
 struct ledger *ledger_free(struct ledger *ledger);
 
-/** Sets the static power of the zone in a slot. 0: none. */
+/** Sets the static power of the zone in a slot, for the intervals to come. 0: none. */
 void ledger_set_baseline(struct ledger *ledger, size_t slot, uint64_t power_uw);
 
 /**
@@ -66,7 +66,7 @@ int ledger_record(struct ledger *ledger, const struct zone_set *zones, const str
  * @param sample  the one that was recorded last
  * @param now     CLOCK_MONOTONIC nanoseconds
  * @param ret     to be completed by the caller: source, usage_provider, estimate, health,
- *                and the VMs' tree_reads
+ *                the zones' baselines, and the VMs' tree_reads
  * @return 0 or -ENOMEM
  */
 int ledger_snapshot(struct ledger *ledger, const struct zone_set *zones,

@@ -10,6 +10,7 @@
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
 
+#include "attribution/baselines.h"
 #include "attribution/ledger.h"
 #include "attribution/snapshot.h"
 #include "discovery/discovery.h"
@@ -39,7 +40,7 @@ struct manager {
     bool changes_lost; /* discovery could not take in what usage told of processes */
     struct attribution_model *model;
     struct ledger *ledger;
-    size_t n_baselined; /* zones whose baseline has been set */
+    struct baselines *baselines;
     struct snapshot_board *board;
     struct powercapfs *powercapfs;
     struct exporter *exporter;
@@ -52,22 +53,17 @@ struct manager {
 
 /* The tick. */
 
-/* A zone's static power: from the configuration; an estimate's is its own idle power. */
-static uint64_t baseline_power(const struct manager *manager, const char *zone)
-{
-    for (size_t i = 0; i < manager->config.n_baselines; i++)
-        if (strcmp(manager->config.baselines[i].zone, zone) == 0)
-            return manager->config.baselines[i].power_uw;
-    return manager->source->ops->estimate ? manager->config.estimate.idle_uw : 0;
-}
-
-static void set_baselines(struct manager *manager)
+/* From the next interval on: what has been entered stays. */
+static void update_baselines(struct manager *manager, const struct usage *usage)
 {
     const struct zone_set *zones = &manager->source->zones;
+    int r = baselines_update(manager->baselines, zones, &manager->sample, usage);
 
-    for (; manager->n_baselined < zones->n; manager->n_baselined++)
-        ledger_set_baseline(manager->ledger, manager->n_baselined,
-                            baseline_power(manager, zones->zones[manager->n_baselined].name));
+    if (r < 0)
+        log_error("static powers could not be learned in this interval", F_ERROR(r));
+    for (size_t slot = 0; slot < zones->n; slot++)
+        ledger_set_baseline(manager->ledger, slot,
+                            baselines_get(manager->baselines, slot)->power_uw);
 }
 
 static int refresh_vms(struct manager *manager, uint64_t time_ns)
@@ -100,6 +96,8 @@ static int publish(struct manager *manager)
     snapshot->estimate = manager->source->ops->estimate;
     snapshot->usage_provider = manager->usage->ops->name;
     snapshot->health = manager->health;
+    for (size_t slot = 0; slot < snapshot->n_zones; slot++)
+        snapshot->zones[slot].baseline = *baselines_get(manager->baselines, slot);
     for (size_t i = 0; i < snapshot->n_vms; i++)
         snapshot->vms[i].tree_reads = powercapfs_reads(manager->powercapfs, snapshot->vms[i].id);
     snapshot_board_post(manager->board, snapshot);
@@ -127,9 +125,10 @@ static int tick(struct manager *manager)
     r = manager->usage->ops->sample(manager->usage, &manager->vms, &usage);
     if (r < 0)
         return r;
-    set_baselines(manager);
     manager->health.unlisted_processes = usage.n_unlisted;
     r = ledger_record(manager->ledger, &manager->source->zones, &manager->sample, &usage);
+    if (r == 0)
+        update_baselines(manager, &usage);
     usage_deinit(&usage);
     if (r < 0)
         return r;
@@ -315,19 +314,25 @@ static int new_source(struct manager *manager)
     return estimate_new(&manager->source, &config->estimate, config->proc_root);
 }
 
+/* A calibration of another machine, or a misspelt zone. */
 static void check_baselines(const struct manager *manager)
 {
+    const struct config *config = &manager->config;
     const struct zone_set *zones = &manager->source->zones;
 
-    for (size_t i = 0; i < manager->config.n_baselines; i++) {
+    for (size_t i = 0; i < config->n_baselines; i++) {
+        const struct baseline_setting *setting = &config->baselines[i];
         size_t slot = 0;
 
-        while (slot < zones->n &&
-               strcmp(zones->zones[slot].name, manager->config.baselines[i].zone) != 0)
+        while (slot < zones->n && strcmp(zones->zones[slot].name, setting->zone) != 0)
             slot++;
-        if (slot == zones->n)
+        if (slot == zones->n && setting->baseline.origin == BASELINE_CALIBRATED)
+            log_warning("the baseline file has a zone that this host does not have: was it "
+                        "calibrated on another machine?",
+                        F_STRING("file", config->baseline_file), F_STRING("zone", setting->zone));
+        else if (slot == zones->n)
             log_warning("baseline of a zone that this host does not have",
-                        F_STRING("zone", manager->config.baselines[i].zone));
+                        F_STRING("zone", setting->zone));
     }
 }
 
@@ -335,6 +340,19 @@ static int new_model(struct manager *manager)
 {
     return attribution_model_open(manager->config.model, &manager->config.model_options,
                                   &manager->model);
+}
+
+static int new_baselines(struct manager *manager)
+{
+    const struct config *config = &manager->config;
+    struct zone_baseline others = config->other_baselines;
+
+    /* An estimate is made of a static power and the rest. */
+    if (manager->source->ops->estimate)
+        others = (struct zone_baseline){.origin = BASELINE_CONFIGURED,
+                                        .power_uw = config->estimate.idle_uw};
+    check_baselines(manager);
+    return baselines_new(&manager->baselines, config->baselines, config->n_baselines, others);
 }
 
 static int new_ledger(struct manager *manager)
@@ -461,6 +479,7 @@ struct manager *manager_free(struct manager *manager)
     control_free(manager->control);
     snapshot_board_free(manager->board);
     ledger_free(manager->ledger);
+    baselines_free(manager->baselines);
     attribution_model_free(manager->model);
     usage_provider_free(manager->usage);
     vm_table_deinit(&manager->vms);
@@ -474,8 +493,8 @@ DEFINE_CLEANUP(struct manager *, manager_free);
 
 int manager_new(struct manager **ret, const struct config *config)
 {
-    static int (*const steps[])(struct manager *) = {new_event,     new_source,     new_ledger,
-                                                     new_discovery, new_publishers, new_usage};
+    static int (*const steps[])(struct manager *) = {
+        new_event, new_source, new_baselines, new_ledger, new_discovery, new_publishers, new_usage};
     _cleanup_(cleanup_manager_free) struct manager *manager = calloc(1, sizeof(*manager));
     int r;
 
@@ -488,7 +507,6 @@ int manager_new(struct manager **ret, const struct config *config)
         if (r < 0)
             return r;
     }
-    check_baselines(manager);
     *ret = TAKE_PTR(manager);
     return 0;
 }
