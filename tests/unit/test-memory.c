@@ -336,7 +336,7 @@ static void test_vms_come_and_go(void **state)
     sample(&host);
     check_vm(&host, 0, 0, 0);
     /* One more is examined at once: it is in a scope. */
-    write_process(*state, 13, STATUS, "0::" SCOPE "\n");
+    write_process(*state, 13, "RssAnon: 1 kB\n", "0::" SCOPE "\n");
     fixture_write(*state, NUMA_STAT("N0=0 N2=0", "N0=7 N2=8", "N0=0 N2=0"),
                   "fs/cgroup" SCOPE "/memory.numa_stat");
     host.processes[0].id = (struct process_id){13, 100};
