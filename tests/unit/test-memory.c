@@ -302,6 +302,11 @@ static void test_two_vms_in_one_scope(void **state)
     fixture_write(*state, NUMA_STAT("N0=100000 N2=0", "N0=0 N2=0", "N0=0 N2=0"),
                   "fs/cgroup" SCOPE "/memory.numa_stat");
     host_init(&host, *state, 2);
+    /* The one that was read first could not know. */
+    sample(&host);
+    sample(&host);
+    check_vm(&host, 0, 70 * KB, 0);
+    check_vm(&host, 1, 30 * KB, 0);
     sample_often(&host);
     check_vm(&host, 0, 70 * KB, 0);
     check_vm(&host, 1, 30 * KB, 0);
@@ -330,6 +335,14 @@ static void test_vms_come_and_go(void **state)
     host.processes[0].id = (struct process_id){12, 200};
     sample(&host);
     check_vm(&host, 0, 0, 0);
+    /* One more is examined at once: it is in a scope. */
+    write_process(*state, 13, "RssAnon: 1 kB\n", "0::" SCOPE "\n");
+    fixture_write(*state, NUMA_STAT("N0=0 N2=0", "N0=7 N2=8", "N0=0 N2=0"),
+                  "fs/cgroup" SCOPE "/memory.numa_stat");
+    host.processes[0].id = (struct process_id){13, 100};
+    host.vms[0].n_processes = 1;
+    sample(&host);
+    check_vm(&host, 0, 7, 8);
     /* Nor has one whose PID is another process now. */
     host.processes[0].id = (struct process_id){10, 101};
     sample(&host);
