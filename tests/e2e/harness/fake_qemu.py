@@ -17,7 +17,7 @@ class FakeQemu:
     """
 
     def __init__(self, directory, name="fake", uuid=None, duty=0, threads="long", cpu=None,
-                 arguments=None):
+                 vcpus=1, arguments=None):
         self.name = name
         self.uuid = uuid or str(uuids.uuid4())
         self.process = None
@@ -26,7 +26,7 @@ class FakeQemu:
         self._environment = {"FAKE_QEMU_DUTY": str(duty), "FAKE_QEMU_THREADS": threads}
         if arguments is None:
             arguments = ["-name", f"guest={name},debug-threads=on", "-machine", "pc", "-m", "128",
-                         "-uuid", self.uuid, "-smp", "1"]
+                         "-uuid", self.uuid, "-smp", str(vcpus)]
         self._arguments = arguments
 
     def __enter__(self):
