@@ -52,8 +52,10 @@ struct procfs_usage {
     int epoll_fd;                /* the listener (data.ptr NULL) and a pidfd per process */
     struct exit_listener *exits; /* NULL where the kernel refuses */
     struct cpu_busy *busy;
+    char *sysfs_root;
     struct topology topology;
-    uint64_t last_sample_ns; /* CLOCK_BOOTTIME, as start times are; 0 before the first sample */
+    uint64_t topology_arrivals; /* of CPUs, when it was read */
+    uint64_t last_sample_ns;    /* CLOCK_BOOTTIME, as start times are; 0 before the first sample */
     uint64_t last_busy_ns[SOCKETS_MAX];
     int64_t host_carry_ns[SOCKETS_MAX]; /* <= 0 */
     struct process *processes;
@@ -270,11 +272,32 @@ static uint64_t read_host_memory(const struct procfs_usage *usage, const struct 
     return used > of_vms ? used - of_vms : 0;
 }
 
+/* The kernel tells the socket of online CPUs only: it is asked whenever one has come. */
+static int update_topology(struct procfs_usage *usage)
+{
+    /* Configured CPUs, not only those online now. */
+    size_t n_cpus = (size_t)sysconf(_SC_NPROCESSORS_CONF);
+    int r;
+
+    if (usage->topology_arrivals == cpu_busy_arrivals(usage->busy))
+        return 0;
+    if (cpu_busy_count(usage->busy) > n_cpus)
+        n_cpus = cpu_busy_count(usage->busy);
+    r = topology_read(&usage->topology, usage->sysfs_root, n_cpus, SOCKETS_MAX);
+    if (r < 0)
+        return r;
+    usage->topology_arrivals = cpu_busy_arrivals(usage->busy);
+    for (size_t cpu = 0; cpu < usage->topology.n_cpus; cpu++)
+        if (usage->topology.socket[cpu] >= usage->root.n_sockets)
+            usage->root.n_sockets = usage->topology.socket[cpu] + 1u;
+    return 0;
+}
+
 static int procfs_sample(struct usage_provider *provider, const struct vm_table *vms,
                          struct usage *ret)
 {
     struct procfs_usage *usage = (struct procfs_usage *)provider;
-    struct usage result = {.n_sockets = usage->root.n_sockets};
+    struct usage result = {0};
     int r;
 
     /* All that can fail comes before the first pending amount is taken. */
@@ -289,6 +312,10 @@ static int procfs_sample(struct usage_provider *provider, const struct vm_table 
     r = cpu_busy_update(usage->busy, now_ns());
     if (r < 0)
         return r;
+    r = update_topology(usage);
+    if (r < 0)
+        return r;
+    result.n_sockets = usage->root.n_sockets;
     r = list_vms(usage, &result.vms, &result.n_vms);
     if (r < 0)
         return r;
@@ -349,6 +376,7 @@ static void procfs_free(struct usage_provider *provider)
     exit_listener_free(usage->exits);
     cpu_busy_free(usage->busy);
     topology_deinit(&usage->topology);
+    free(usage->sysfs_root);
     if (usage->epoll_fd >= 0)
         close(usage->epoll_fd);
     if (usage->root.proc_fd >= 0)
@@ -383,7 +411,6 @@ int procfs_usage_new(struct usage_provider **ret, const char *proc_root, const c
 {
     _cleanup_(cleanup_usage_provider_free) struct usage_provider *provider = NULL;
     struct procfs_usage *usage = calloc(1, sizeof(*usage));
-    size_t n_cpus;
     int r;
 
     if (!usage)
@@ -402,16 +429,12 @@ int procfs_usage_new(struct usage_provider **ret, const char *proc_root, const c
     r = cpu_busy_new(&usage->busy, proc_root);
     if (r < 0)
         return r;
-    /* Configured CPUs, not only those online now. */
-    n_cpus = (size_t)sysconf(_SC_NPROCESSORS_CONF);
-    if (cpu_busy_count(usage->busy) > n_cpus)
-        n_cpus = cpu_busy_count(usage->busy);
-    r = topology_read(&usage->topology, sysfs_root, n_cpus, SOCKETS_MAX);
+    usage->sysfs_root = strdup(sysfs_root);
+    if (!usage->sysfs_root)
+        return -ENOMEM;
+    r = update_topology(usage);
     if (r < 0)
         return r;
-    for (size_t cpu = 0; cpu < n_cpus; cpu++)
-        if (usage->topology.socket[cpu] >= usage->root.n_sockets)
-            usage->root.n_sockets = usage->topology.socket[cpu] + 1u;
     if (usage->root.live)
         listen_for_exits(usage);
     *ret = TAKE_PTR(provider);

@@ -4,17 +4,34 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
-#include "util/cleanup.h"
 #include "util/file.h"
 #include "util/log.h"
 
-int topology_read(struct topology *ret, const char *sysfs_root, size_t n_cpus, unsigned sockets_max)
+static int grow(struct topology *topology, size_t n_cpus)
 {
-    _cleanup_free_ uint8_t *socket = calloc(n_cpus ? n_cpus : 1, sizeof(*socket));
+    uint8_t *socket;
 
+    if (n_cpus <= topology->n_cpus)
+        return 0;
+    socket = realloc(topology->socket, n_cpus);
     if (!socket)
         return -ENOMEM;
+    memset(socket + topology->n_cpus, 0, n_cpus - topology->n_cpus);
+    topology->socket = socket;
+    topology->n_cpus = n_cpus;
+    return 0;
+}
+
+int topology_read(struct topology *topology, const char *sysfs_root, size_t n_cpus,
+                  unsigned sockets_max)
+{
+    int r = grow(topology, n_cpus);
+
+    if (r < 0)
+        return r;
     for (size_t cpu = 0; cpu < n_cpus; cpu++) {
         char path[4096];
         uint64_t id;
@@ -24,13 +41,11 @@ int topology_read(struct topology *ret, const char *sysfs_root, size_t n_cpus, u
         if (read_sysfs_u64(AT_FDCWD, path, &id) < 0)
             continue;
         if (id < sockets_max)
-            socket[cpu] = (uint8_t)id;
+            topology->socket[cpu] = (uint8_t)id;
         else
             log_warning("CPU in a socket of too high a number, counted to socket 0",
                         F_UINT("cpu", cpu), F_UINT("socket", id));
     }
-    ret->n_cpus = n_cpus;
-    ret->socket = TAKE_PTR(socket);
     return 0;
 }
 
