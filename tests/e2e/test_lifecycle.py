@@ -33,7 +33,8 @@ def audit(daemon, start_vm):
     """The audit, and at its end the bystander's account: its CPU time was paid for, no more."""
     bystander = start_vm(name="bystander", duty=20)
     with Audit(daemon) as audit:
-        audit.watch_tree(bystander.uuid) if wait_energy(daemon, bystander) else None
+        wait_energy(daemon, bystander)
+        audit.watch_tree(bystander.uuid)
         yield audit
         truth = bystander.stop_load() / 1e9
         metrics = daemon.wait_ticks(2)

@@ -3,6 +3,7 @@
 
     libvirtd.py   a running libvirtd: the system's, or one of our own
     guest.py      real QEMU guests and the commands they obey
+    guest_host.py one of them as the hypervisor
     daemon.py     virtjouled under a configuration of the test's
     metrics.py    Prometheus text, to the microjoule
     audit.py      what must hold at every scrape

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A guest as the hypervisor: what must not be done to the machine of the tests is done there.
 
-virtjouled runs in it over simulated packages that draw WATTS each, one per
-socket, beside processes under QEMU's name. All are told by shell scripts.
+virtjouled runs in it beside processes under QEMU's name, over a simulated
+package for each CPU: the guest's sockets have one each.
 """
 
 import re
@@ -15,11 +15,11 @@ from .daemon import VIRTJOULED
 from .guest import Guest
 from .metrics import Metrics
 
-WATTS = 10
+WATTS = 10  # of each package at any load: 100000 uJ in each centisecond of the uptime
 _FAKE_QEMU = system.BUILD / "tests/e2e/fake-qemu"
 _PROGRAMS = f"{Guest.SHARE}/programs"
 _LIBRARIES = f"LD_LIBRARY_PATH={_PROGRAMS}"
-# A sysfs root whose CPUs are the guest's. A centisecond is 100000 uJ.
+# A sysfs root whose CPUs are the guest's; counters as in powercap.py, never cut short.
 _PREPARE = """
 cp {programs}/ld-linux* /lib64
 powercap=/tmp/sys/class/powercap
@@ -32,9 +32,10 @@ for i in {packages}; do
     echo 0000000000000 >$powercap/intel-rapl:$i/energy_uj
 done
 cat >/tmp/draw <<'EOF'
+cd /tmp/sys/class/powercap
 while read up idle </proc/uptime; do
     for i in {packages}; do
-        printf '%013d\\n' ${{up%.*}}${{up#*.}}00000 1<>/tmp/sys/class/powercap/intel-rapl:$i/energy_uj
+        printf '%013d\\n' ${{up%.*}}${{up#*.}}00000 1<>intel-rapl:$i/energy_uj
     done
     usleep 20000
 done
@@ -83,12 +84,8 @@ class GuestHost:
 
     def start_daemon(self):
         self.check(f"{_LIBRARIES} {_PROGRAMS}/virtjouled --config /tmp/virtjouled.conf "
-                   ">/tmp/virtjouled.log 2>&1 & echo $! >/tmp/virtjouled.pid")
+                   ">/tmp/virtjouled.log 2>&1 &")
         system.wait_until(lambda: "info: ready" in self.log(), 20, "virtjouled is ready")
-
-    def stop_daemon(self):
-        self.check("pid=$(cat /tmp/virtjouled.pid); kill $pid; "
-                   "while readlink /proc/$pid/exe; do usleep 50000; done >/dev/null")
 
     def log(self):
         return self.check("cat /tmp/virtjouled.log")
@@ -107,9 +104,10 @@ class GuestHost:
     def switch_cpu(self, cpu, on):
         self.check(f"echo {int(on)} >/sys/devices/system/cpu/cpu{cpu}/online")
 
-    def tree_uj(self, uuid):
+    def tree_uj(self, vm):
         """What a guest of this host would read."""
-        return int(self.check(f"cat /run/virtjoule/vms/{uuid}/class/powercap/intel-rapl:0/energy_uj"))
+        tree = f"/run/virtjoule/vms/{vm}/class/powercap/intel-rapl:0"
+        return int(self.check(f"cat {tree}/energy_uj"))
 
     def start_vm(self, name, cpu, duty=50):
         """A process under QEMU's name, pinned to a CPU; stop_vm() ends its work."""
@@ -121,18 +119,12 @@ class GuestHost:
             sleep 100000 >/tmp/{name}.in 2>/dev/null &""")
         return identity
 
-    def cpu_seconds(self, name):
-        """What a VM has used."""
-        return int(self._ask(name, "cpu")) / 1e9
-
     def stop_vm(self, name):
         """Ends its work, not the process; returns the CPU seconds it has used."""
-        return int(self._ask(name, "stop")) / 1e9
-
-    def _ask(self, name, command):
-        return self.check(f"n=$(wc -l </tmp/{name}.out); echo {command} >/tmp/{name}.in; "
-                          f"while [ $(wc -l </tmp/{name}.out) = $n ]; do usleep 20000; done; "
-                          f"tail -n 1 /tmp/{name}.out")
+        answer = self.check(f"echo stop >/tmp/{name}.in; "
+                            f"while [ ! -s /tmp/{name}.out ]; do usleep 20000; done; "
+                            f"cat /tmp/{name}.out")
+        return int(answer) / 1e9
 
 
 def copy_with_libraries(program, directory):
