@@ -225,15 +225,16 @@ static int list_few(const struct population *known, const pid_t *changed, size_t
     return 0;
 }
 
-/* Whether what is known of a process still holds; its executable is the one that was seen. */
-static bool is_settled(const struct proc_scan *scan, const struct process *process,
+/* Whether what is known of a process still holds, but for a VM's vCPUs, which are counted here;
+ * its executable is the one that was seen. */
+static bool is_settled(const struct proc_scan *scan, struct process *process,
                        const struct entry *entry, const char *executable)
 {
     bool due = (scan->scans + (unsigned)process->id.pid) % EXAMINE_EVERY_SCANS == 0;
 
     /* A QEMU process stays the VM it is, and its command line is not cheap to read. */
     if (process->kind == PROCESS_QEMU)
-        return process_lives(dirfd(scan->proc), &process->id);
+        return process_update_qemu(dirfd(scan->proc), process, due);
     if (due || entry->scans < YOUNG_SCANS || path_is_qemu(executable))
         return false;
     return process->kind == PROCESS_OTHER || process_lives(dirfd(scan->proc), &process->id);
@@ -266,7 +267,7 @@ static void borrow_process(const struct population *known, size_t index, struct 
 static int add_process(struct proc_scan *scan, pid_t pid, ssize_t known, bool changed,
                        struct population *next)
 {
-    const struct process *old = known >= 0 ? &scan->known.processes[known] : NULL;
+    struct process *old = known >= 0 ? &scan->known.processes[known] : NULL;
     struct entry *entry = &next->entries[next->n];
     struct executable executable;
     unsigned scans = 0;

@@ -18,7 +18,7 @@ struct host_cpus {
     struct topology topology;
     unsigned n_sockets;
     struct cpu_busy *busy;
-    size_t online;          /* at the last update */
+    uint64_t arrivals;      /* of CPUs, when the topology was read */
     uint64_t *last_busy_ns; /* by CPU, at the last take: a CPU's socket may become known later */
     size_t n_last;
     uint64_t last_take_ns;         /* CLOCK_MONOTONIC */
@@ -39,6 +39,7 @@ struct host_cpus *host_cpus_free(struct host_cpus *cpus)
     return NULL;
 }
 
+/* The kernel tells the socket of online CPUs only: it is asked whenever one has come. */
 static int read_topology(struct host_cpus *cpus)
 {
     /* Configured CPUs, not only those online now. */
@@ -53,6 +54,7 @@ static int read_topology(struct host_cpus *cpus)
         return r;
     topology_deinit(&cpus->topology);
     cpus->topology = topology;
+    cpus->arrivals = cpu_busy_arrivals(cpus->busy);
     for (size_t cpu = 0; cpu < n_cpus; cpu++)
         if (topology.socket[cpu] >= cpus->n_sockets)
             cpus->n_sockets = topology.socket[cpu] + 1u;
@@ -72,7 +74,6 @@ int host_cpus_new(struct host_cpus **ret, const char *proc_root, const char *sys
     r = cpu_busy_new(&cpus->busy, proc_root);
     if (r < 0)
         return r;
-    cpus->online = cpu_busy_online(cpus->busy);
     r = read_topology(cpus);
     if (r < 0)
         return r;
@@ -115,14 +116,10 @@ int host_cpus_update(struct host_cpus *cpus)
     r = reserve_last(cpus);
     if (r < 0)
         return r;
-    if (cpu_busy_online(cpus->busy) == cpus->online)
+    if (cpu_busy_arrivals(cpus->busy) == cpus->arrivals)
         return 0;
-    /* An offline CPU has no socket in sysfs. */
     r = read_topology(cpus);
-    if (r < 0)
-        return r;
-    cpus->online = cpu_busy_online(cpus->busy);
-    return 1;
+    return r < 0 ? r : 1;
 }
 
 bool host_cpus_was_busy(const struct host_cpus *cpus, size_t cpu)

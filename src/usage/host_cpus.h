@@ -27,8 +27,7 @@ unsigned host_cpus_n_sockets(const struct host_cpus *cpus);
 
 /**
  * Reads the CPUs' busy time.
- * @return 1 when CPUs came or went since the last call, 0 when not, or a
- *         negative errno
+ * @return 1 when CPUs have come since the last call, 0 when not, or a negative errno
  */
 int host_cpus_update(struct host_cpus *cpus);
 

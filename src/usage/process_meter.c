@@ -94,23 +94,28 @@ static int compare_thread(const void *a, const void *b)
     return (x->tid > y->tid) - (x->tid < y->tid);
 }
 
-static int read_thread(const struct process_meter *meter, const char *tid, uint64_t *ret_cpu_ns,
-                       int *ret_cpu)
+static int read_thread_cpu_ns(const struct process_meter *meter, const char *tid, uint64_t *ret)
 {
     char path[64], text[128];
-    struct proc_stat stat;
-    uint64_t cpu_ns;
     ssize_t length;
 
     snprintf(path, sizeof(path), "task/%.16s/schedstat", tid);
     length = read_file(meter->dir_fd, path, text, sizeof(text));
-    if (length < 0 || parse_proc_schedstat(text, (size_t)length, &cpu_ns) < 0)
+    if (length < 0)
         return -ESRCH;
+    return parse_proc_schedstat(text, (size_t)length, ret);
+}
+
+/* The CPU a thread ran on last. */
+static int read_thread_cpu(const struct process_meter *meter, const char *tid, int *ret)
+{
+    struct proc_stat stat;
+    char path[64];
+
     snprintf(path, sizeof(path), "task/%.16s/stat", tid);
     if (read_stat(meter->dir_fd, path, &stat) < 0)
         return -ESRCH;
-    *ret_cpu_ns = cpu_ns;
-    *ret_cpu = stat.processor;
+    *ret = stat.processor;
     return 0;
 }
 
@@ -139,15 +144,21 @@ static int split_threads(struct process_meter *meter, const struct process_meter
     task_fd = -1; /* the stream has it */
     while ((entry = readdir(task))) {
         struct thread thread = {0};
-        uint64_t tid;
-        int cpu = -1;
+        uint64_t tid, used_ns;
+        int cpu;
 
         if (parse_u64(entry->d_name, strlen(entry->d_name), &tid) < 0)
             continue;
         thread.tid = (pid_t)tid;
-        if (read_thread(meter, entry->d_name, &thread.cpu_ns, &cpu) < 0)
+        if (read_thread_cpu_ns(meter, entry->d_name, &thread.cpu_ns) < 0)
             continue; /* it just ended */
-        split[socket_of(root, cpu)] += thread.cpu_ns - used_before(meter, &thread);
+        used_ns = thread.cpu_ns - used_before(meter, &thread);
+        /* Most threads sleep: where they last ran is of no interest. */
+        if (used_ns > 0) {
+            if (read_thread_cpu(meter, entry->d_name, &cpu) < 0)
+                continue;
+            split[socket_of(root, cpu)] += used_ns;
+        }
         if (n == allocated) {
             struct thread *grown;
 

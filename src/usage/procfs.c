@@ -231,7 +231,7 @@ static int procfs_sample(struct usage_provider *provider, const struct vm_table 
                          struct usage *ret)
 {
     struct procfs_usage *usage = (struct procfs_usage *)provider;
-    struct usage result = {.n_sockets = usage->root.n_sockets};
+    struct usage result = {0};
     int r;
 
     /* All that can fail comes before the first pending amount is taken. */
@@ -246,7 +246,7 @@ static int procfs_sample(struct usage_provider *provider, const struct vm_table 
     r = host_cpus_update(usage->cpus);
     if (r < 0)
         return r;
-    usage->root.n_sockets = host_cpus_n_sockets(usage->cpus);
+    usage->root.n_sockets = result.n_sockets = host_cpus_n_sockets(usage->cpus);
     r = list_vms(usage, &result.vms, &result.n_vms);
     if (r < 0)
         return r;

@@ -53,14 +53,16 @@ int parse_proc_stat(const char *text, size_t length, struct proc_stat *ret)
     if (!take_int(&c, &stat.pid) || !take_comm(&c, stat.comm, sizeof(stat.comm)) ||
         !take_state(&c, &stat.state) || !take_byte(&c, ' ') || !take_int(&c, &stat.ppid))
         return -EBADMSG;
-    /* The fields of proc(5) by number: 4 is ppid, 9 flags, 14 utime, 15 stime, 22 starttime,
-     * 39 processor. */
+    /* The fields of proc(5) by number: 4 is ppid, 9 flags, 14 utime, 15 stime, 20 num_threads,
+     * 22 starttime, 39 processor. */
     if (!skip_words(&c, 8 - 4) || !take_byte(&c, ' ') || !take_number(&c, &stat.flags))
         return -EBADMSG;
     if (!skip_words(&c, 13 - 9) || !take_byte(&c, ' ') || !take_number(&c, &stat.utime_ticks) ||
         !take_byte(&c, ' ') || !take_number(&c, &stat.stime_ticks))
         return -EBADMSG;
-    if (!skip_words(&c, 21 - 15) || !take_byte(&c, ' ') || !take_number(&c, &stat.start_ticks))
+    if (!skip_words(&c, 19 - 15) || !take_byte(&c, ' ') || !take_number(&c, &stat.threads))
+        return -EBADMSG;
+    if (!skip_words(&c, 21 - 20) || !take_byte(&c, ' ') || !take_number(&c, &stat.start_ticks))
         return -EBADMSG;
     if (!skip_words(&c, 38 - 22) || !take_byte(&c, ' ') || !take_int(&c, &stat.processor))
         return -EBADMSG;

@@ -20,6 +20,7 @@ struct proc_stat {
     uint64_t flags;       /* PF_KTHREAD is 0x00200000 */
     uint64_t utime_ticks; /* guest time included; ended threads included in PID/stat */
     uint64_t stime_ticks;
+    uint64_t threads;     /* of the process, this one included */
     uint64_t start_ticks; /* clock ticks after boot */
     int processor;        /* CPU last run on */
 };

@@ -144,6 +144,7 @@ static void test_stat_broken(void **state)
     assert_int_equal(stat.pid, 42);
     /* What the others were made of. */
     assert_int_equal(parse_stat(good, sizeof(good) - 1, &stat), 0);
+    assert_int_equal(stat.threads, 1);
     assert_int_equal(stat.start_ticks, 7);
 }
 

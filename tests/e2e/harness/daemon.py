@@ -13,6 +13,7 @@ from .metrics import Metrics
 
 VIRTJOULED = system.BUILD / "src/daemon/virtjouled"
 VIRTJOULE = system.BUILD / "src/cli/virtjoule"
+FAST = {"interval": "200ms", "allow_fine_interval": "yes"}  # of section "daemon"
 
 
 class NotifySocket:
