@@ -11,6 +11,7 @@
 #include <systemd/sd-event.h>
 
 #include "attribution/ledger.h"
+#include "attribution/ledger_store.h"
 #include "attribution/snapshot.h"
 #include "discovery/discovery.h"
 #include "publish/control.h"
@@ -37,6 +38,7 @@ struct manager {
     struct usage_provider *usage;
     struct attribution_model *model;
     struct ledger *ledger;
+    struct ledger_store *store;
     size_t n_baselined; /* zones whose baseline has been set */
     struct snapshot_board *board;
     struct powercapfs *powercapfs;
@@ -94,6 +96,8 @@ static int publish(struct manager *manager)
     snapshot->health = manager->health;
     for (size_t i = 0; i < snapshot->n_vms; i++)
         snapshot->vms[i].tree_reads = powercapfs_reads(manager->powercapfs, snapshot->vms[i].id);
+    /* Nothing is seen that a later daemon would not know. */
+    ledger_store_save(manager->store, manager->ledger, &manager->sampler, manager->sample.time_ns);
     snapshot_board_post(manager->board, snapshot);
     return 0;
 }
@@ -330,6 +334,7 @@ static int new_ledger(struct manager *manager)
     if (r < 0)
         return r;
     config.model = manager->model;
+    snprintf(config.source, sizeof(config.source), "%s", manager->source->ops->name);
     r = ledger_new(&manager->ledger, &config);
     if (r < 0)
         return r;
@@ -379,6 +384,28 @@ static int new_publishers(struct manager *manager)
     return exporter_new(&manager->exporter, config->listen, VIRTJOULE_VERSION, manager->board);
 }
 
+/* Only now is it sure that no other daemon keeps its ledger there. */
+static int load_ledger(struct manager *manager)
+{
+    const struct energy_source *source = manager->source;
+    const struct ledger_store_config config = {
+        .runtime_dir = manager->config.runtime_dir,
+        .state_dir = manager->config.state_dir,
+        .identity = ledger_identity_now(),
+    };
+    struct sampler sampler = {0};
+    int r = ledger_store_new(&manager->store, &config);
+
+    if (r < 0)
+        return r;
+    r = ledger_store_load(manager->store, manager->ledger, source->ops->name, &source->zones,
+                          now_ns(), &sampler);
+    /* An estimate counts from zero in every process. */
+    if (r == 0 && !source->ops->estimate)
+        manager->sampler = sampler;
+    return r;
+}
+
 /* A VM needs a few descriptors for each of its processes. */
 static void raise_file_limit(void)
 {
@@ -414,6 +441,7 @@ struct manager *manager_free(struct manager *manager)
     powercapfs_free(manager->powercapfs);
     control_free(manager->control);
     snapshot_board_free(manager->board);
+    ledger_store_free(manager->store);
     ledger_free(manager->ledger);
     attribution_model_free(manager->model);
     usage_provider_free(manager->usage);
@@ -428,8 +456,8 @@ DEFINE_CLEANUP(struct manager *, manager_free);
 
 int manager_new(struct manager **ret, const struct config *config)
 {
-    static int (*const steps[])(struct manager *) = {new_event, new_source, new_ledger,
-                                                     new_discovery, new_publishers};
+    static int (*const steps[])(struct manager *) = {new_event,     new_source,     new_ledger,
+                                                     new_discovery, new_publishers, load_ledger};
     _cleanup_(cleanup_manager_free) struct manager *manager = calloc(1, sizeof(*manager));
     int r;
 
