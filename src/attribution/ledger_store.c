@@ -173,8 +173,10 @@ static int read_candidate(const struct ledger_store *store, bool is_runtime,
     size_t size;
     int r = read_file_full(AT_FDCWD, candidate->path, LEDGER_FILE_MAX, &candidate->bytes, &size);
 
-    if (r == -ENOENT || r == -ENOMEM)
-        return r == -ENOMEM ? r : 0;
+    if (r == -ENOENT || r == -ENOTDIR)
+        return 0;
+    if (r == -ENOMEM)
+        return r;
     image = candidate->bytes;
     if (r == 0 && is_runtime)
         r = ledger_file_parse(candidate->bytes, size, &image, &size);
