@@ -40,7 +40,7 @@ static uint64_t head_checksum(const struct file_head *head)
     return XXH3_64bits(head, offsetof(struct file_head, checksum));
 }
 
-int ledger_file_parse(const void *bytes, size_t size, const void **ret, size_t *ret_size)
+int ledger_file_parse(void *bytes, size_t size, void **ret, size_t *ret_size)
 {
     struct file_head head;
     uint64_t offset;
@@ -58,7 +58,7 @@ int ledger_file_parse(const void *bytes, size_t size, const void **ret, size_t *
     offset = IMAGES_OFFSET + head.slot * head.room;
     if (head.size > head.room || offset > size || head.size > size - offset)
         return -EBADMSG;
-    *ret = (const char *)bytes + offset;
+    *ret = (char *)bytes + offset;
     *ret_size = head.size;
     return 0;
 }

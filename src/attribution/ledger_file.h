@@ -42,12 +42,12 @@ int ledger_file_write(struct ledger_file *file, const void *image, size_t size);
 
 /**
  * Finds the image that holds in the bytes of a runtime file.
- * @param bytes  aligned for uint64_t; untrusted
+ * @param bytes  aligned for uint64_t; untrusted; left as they are
  * @param ret    for ledger_image_parse(): part of the bytes
  * @return 0; -ENOMSG: not such a file; -EPROTONOSUPPORT: of another version;
  *         -EBADMSG: cut off or damaged
  */
-int ledger_file_parse(const void *bytes, size_t size, const void **ret, size_t *ret_size);
+int ledger_file_parse(void *bytes, size_t size, void **ret, size_t *ret_size);
 
 /**
  * Writes a checkpoint: temporary file, fsync, rename, fsync of the directory,

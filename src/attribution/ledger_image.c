@@ -71,21 +71,21 @@ void ledger_image_seal(void *bytes)
     head->checksum = checksum(bytes, head->size);
 }
 
-struct ledger_image ledger_image_view(const void *bytes)
+struct ledger_image ledger_image_view(void *bytes)
 {
-    const struct image_head *head = bytes;
-    const struct image_account *accounts = (const struct image_account *)(head + 1);
+    struct image_head *head = bytes;
+    struct image_account *accounts = (struct image_account *)(head + 1);
 
     return (struct ledger_image){
         .head = head,
         .accounts = accounts,
-        .rows = (const unsigned char *)(accounts + head->n_accounts),
+        .rows = (unsigned char *)(accounts + head->n_accounts),
     };
 }
 
-const struct image_row *ledger_image_row(const struct ledger_image *image, size_t i)
+struct image_row *ledger_image_row(const struct ledger_image *image, size_t i)
 {
-    return (const struct image_row *)(image->rows + i * row_size(image->head->n_accounts));
+    return (struct image_row *)(image->rows + i * row_size(image->head->n_accounts));
 }
 
 /* Parsing. */
@@ -152,7 +152,7 @@ static bool is_account(const struct ledger_image *image, size_t i)
 
 static bool is_row(const struct ledger_image *image, size_t i)
 {
-    const struct image_row *row = ledger_image_row(image, i);
+    struct image_row *row = ledger_image_row(image, i);
     const struct image_energy *energies = image_row_energies(row);
     uint64_t above = i ? ledger_image_row(image, i - 1)->id : image->head->last_id + UINT64_C(1);
     bool last = i + 1 == image->head->n_rows;
@@ -169,7 +169,7 @@ static bool is_row(const struct ledger_image *image, size_t i)
     return true;
 }
 
-int ledger_image_parse(const void *bytes, size_t size, struct ledger_image *ret)
+int ledger_image_parse(void *bytes, size_t size, struct ledger_image *ret)
 {
     struct ledger_image image;
     int r = check_frame(bytes, size);

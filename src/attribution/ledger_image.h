@@ -26,7 +26,8 @@
 #include "source/sample.h"
 #include "source/zone.h"
 
-/* To be raised with any change to the records below or to an enum that they hold. */
+/* To be raised with any change to the records below or to an enum that they hold. A version that
+   has been released must be read by the later ones: guests run on over an upgrade. */
 #define LEDGER_IMAGE_VERSION 1
 #define LEDGER_SOURCE_MAX 16
 /* No total comes near it: a megawatt for 146000 years. Sums of a few of them do not overflow. */
@@ -97,9 +98,9 @@ struct image_energy {
 
 /** A view into an image's bytes. */
 struct ledger_image {
-    const struct image_head *head;
-    const struct image_account *accounts;
-    const unsigned char *rows;
+    struct image_head *head;
+    struct image_account *accounts;
+    unsigned char *rows;
 };
 
 /** Bytes that grow; zero-initialised. */
@@ -125,25 +126,25 @@ int ledger_image_init(struct ledger_buffer *buffer, size_t n_accounts, size_t n_
 void ledger_image_seal(void *bytes);
 
 /** The view of an image that ledger_image_init() made. */
-struct ledger_image ledger_image_view(const void *bytes);
+struct ledger_image ledger_image_view(void *bytes);
 
 /**
  * Checks that the bytes are one whole image and that every rule holds which the
  * ledger relies on, conservation among them.
- * @param bytes  aligned for uint64_t; untrusted
+ * @param bytes  aligned for uint64_t; untrusted; left as they are
  * @param ret    a view into them
  * @return 0; -ENOMSG: no ledger at all; -EPROTONOSUPPORT: of another version;
  *         -EBADMSG: cut off or damaged
  */
-int ledger_image_parse(const void *bytes, size_t size, struct ledger_image *ret);
+int ledger_image_parse(void *bytes, size_t size, struct ledger_image *ret);
 
 /** Row i, below head->n_rows. */
-const struct image_row *ledger_image_row(const struct ledger_image *image, size_t i);
+struct image_row *ledger_image_row(const struct ledger_image *image, size_t i);
 
 /** The row's head->n_accounts energies. */
-static inline const struct image_energy *image_row_energies(const struct image_row *row)
+static inline struct image_energy *image_row_energies(struct image_row *row)
 {
-    return (const struct image_energy *)(row + 1);
+    return (struct image_energy *)(row + 1);
 }
 
 /**

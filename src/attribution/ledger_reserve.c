@@ -9,12 +9,12 @@ struct cursor {
     size_t next;
 };
 
-static const struct image_row *seek(struct cursor *cursor, uint32_t id)
+static struct image_row *seek(struct cursor *cursor, uint32_t id)
 {
     if (!cursor->image)
         return NULL;
     for (; cursor->next < cursor->image->head->n_rows; cursor->next++) {
-        const struct image_row *row = ledger_image_row(cursor->image, cursor->next);
+        struct image_row *row = ledger_image_row(cursor->image, cursor->next);
 
         if (row->id <= id)
             return row->id == id ? row : NULL;
@@ -23,7 +23,7 @@ static const struct image_row *seek(struct cursor *cursor, uint32_t id)
 }
 
 /* An energy of a row that may not exist, of an account that may be newer: nothing yet. */
-static struct image_energy energy_of(const struct ledger_image *image, const struct image_row *row,
+static struct image_energy energy_of(const struct ledger_image *image, struct image_row *row,
                                      size_t account)
 {
     if (!row || account >= image->head->n_accounts)
@@ -73,16 +73,16 @@ static void extrapolate(uint64_t *total, uint64_t before, uint64_t elapsed_ns)
 }
 
 static void reserve_row(const struct ledger_image *image, struct image_row *row,
-                        const struct ledger_image *before, const struct image_row *row_before,
+                        const struct ledger_image *before, struct image_row *row_before,
                         uint64_t elapsed_ns)
 {
-    struct image_energy *energies = (struct image_energy *)(row + 1);
-    struct image_account *accounts = (struct image_account *)image->accounts;
+    struct image_energy *energies = image_row_energies(row);
 
     for (size_t a = 0; a < image->head->n_accounts; a++) {
         struct image_energy was = energy_of(before, row_before, a);
 
-        accounts[a].measured_uj += add_reserve(&energies[a].dynamic_uj, was.dynamic_uj, elapsed_ns);
+        image->accounts[a].measured_uj +=
+            add_reserve(&energies[a].dynamic_uj, was.dynamic_uj, elapsed_ns);
         add_reserve(&energies[a].static_uj, was.static_uj, elapsed_ns);
     }
     extrapolate(&row->cpu_ns, row_before ? row_before->cpu_ns : 0, elapsed_ns);
@@ -105,10 +105,9 @@ static void reserve_all(const struct ledger_image *image, const struct ledger_im
     if (image->head->time_ns <= before->head->time_ns)
         return;
     for (size_t a = 0; a < image->head->n_accounts; a++)
-        reserve_account((struct image_account *)&image->accounts[a], account_of(before, a),
-                        elapsed_ns);
+        reserve_account(&image->accounts[a], account_of(before, a), elapsed_ns);
     for (size_t i = 0; !is_former(image, i); i++) {
-        struct image_row *row = (struct image_row *)ledger_image_row(image, i);
+        struct image_row *row = ledger_image_row(image, i);
 
         reserve_row(image, row, before, seek(&cursor, row->id), elapsed_ns);
     }
@@ -123,10 +122,10 @@ int ledger_reserve_add(const struct ledger_image *now, const struct ledger_image
     if (r < 0)
         return r;
     memcpy(ret->bytes, now->head, now->head->size);
-    ((struct image_head *)ret->bytes)->flags |= LEDGER_IMAGE_RESERVE;
     image = ledger_image_view(ret->bytes);
+    image.head->flags |= LEDGER_IMAGE_RESERVE;
     for (size_t a = 0; a < image.head->n_accounts; a++)
-        ((struct image_account *)image.accounts)[a].reading_valid = 0;
+        image.accounts[a].reading_valid = 0;
     if (before)
         reserve_all(&image, before);
     ledger_image_seal(ret->bytes);
@@ -168,9 +167,9 @@ bool ledger_reserve_covers(const struct ledger_image *checkpoint, const struct l
             return false;
     }
     for (size_t i = 0; i < now->head->n_rows; i++) {
-        const struct image_row *row = ledger_image_row(now, i);
-        const struct image_row *ceiling = seek(&ceilings, row->id);
-        const struct image_row *was = seek(&befores, row->id);
+        struct image_row *row = ledger_image_row(now, i);
+        struct image_row *ceiling = seek(&ceilings, row->id);
+        struct image_row *was = seek(&befores, row->id);
 
         for (size_t a = 0; a < now->head->n_accounts; a++) {
             struct image_energy energy = image_row_energies(row)[a];

@@ -49,10 +49,10 @@ static void save_row(const struct row *row, size_t n_accounts, struct image_row 
     image->cpu_ns = row->cpu_ns;
     image->io_bytes = row->io_bytes;
     memcpy(image->name, row->name, sizeof(image->name));
-    memcpy(image + 1, row->energies, n_accounts * sizeof(*row->energies));
+    memcpy(image_row_energies(image), row->energies, n_accounts * sizeof(*row->energies));
 }
 
-static void restore_row(struct row *row, const struct image_row *image, size_t n_accounts)
+static void restore_row(struct row *row, struct image_row *image, size_t n_accounts)
 {
     row->vcpus = image->vcpus;
     row->manager = (enum vm_manager)image->manager;
@@ -82,27 +82,23 @@ static void save_readings(const struct ledger *ledger, const struct sampler *sam
 int ledger_save(const struct ledger *ledger, const struct sampler *sampler,
                 const struct ledger_stamp *stamp, struct ledger_buffer *ret)
 {
-    size_t i = 0;
     struct ledger_image image;
-    struct image_account *accounts;
-    struct image_head *head;
+    size_t i = 0;
     int r = ledger_image_init(ret, ledger->n_accounts, ledger->n_rows + 1);
 
     if (r < 0)
         return r;
-    head = (struct image_head *)ret->bytes;
-    head->sequence = stamp->sequence;
-    head->time_ns = stamp->time_ns;
-    head->identity = stamp->identity;
-    head->last_id = ledger->last_id;
-    accounts = (struct image_account *)(head + 1);
-    for (size_t a = 0; a < ledger->n_accounts; a++)
-        accounts[a] = save_account(&ledger->accounts[a]);
-    save_readings(ledger, sampler, accounts);
     image = ledger_image_view(ret->bytes);
+    image.head->sequence = stamp->sequence;
+    image.head->time_ns = stamp->time_ns;
+    image.head->identity = stamp->identity;
+    image.head->last_id = ledger->last_id;
+    for (size_t a = 0; a < ledger->n_accounts; a++)
+        image.accounts[a] = save_account(&ledger->accounts[a]);
+    save_readings(ledger, sampler, image.accounts);
     for (const struct row *row = ledger->rows; row; row = row->next)
-        save_row(row, ledger->n_accounts, (struct image_row *)ledger_image_row(&image, i++));
-    save_row(&ledger->former, ledger->n_accounts, (struct image_row *)ledger_image_row(&image, i));
+        save_row(row, ledger->n_accounts, ledger_image_row(&image, i++));
+    save_row(&ledger->former, ledger->n_accounts, ledger_image_row(&image, i));
     ledger_image_seal(ret->bytes);
     return 0;
 }
@@ -113,7 +109,7 @@ static int restore_rows(struct ledger *ledger, const struct ledger_image *image,
 
     /* The oldest first: each is added as the newest. */
     for (size_t i = n; i-- > 0;) {
-        const struct image_row *saved = ledger_image_row(image, i);
+        struct image_row *saved = ledger_image_row(image, i);
         struct row *row;
         int r = ledger_add_row(ledger, saved->uuid, saved->id, &row);
 

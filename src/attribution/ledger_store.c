@@ -169,7 +169,7 @@ static bool is_of_this_boot(const struct ledger_store *store, const struct ledge
 static int read_candidate(const struct ledger_store *store, bool is_runtime,
                           struct candidate *candidate)
 {
-    const void *image;
+    void *image;
     size_t size;
     int r = read_file_full(AT_FDCWD, candidate->path, LEDGER_FILE_MAX, &candidate->bytes, &size);
 

@@ -18,7 +18,7 @@ static struct ledger *new_ledger(void)
     return ledger;
 }
 
-static void try_image(const void *bytes, size_t size)
+static void try_image(void *bytes, size_t size)
 {
     const struct sampler sampler = {0};
     struct ledger_buffer saved = {0};
@@ -40,13 +40,13 @@ static void try_image(const void *bytes, size_t size)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct image_head *head = malloc(size ? size : 1);
-    const void *image;
+    void *image;
     size_t image_size;
 
     require(head != NULL);
     memcpy(head, data, size);
     if (ledger_file_parse(head, size, &image, &image_size) == 0) {
-        require((const char *)image + image_size <= (const char *)head + size);
+        require((char *)image + image_size <= (char *)head + size);
         try_image(image, image_size);
     }
     try_image(head, size);

@@ -387,7 +387,7 @@ static void read_runtime(const char *root, char **ret, size_t *ret_size)
 
 static void assert_holds(const char *root, char letter, size_t length)
 {
-    const void *image;
+    void *image;
     char *bytes;
     size_t size, image_size;
 
@@ -403,7 +403,7 @@ static void test_runtime_file(void **state)
 {
     static char image[300000];
     struct ledger_file *file;
-    const void *found;
+    void *found;
     size_t size, found_size;
     char *bytes;
 
