@@ -350,8 +350,7 @@ void ledger_store_save(struct ledger_store *store, const struct ledger *ledger,
     store->sequence = stamp.sequence;
     write_runtime(store, time_ns);
     collect_checkpoint(store, time_ns);
-    if (is_tick)
-        submit_checkpoint(store, time_ns);
+    submit_checkpoint(store, time_ns);
 }
 
 /* The daemon stops: the totals are final until it starts again. */
