@@ -9,6 +9,8 @@
 #include "attribution/ledger_store.h"
 
 #define TICKS 500
+#define MEDIAN (TICKS / 2)
+#define PERCENT_99 (TICKS / 100 * 99)
 
 static int compare(const void *a, const void *b)
 {
@@ -17,11 +19,16 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+static double to_ms(uint64_t time_ns)
+{
+    return (double)time_ns / (double)NSEC_PER_MSEC;
+}
+
 static void print(const char *what, uint64_t *times_ns)
 {
     qsort(times_ns, TICKS, sizeof(*times_ns), compare);
-    printf("  %s: median %.3f ms, 99 %% below %.3f ms", what, (double)times_ns[TICKS / 2] / 1e6,
-           (double)times_ns[TICKS * 99 / 100] / 1e6);
+    printf("  %s: median %.3f ms, 99 %% below %.3f ms", what, to_ms(times_ns[MEDIAN]),
+           to_ms(times_ns[PERCENT_99]));
 }
 
 static int run(const char *directory, size_t n_vms)

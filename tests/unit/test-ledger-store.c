@@ -449,13 +449,13 @@ static void test_runtime_file(void **state)
     char *bytes;
 
     assert_int_equal(ledger_file_new(&file, path_of(*state, "run/ledger")), 0);
-    for (char letter = 'a'; letter < 'f'; letter++) {
+    for (int letter = 'a'; letter < 'f'; letter++) {
         /* Grows now and then. */
         size_t length = (size_t)(letter - 'a' + 1) * 50001;
 
         memset(image, letter, length);
         assert_int_equal(ledger_file_write(file, image, length), 0);
-        assert_holds(*state, letter, length);
+        assert_holds(*state, (char)letter, length);
     }
     /* The one before is left alone until the next write. */
     memset(image, 'f', 5);
