@@ -396,14 +396,17 @@ static int load_ledger(struct manager *manager)
     struct sampler sampler = {0};
     int r = ledger_store_new(&manager->store, &config);
 
-    if (r < 0)
+    if (r == 0)
+        r = ledger_store_load(manager->store, manager->ledger, source->ops->name, &source->zones,
+                              now_ns(), &sampler);
+    if (r < 0) {
+        log_error("the ledger cannot be kept", F_ERROR(r));
         return r;
-    r = ledger_store_load(manager->store, manager->ledger, source->ops->name, &source->zones,
-                          now_ns(), &sampler);
+    }
     /* An estimate counts from zero in every process. */
-    if (r == 0 && !source->ops->estimate)
+    if (!source->ops->estimate)
         manager->sampler = sampler;
-    return r;
+    return 0;
 }
 
 /* A VM needs a few descriptors for each of its processes. */
