@@ -191,6 +191,7 @@ static const struct key {
      "a duration with its unit, such as 1s or 500ms"},
     {"daemon", "allow_fine_interval", value_bool, FIELD(allow_fine_interval), "yes or no"},
     {"daemon", "runtime_dir", value_path, FIELD(runtime_dir), "an absolute path"},
+    {"daemon", "state_dir", value_path, FIELD(state_dir), "an absolute path"},
     {"source", "energy", value_energy, FIELD(energy), "auto, rapl or estimate"},
     {"rapl", "sysfs_root", value_path, FIELD(sysfs_root), "an absolute path"},
     {"estimate", "idle_watts", value_power, FIELD(estimate.idle_uw),
@@ -232,6 +233,7 @@ void config_init(struct config *config)
     *config = (struct config){
         .interval_ns = NSEC_PER_SEC,
         .runtime_dir = "/run/virtjoule",
+        .state_dir = "/var/lib/virtjoule",
         .sysfs_root = "/sys",
         .estimate = {.idle_uw = 40000000, .max_uw = 120000000, .exponent = 1.0},
         .libvirt_uri = "qemu:///system",

@@ -36,6 +36,7 @@ struct config {
     uint64_t interval_ns;
     bool allow_fine_interval;
     char runtime_dir[CONFIG_PATH_MAX];
+    char state_dir[CONFIG_PATH_MAX];
 
     enum config_energy energy;
     char sysfs_root[CONFIG_PATH_MAX];

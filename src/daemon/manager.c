@@ -12,6 +12,7 @@
 
 #include "attribution/baselines.h"
 #include "attribution/ledger.h"
+#include "attribution/ledger_store.h"
 #include "attribution/snapshot.h"
 #include "discovery/discovery.h"
 #include "publish/control.h"
@@ -41,6 +42,7 @@ struct manager {
     struct attribution_model *model;
     struct ledger *ledger;
     struct baselines *baselines;
+    struct ledger_store *store;
     struct snapshot_board *board;
     struct powercapfs *powercapfs;
     struct exporter *exporter;
@@ -100,6 +102,8 @@ static int publish(struct manager *manager)
         snapshot->zones[slot].baseline = *baselines_get(manager->baselines, slot);
     for (size_t i = 0; i < snapshot->n_vms; i++)
         snapshot->vms[i].tree_reads = powercapfs_reads(manager->powercapfs, snapshot->vms[i].id);
+    /* Nothing is seen that a later daemon would not know. */
+    ledger_store_save(manager->store, manager->ledger, &manager->sampler, manager->sample.time_ns);
     snapshot_board_post(manager->board, snapshot);
     return 0;
 }
@@ -367,6 +371,7 @@ static int new_ledger(struct manager *manager)
     if (r < 0)
         return r;
     config.model = manager->model;
+    snprintf(config.source, sizeof(config.source), "%s", manager->source->ops->name);
     r = ledger_new(&manager->ledger, &config);
     if (r < 0)
         return r;
@@ -443,6 +448,31 @@ static int new_usage(struct manager *manager)
     return procfs_usage_new(&manager->usage, config->proc_root, config->sysfs_root);
 }
 
+/* Only now is it sure that no other daemon keeps its ledger there. */
+static int load_ledger(struct manager *manager)
+{
+    const struct energy_source *source = manager->source;
+    const struct ledger_store_config config = {
+        .runtime_dir = manager->config.runtime_dir,
+        .state_dir = manager->config.state_dir,
+        .identity = ledger_identity_now(),
+    };
+    struct sampler sampler = {0};
+    int r = ledger_store_new(&manager->store, &config);
+
+    if (r == 0)
+        r = ledger_store_load(manager->store, manager->ledger, source->ops->name, &source->zones,
+                              now_ns(), &sampler);
+    if (r < 0) {
+        log_error("the ledger cannot be kept", F_ERROR(r));
+        return r;
+    }
+    /* An estimate counts from zero in every process. */
+    if (!source->ops->estimate)
+        manager->sampler = sampler;
+    return 0;
+}
+
 /* A VM needs a few descriptors for each of its processes. */
 static void raise_file_limit(void)
 {
@@ -478,6 +508,7 @@ struct manager *manager_free(struct manager *manager)
     powercapfs_free(manager->powercapfs);
     control_free(manager->control);
     snapshot_board_free(manager->board);
+    ledger_store_free(manager->store);
     ledger_free(manager->ledger);
     baselines_free(manager->baselines);
     attribution_model_free(manager->model);
@@ -493,8 +524,9 @@ DEFINE_CLEANUP(struct manager *, manager_free);
 
 int manager_new(struct manager **ret, const struct config *config)
 {
-    static int (*const steps[])(struct manager *) = {
-        new_event, new_source, new_baselines, new_ledger, new_discovery, new_publishers, new_usage};
+    static int (*const steps[])(struct manager *) = {new_event,   new_source,    new_baselines,
+                                                     new_ledger,  new_discovery, new_publishers,
+                                                     load_ledger, new_usage};
     _cleanup_(cleanup_manager_free) struct manager *manager = calloc(1, sizeof(*manager));
     int r;
 

@@ -26,6 +26,7 @@ static void test_defaults(void **state)
     assert_int_equal(config.file_mode, 0444);
     assert_int_equal(config.quantum_uj, 1000);
     assert_string_equal(config.runtime_dir, "/run/virtjoule");
+    assert_string_equal(config.state_dir, "/var/lib/virtjoule");
     assert_string_equal(config.mountpoint, "/run/virtjoule/vms");
     assert_string_equal(config.libvirt_uri, "qemu:///system");
     assert_string_equal(config.listen, "127.0.0.1:9177");
@@ -45,6 +46,7 @@ static void test_documented_defaults(void **state)
     assert_int_equal(documented.interval_ns, defaults.interval_ns);
     assert_int_equal(documented.allow_fine_interval, defaults.allow_fine_interval);
     assert_string_equal(documented.runtime_dir, defaults.runtime_dir);
+    assert_string_equal(documented.state_dir, defaults.state_dir);
     assert_int_equal(documented.energy, defaults.energy);
     assert_string_equal(documented.sysfs_root, defaults.sysfs_root);
     assert_int_equal(documented.estimate.idle_uw, defaults.estimate.idle_uw);
@@ -76,6 +78,7 @@ static void test_every_key(void **state)
                                "interval = 500ms\n"
                                "allow_fine_interval = yes\n"
                                "runtime_dir = /tmp/run ; another\n"
+                               "state_dir = /tmp/state\n"
                                "[source]\nenergy = rapl\n"
                                "[rapl]\nsysfs_root=/tmp/sys\n"
                                "[estimate]\nidle_watts=10W\nmax_watts=99.5W\nexponent=0.75\n"
