@@ -48,6 +48,7 @@ struct task_struct {
     struct sched_entity se;
     struct task_io_accounting ioac;
     struct signal_struct *signal;
+    char comm[16];
 };
 
 struct qstr {

@@ -32,7 +32,7 @@
 
 #include "vm_usage.h"
 
-#include "../src/discovery/vm_executables.h"
+#include "../src/discovery/vm_names.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -341,6 +341,7 @@ int BPF_PROG(list_child, struct task_struct *parent, struct task_struct *child)
 }
 
 #define NAME_SIZE 32
+#define COMM_SIZE 16
 
 static __always_inline bool is_equal(const char *a, const char *b, unsigned length)
 {
@@ -378,11 +379,11 @@ int BPF_PROG(list_vhost, struct task_struct *task, const char *comm)
 {
     char name[NAME_SIZE] = {0};
 
-    if (!(task->flags & PF_KTHREAD))
-        return 0;
-    bpf_probe_read_kernel_str(name, 16, comm);
-    if (HAS_PREFIX(VHOST_PREFIX))
+    bpf_probe_read_kernel_str(name, COMM_SIZE, comm);
+    if ((task->flags & PF_KTHREAD) && HAS_PREFIX(VHOST_PREFIX))
         list_process(task);
+    else if (HAS_PREFIX(VCPU_PREFIX) && find_process(task))
+        tell(task->tgid); /* a vCPU was plugged */
     return 0;
 }
 
@@ -429,11 +430,15 @@ SEC("tp_btf/sched_process_exit")
 int BPF_PROG(note_end, struct task_struct *task)
 {
     struct vm_usage_process *process = find_process(task);
+    char name[COMM_SIZE] = {0};
 
-    /* Its threads go on to be charged until their last switch. */
-    if (process && task->signal->live.counter == 0) {
-        process->ended = 1;
-        tell(task->tgid);
-    }
+    if (!process)
+        return 0;
+    bpf_probe_read_kernel_str(name, sizeof(name), task->comm);
+    if (task->signal->live.counter == 0)
+        process->ended = 1; /* its threads go on to be charged until their last switch */
+    else if (!HAS_PREFIX(VCPU_PREFIX))
+        return 0; /* an end that changes nothing */
+    tell(task->tgid);
     return 0;
 }

@@ -10,6 +10,7 @@
 
 #include "discovery/arguments.h"
 #include "discovery/helper_cmdline.h"
+#include "discovery/vm_names.h"
 #include "util/cleanup.h"
 #include "util/file.h"
 #include "util/machine_cgroup.h"
@@ -68,7 +69,7 @@ bool process_lives(int proc_fd, const struct process_id *id)
 
 bool comm_is_vcpu(const char *comm)
 {
-    static const char prefix[] = "CPU ";
+    static const char prefix[] = VCPU_PREFIX;
     const char *number = comm + strlen(prefix);
 
     return strncmp(comm, prefix, strlen(prefix)) == 0 && strspn(number, "0123456789") > 0 &&
@@ -126,7 +127,7 @@ bool process_update_qemu(int proc_fd, struct process *process, bool recount)
  * Linux 6.4 they are threads of that process, and need no looking for.) */
 static bool vhost_owner(const char *comm, pid_t *ret)
 {
-    static const char prefix[] = "vhost-";
+    static const char prefix[] = VHOST_PREFIX;
     uint64_t pid;
 
     if (strncmp(comm, prefix, strlen(prefix)) != 0)

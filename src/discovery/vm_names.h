@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * The file names of the programs that VMs are made of. Used by discovery and, in
+ * The names of the programs and threads that VMs are made of. Used by discovery and, in
  * the kernel, by bpf/vm_usage.bpf.c: plain macros, so that there is one list.
  */
 
@@ -15,3 +15,6 @@
 
 /* Kernel threads that serve one VM: followed by the PID of its QEMU. */
 #define VHOST_PREFIX "vhost-"
+
+/* QEMU's vCPU threads: followed by a number and the accelerator ("CPU 0/KVM"). */
+#define VCPU_PREFIX "CPU "
