@@ -55,6 +55,9 @@
 #define BEND_MAX 1.4
 #define BEND_SIGMA 0.4
 #define SHAPES (EXPONENTS + KNEES * BENDS)
+/* No list holds every shape (a clock that rises in steps, a turbo that ends slowly): the part of
+   what was extrapolated that this leaves uncertain. */
+#define SHAPE_ERROR 0.1
 
 /* Learned means: loads this far apart, relative to the highest, and an uncertainty up to this
    part of the lowest power. */
@@ -327,7 +330,7 @@ static double lowest_power(const struct baseline_learner *learner)
 
 static void fit(struct baseline_learner *learner)
 {
-    struct group groups[GROUPS_MAX];
+    struct group groups[GROUPS_MAX] = {0};
     size_t n = make_groups(learner, groups);
     double highest = groups[n - 1].load, power_uw, sigma_uw;
 
@@ -342,7 +345,8 @@ static void fit(struct baseline_learner *learner)
     learner->state = BASELINE_LEARNED;
     learner->known = true;
     learner->fitted_uw = fmax(0, power_uw);
-    learner->uncertainty_uw = sigma_uw;
+    learner->uncertainty_uw =
+        hypot(sigma_uw, SHAPE_ERROR * fmax(0, groups[0].power_uw - learner->fitted_uw));
 }
 
 static void take_sample(struct baseline_learner *learner)
@@ -385,6 +389,8 @@ struct baseline_estimate baseline_learner_estimate(const struct baseline_learner
         .state = learner->state,
         .known = learner->known,
         .power_uw = (uint64_t)learner->power_uw,
-        .uncertainty_uw = (uint64_t)learner->uncertainty_uw,
+        /* That of the value as it is, on its way or held down. */
+        .uncertainty_uw =
+            (uint64_t)hypot(learner->uncertainty_uw, learner->fitted_uw - learner->power_uw),
     };
 }
