@@ -16,7 +16,7 @@
 #define SAMPLES_MIN 60
 /* Shorter intervals are added up: the counters' update time and quantum blur them. */
 #define SAMPLE_S 0.9
-/* A fit takes some 100 us; its result is only of use every few samples. */
+/* A fit takes half a millisecond, and a few samples more hardly change it. */
 #define SAMPLES_PER_FIT 10
 
 /* A sample's weight falls to 1/e in this time, or in this many samples if that is longer. */
@@ -96,8 +96,16 @@ struct group {
     double time_s;
     double power_uw;
     double lowest_uw;
-    double variance; /* of one sample; after share_variance() of the mean */
+    double variance; /* of one sample, then (share_variance) of power_uw */
     double weight;   /* effective number of samples */
+};
+
+/* The samples that are left in groups, in terms of their groups' means. */
+struct deviations {
+    size_t n;
+    double time_s[SAMPLES_MAX];
+    double power_uw[SAMPLES_MAX];
+    double weight[SAMPLES_MAX];
 };
 
 /* One f of P = S + D * f(u): a power law, or a line that bends at a knee. */
@@ -132,14 +140,6 @@ struct baseline_learner *baseline_learner_free(struct baseline_learner *learner)
     free(learner);
     return NULL;
 }
-
-/* The samples that are left in groups, in terms of their groups' means. */
-struct deviations {
-    size_t n;
-    double time_s[SAMPLES_MAX];
-    double power_uw[SAMPLES_MAX];
-    double weight[SAMPLES_MAX];
-};
 
 /* The group's samples are appended to the deviations. */
 static struct group make_group(const struct baseline_learner *learner, const size_t *order,
