@@ -17,6 +17,7 @@ struct baselines {
     size_t n; /* slots */
     struct zone_baseline zones[ZONES_MAX];
     struct baseline_learner *learners[ZONES_MAX]; /* NULL for what is fixed */
+    unsigned logged[ZONES_MAX]; /* bit per enum baseline_state: a load may go to and fro */
 };
 
 DEFINE_CLEANUP(struct baselines *, baselines_free);
@@ -86,33 +87,32 @@ double baseline_load(const struct zone *zone, const struct usage *usage, uint64_
 static void log_state(const struct zone *zone, const struct zone_baseline *baseline)
 {
     if (baseline->state == BASELINE_NOT_IDENTIFIABLE)
-        log_warning("the static power of a zone cannot be learned: its load varies too little, "
+        log_warning("the static power of a zone cannot be learned now: its load varies too little, "
                     "or does not tell its power; what was known of it stays",
                     F_STRING("zone", zone->name), F_UINT("mw", baseline->power_uw / 1000));
-    else
-        log_info("the static power of a zone is being learned from its load",
-                 F_STRING("zone", zone->name), F_UINT("mw", baseline->power_uw / 1000),
-                 F_UINT("uncertainty_mw", baseline->uncertainty_uw / 1000));
+    else if (baseline->state == BASELINE_LEARNED)
+        log_info("the static power of a zone is learned from its load",
+                 F_STRING("zone", zone->name));
 }
 
-static void learn(struct baseline_learner *learner, const struct zone *zone,
-                  const struct sample_zone *sample, const struct usage *usage,
-                  struct zone_baseline *baseline)
+static void learn(struct baselines *baselines, size_t slot, const struct zone *zone,
+                  const struct sample_zone *sample, const struct usage *usage)
 {
-    enum baseline_state before = baseline->state;
+    struct baseline_learner *learner = baselines->learners[slot];
     struct baseline_estimate estimate;
 
     baseline_learner_add(learner, sample->energy_uj, sample->duration_ns,
                          baseline_load(zone, usage, sample->duration_ns));
     estimate = baseline_learner_estimate(learner);
-    *baseline = (struct zone_baseline){
+    baselines->zones[slot] = (struct zone_baseline){
         .origin = estimate.known ? BASELINE_FROM_LOAD : BASELINE_NONE,
         .state = estimate.state,
         .power_uw = estimate.power_uw,
         .uncertainty_uw = estimate.uncertainty_uw,
     };
-    if (baseline->state != before)
-        log_state(zone, baseline);
+    if (!(baselines->logged[slot] & 1u << estimate.state))
+        log_state(zone, &baselines->zones[slot]);
+    baselines->logged[slot] |= 1u << estimate.state;
 }
 
 int baselines_update(struct baselines *baselines, const struct zone_set *zones,
@@ -129,8 +129,7 @@ int baselines_update(struct baselines *baselines, const struct zone_set *zones,
 
         /* The usage at hand says nothing about a gap. */
         if (baselines->learners[slot] && zone->valid && !zone->gap && zone->duration_ns > 0)
-            learn(baselines->learners[slot], &zones->zones[slot], zone, usage,
-                  &baselines->zones[slot]);
+            learn(baselines, slot, &zones->zones[slot], zone, usage);
     }
     return 0;
 }

@@ -2,6 +2,7 @@
 """`virtjoule calibrate` on a simulated host whose static power and load are given."""
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -151,6 +152,30 @@ def test_output_that_cannot_be_written(directory, simulate, calibrate):
     result = calibrate("--output", directory / "file/baseline.conf")
     assert result.returncode == 1
     assert "cannot write" in result.stderr
+
+
+@pytest.mark.slow
+def test_learned_while_running(directory, simulate, start_daemon):
+    """From none to learned within three minutes of a load between 20 and 90 %."""
+    host = simulate(lambda seconds: 0.55 + 0.35 * math.sin(seconds / 5))
+    daemon = start_daemon({"rapl": {"sysfs_root": host.root},
+                           "discovery": {"proc_root": directory / "proc"},
+                           "baseline": {"default": "auto"}})
+    rows, end = [0, 0, 0, 0], time.monotonic() + 180
+    while time.monotonic() < end:
+        metrics = daemon.wait_ticks(1)
+        assert metrics.balance("package-0") == 0
+        now = [metrics.sum(f"virtjoule_{row}_energy_joules_total")
+               for row in ("source", "host", "static", "unattributed")]
+        assert all(b >= a for a, b in zip(rows, now)), (rows, now)
+        rows = now
+    (labels, watts), = metrics.select("virtjoule_baseline_watts")
+    assert (labels["origin"], labels["state"]) == ("learned", "learned")
+    # It comes in with a time constant of a minute, and has had two.
+    sigma = float(metrics.value("virtjoule_baseline_uncertainty_watts"))
+    assert 0.7 * STATIC_WATTS < watts < 1.05 * STATIC_WATTS
+    assert abs(float(watts) - STATIC_WATTS) < 2.5 * sigma
+    assert rows[2] > 30 * STATIC_WATTS
 
 
 def test_baseline_file_of_another_machine(directory, simulate, start_daemon):
