@@ -44,12 +44,19 @@ static bool is_former(const struct ledger_image *image, size_t row)
 
 /* Adding a reserve. */
 
+/* What totals are compared with. */
+struct pace {
+    struct ledger_image before;     /* one interval earlier */
+    struct ledger_image checkpoint; /* the one before: its totals are kept up */
+    uint64_t elapsed_ns;            /* the interval; 0: unknown, and so is any growth */
+};
+
 static uint64_t reserve(uint64_t now, uint64_t before, uint64_t elapsed_ns)
 {
     const uint64_t most = ZONE_POWER_MAX_W * (LEDGER_RESERVE_NS / NSEC_PER_SEC) * 1000000;
     __uint128_t amount;
 
-    if (now <= before)
+    if (now <= before || elapsed_ns == 0)
         return 0;
     amount = (__uint128_t)(now - before) * LEDGER_RESERVE_NS / elapsed_ns;
     if (amount > most)
@@ -57,77 +64,88 @@ static uint64_t reserve(uint64_t now, uint64_t before, uint64_t elapsed_ns)
     return amount < LEDGER_RESERVE_MIN_UJ ? LEDGER_RESERVE_MIN_UJ : (uint64_t)amount;
 }
 
-static uint64_t add_reserve(uint64_t *total, uint64_t before, uint64_t elapsed_ns)
+/* @return what was added */
+static uint64_t raise_total(uint64_t *total, uint64_t before, uint64_t checkpoint,
+                            uint64_t elapsed_ns)
 {
-    uint64_t amount = reserve(*total, before, elapsed_ns);
+    uint64_t now = *total;
 
-    *total += amount;
-    return amount;
+    *total += reserve(now, before, elapsed_ns);
+    if (*total < checkpoint)
+        *total = checkpoint;
+    return *total - now;
 }
 
 /* Of CPU time and I/O: in proportion, nothing more. */
 static void extrapolate(uint64_t *total, uint64_t before, uint64_t elapsed_ns)
 {
-    if (*total > before)
+    if (*total > before && elapsed_ns > 0)
         *total += (uint64_t)((__uint128_t)(*total - before) * LEDGER_RESERVE_NS / elapsed_ns);
 }
 
-static void reserve_row(const struct ledger_image *image, struct image_row *row,
-                        const struct ledger_image *before, struct image_row *row_before,
-                        uint64_t elapsed_ns)
+static void raise_row(const struct ledger_image *image, struct image_row *row,
+                      const struct pace *pace, struct image_row *before,
+                      struct image_row *checkpoint)
 {
     struct image_energy *energies = image_row_energies(row);
 
     for (size_t a = 0; a < image->head->n_accounts; a++) {
-        struct image_energy was = energy_of(before, row_before, a);
+        struct image_energy was = energy_of(&pace->before, before, a);
+        struct image_energy least = energy_of(&pace->checkpoint, checkpoint, a);
 
-        image->accounts[a].measured_uj +=
-            add_reserve(&energies[a].dynamic_uj, was.dynamic_uj, elapsed_ns);
-        add_reserve(&energies[a].static_uj, was.static_uj, elapsed_ns);
+        image->accounts[a].measured_uj += raise_total(&energies[a].dynamic_uj, was.dynamic_uj,
+                                                      least.dynamic_uj, pace->elapsed_ns);
+        raise_total(&energies[a].static_uj, was.static_uj, least.static_uj, pace->elapsed_ns);
     }
-    extrapolate(&row->cpu_ns, row_before ? row_before->cpu_ns : 0, elapsed_ns);
-    extrapolate(&row->io_bytes, row_before ? row_before->io_bytes : 0, elapsed_ns);
+    extrapolate(&row->cpu_ns, before ? before->cpu_ns : 0, pace->elapsed_ns);
+    extrapolate(&row->io_bytes, before ? before->io_bytes : 0, pace->elapsed_ns);
 }
 
-static void reserve_account(struct image_account *account, struct image_account was,
-                            uint64_t elapsed_ns)
+static void raise_account(struct image_account *account, struct image_account was,
+                          struct image_account least, uint64_t elapsed_ns)
 {
-    account->measured_uj += add_reserve(&account->host_uj, was.host_uj, elapsed_ns);
-    account->measured_uj += add_reserve(&account->static_uj, was.static_uj, elapsed_ns);
-    account->measured_uj += add_reserve(&account->unattributed_uj, was.unattributed_uj, elapsed_ns);
+    account->measured_uj +=
+        raise_total(&account->host_uj, was.host_uj, least.host_uj, elapsed_ns) +
+        raise_total(&account->static_uj, was.static_uj, least.static_uj, elapsed_ns) +
+        raise_total(&account->unattributed_uj, was.unattributed_uj, least.unattributed_uj,
+                    elapsed_ns);
 }
 
-static void reserve_all(const struct ledger_image *image, const struct ledger_image *before)
+static void raise_all(const struct ledger_image *image, const struct pace *pace)
 {
-    uint64_t elapsed_ns = image->head->time_ns - before->head->time_ns;
-    struct cursor cursor = {before, 0};
+    struct cursor before = {&pace->before, 0}, checkpoint = {&pace->checkpoint, 0};
 
-    if (image->head->time_ns <= before->head->time_ns)
-        return;
-    for (size_t a = 0; a < image->head->n_accounts; a++)
-        reserve_account(&image->accounts[a], account_of(before, a), elapsed_ns);
+    for (size_t a = 0; a < image->head->n_accounts; a++) {
+        image->accounts[a].reading_valid = 0;
+        raise_account(&image->accounts[a], account_of(&pace->before, a),
+                      account_of(&pace->checkpoint, a), pace->elapsed_ns);
+    }
     for (size_t i = 0; !is_former(image, i); i++) {
         struct image_row *row = ledger_image_row(image, i);
 
-        reserve_row(image, row, before, seek(&cursor, row->id), elapsed_ns);
+        raise_row(image, row, pace, seek(&before, row->id), seek(&checkpoint, row->id));
     }
 }
 
 int ledger_reserve_add(const struct ledger_image *now, const struct ledger_image *before,
-                       struct ledger_buffer *ret)
+                       const struct ledger_image *checkpoint, struct ledger_buffer *ret)
 {
     int r = ledger_image_init(ret, now->head->n_accounts, now->head->n_rows);
+    struct pace pace = {*now, *now, 0};
     struct ledger_image image;
 
     if (r < 0)
         return r;
+    if (before && now->head->time_ns > before->head->time_ns) {
+        pace.before = *before;
+        pace.elapsed_ns = now->head->time_ns - before->head->time_ns;
+    }
+    if (checkpoint)
+        pace.checkpoint = *checkpoint;
     memcpy(ret->bytes, now->head, now->head->size);
     image = ledger_image_view(ret->bytes);
     image.head->flags |= LEDGER_IMAGE_RESERVE;
-    for (size_t a = 0; a < image.head->n_accounts; a++)
-        image.accounts[a].reading_valid = 0;
-    if (before)
-        reserve_all(&image, before);
+    raise_all(&image, &pace);
     ledger_image_seal(ret->bytes);
     return 0;
 }

@@ -13,6 +13,9 @@
  * disk, the next one is written at once (ledger_store.c). So what is on disk is
  * never below what was shown, but for the milliseconds that a write takes.
  *
+ * A total of a checkpoint is never below that of the one before: what pauses keeps
+ * its reserve, and does not hasten the next checkpoint when it goes on.
+ *
  * The reserve stands for energy that was measured, shown and lost with the
  * power: conservation holds, as measured energy includes it. Its error is at
  * most its size, about a minute's energy for each power loss.
@@ -37,12 +40,13 @@
 /**
  * Makes the checkpoint of an image. It has no readings: the reserve stands for
  * what was used since.
- * @param before  the image one interval before; NULL: not known, then there is no growth
- * @param ret     replaced
+ * @param before      the image one interval before; NULL: not known, then there is no growth
+ * @param checkpoint  the one before; NULL: not known
+ * @param ret         replaced
  * @return 0 or -ENOMEM
  */
 int ledger_reserve_add(const struct ledger_image *now, const struct ledger_image *before,
-                       struct ledger_buffer *ret);
+                       const struct ledger_image *checkpoint, struct ledger_buffer *ret);
 
 /**
  * Does every energy total of the checkpoint lie at or above the total now, and

@@ -298,31 +298,27 @@ static void collect_checkpoint(struct ledger_store *store, uint64_t now)
     }
 }
 
-static bool is_due(const struct ledger_store *store, const struct ledger_image *now_image,
-                   const struct ledger_image *before, uint64_t now)
+/* The view of what is there, or NULL. */
+static struct ledger_image *view(const struct ledger_buffer *buffer, struct ledger_image *ret)
 {
-    struct ledger_image durable;
-
-    if (now >= store->checkpoint.next_ns)
-        return true;
-    if (store->checkpoint.error || !store->durable.size)
-        return false;
-    durable = ledger_image_view(store->durable.bytes);
-    return !ledger_reserve_covers(&durable, now_image, before);
+    if (!buffer->size)
+        return NULL;
+    *ret = ledger_image_view(buffer->bytes);
+    return ret;
 }
 
 static void submit_checkpoint(struct ledger_store *store, uint64_t now)
 {
-    struct ledger_image image = ledger_image_view(store->image.bytes);
-    struct ledger_image view, *before = NULL;
+    struct ledger_image views[3];
+    const struct ledger_image *image = view(&store->image, &views[0]);
+    const struct ledger_image *before = view(&store->before, &views[1]);
+    const struct ledger_image *durable = view(&store->durable, &views[2]);
+    bool covered =
+        store->checkpoint.error || (durable && ledger_reserve_covers(durable, image, before));
 
-    if (store->before.size) {
-        view = ledger_image_view(store->before.bytes);
-        before = &view;
-    }
-    if (store->writing || !is_due(store, &image, before, now))
+    if (store->writing || (now < store->checkpoint.next_ns && covered))
         return;
-    if (ledger_reserve_add(&image, before, &store->submitted) < 0)
+    if (ledger_reserve_add(image, before, durable, &store->submitted) < 0)
         return;
     store->writing = true;
     ledger_writer_submit(store->writer, store->submitted.bytes, store->submitted.size);

@@ -391,7 +391,7 @@ static void test_twice(void **state)
 
 static void test_reserve(void **state)
 {
-    struct ledger_buffer buffers[3] = {{0}};
+    struct ledger_buffer buffers[4] = {{0}};
     struct ledger_image before, now, checkpoint;
     struct ledger_stamp first = stamp, second = stamp;
     struct ledger_fixture fixture;
@@ -406,7 +406,7 @@ static void test_reserve(void **state)
     before = ledger_image_view(buffers[0].bytes);
     now = ledger_image_view(buffers[1].bytes);
 
-    assert_int_equal(ledger_reserve_add(&now, &before, &buffers[2]), 0);
+    assert_int_equal(ledger_reserve_add(&now, &before, NULL, &buffers[2]), 0);
     /* Conservation holds: the parser sees to it. */
     assert_int_equal(ledger_image_parse(buffers[2].bytes, buffers[2].size, &checkpoint), 0);
     assert_true(checkpoint.head->flags & LEDGER_IMAGE_RESERVE);
@@ -421,16 +421,21 @@ static void test_reserve(void **state)
     /* Former has none. */
     assert_int_equal(image_row_energies(ledger_image_row(&checkpoint, 3))->dynamic_uj, 0);
 
+    /* The next one is not below it, though nothing may have grown since. */
+    assert_int_equal(ledger_reserve_add(&now, &now, &checkpoint, &buffers[3]), 0);
+    assert_int_equal(ledger_image_parse(buffers[3].bytes, buffers[3].size, &checkpoint), 0);
+    assert_true(ledger_reserve_covers(&checkpoint, &now, &before));
+
     /* Without an interval before nothing is known of the growth: exactly covered, until it grows.
      */
-    assert_int_equal(ledger_reserve_add(&now, NULL, &buffers[2]), 0);
+    assert_int_equal(ledger_reserve_add(&now, NULL, NULL, &buffers[2]), 0);
     checkpoint = ledger_image_view(buffers[2].bytes);
     assert_true(ledger_reserve_covers(&checkpoint, &now, NULL));
     assert_false(ledger_reserve_covers(&checkpoint, &now, &before));
     /* A VM that the checkpoint does not know is not covered once it has used energy. */
     checkpoint = before;
     assert_false(ledger_reserve_covers(&checkpoint, &now, NULL));
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 4; i++)
         ledger_buffer_deinit(&buffers[i]);
     ledger_fixture_deinit(&fixture);
 }

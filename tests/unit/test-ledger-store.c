@@ -341,7 +341,7 @@ static void test_power_loss_at_every_tick(void **state)
         last = sequence;
     }
     /* One a minute, and more only while the load is new. */
-    assert_in_range(checkpoints, 4, 20);
+    assert_in_range(checkpoints, 4, 8);
     stop(&host);
 }
 
