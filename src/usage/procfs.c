@@ -5,8 +5,8 @@
  * The procfs usage provider: a process meter for each process of a VM; what is
  * left of the CPUs' busy time is the host's.
  *
- * Births: a process that began after the last sample counts from its start;
- * one that was there before only counts from now on.
+ * Births: a process that began after the last sample, or a moment before it,
+ * counts from its start; one that was there before only counts from now on.
  *
  * Ends: the kernel tells each process' last CPU time (exit_listener.h), and a
  * pidfd that it is over. Where the kernel does not tell, the time can be read
@@ -29,6 +29,9 @@
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
+
+/* From the fork of a process to its exec. */
+#define PREPARATION_NS (2 * NSEC_PER_SEC)
 
 struct process {
     struct process_id id; /* first: the search key */
@@ -82,13 +85,17 @@ static struct process *process_free(struct process *process)
 }
 DEFINE_CLEANUP(struct process *, process_free);
 
-/* True if the process was born after the last sample: then all it did belongs to this interval. */
+/*
+ * True if all that the process did is the VM's. Who starts QEMU forks, prepares
+ * and execs: when the last sample fell between, the process had begun before it,
+ * but hardly worked.
+ */
 static bool is_newborn(const struct procfs_usage *usage, const struct process *process)
 {
     uint64_t tick_ns = NSEC_PER_SEC / (uint64_t)sysconf(_SC_CLK_TCK);
 
-    /* Its start time is cut to ticks, so it may seem to be up to one tick older. */
-    return usage->last_sample_ns && (process->id.start_ticks + 1) * tick_ns > usage->last_sample_ns;
+    return usage->last_sample_ns &&
+           process->id.start_ticks * tick_ns + PREPARATION_NS > usage->last_sample_ns;
 }
 
 static void watch_end(struct procfs_usage *usage, struct process *process)

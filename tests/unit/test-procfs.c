@@ -235,22 +235,31 @@ static void test_reused_pid_is_another_process(void **state)
     usage_provider_free(provider);
 }
 
-static void test_newborn_counts_from_its_start(void **state)
+/* CPU time of a process that is first seen in the second sample, its age in ticks. */
+static uint64_t first_cpu_ns(const char *root, unsigned age)
 {
-    const char *root = *state;
     struct usage_provider *provider = new_provider(root, root);
     struct guest guest, nobody = {0};
     struct usage usage = sample(provider, &nobody);
-    unsigned start;
+    unsigned start = (unsigned)(clock_ns(CLOCK_BOOTTIME) / TICK_NS) - age;
+    uint64_t cpu_ns;
 
     usage_deinit(&usage);
-    start = (unsigned)(clock_ns(CLOCK_BOOTTIME) / TICK_NS);
     write_process(root, 10, 7, start);
     guest_init(&guest, 1, 10, start);
     usage = sample(provider, &guest);
-    assert_int_equal(usage.vms[0].amount.sockets[0].cpu_ns, 7 * TICK_NS);
+    cpu_ns = usage.vms[0].amount.sockets[0].cpu_ns;
     usage_deinit(&usage);
     usage_provider_free(provider);
+    return cpu_ns;
+}
+
+static void test_newborn_counts_from_its_start(void **state)
+{
+    assert_int_equal(first_cpu_ns(*state, 0), 7 * TICK_NS);
+    /* Forked before the first sample, QEMU after it. */
+    assert_int_equal(first_cpu_ns(*state, 100), 7 * TICK_NS);
+    assert_int_equal(first_cpu_ns(*state, 500), 0);
 }
 
 static void test_host_is_the_rest(void **state)
