@@ -63,7 +63,7 @@ struct bpf_usage {
     struct host_cpus *cpus;
     struct memory_reader *memory;
     struct bpf_programs *programs;
-    unsigned n_sockets; /* as of the programs' loading */
+    unsigned n_sockets; /* of a record: at least those of the host */
     size_t processes_max;
     size_t record_size;
     struct population known;        /* as of the last sample */
@@ -389,7 +389,7 @@ static int bpf_sample(struct usage_provider *provider, const struct vm_table *vm
         return r;
     claim_members(usage, &population, findings, n_findings);
     claim_children(usage, &population);
-    result.n_sockets = usage->n_sockets;
+    result.n_sockets = host_cpus_n_sockets(usage->cpus);
     result.features = features(usage);
     result.n_unlisted = usage->n_unlisted;
     r = list_vms(&population, &result);
@@ -469,7 +469,9 @@ static int load_programs(struct bpf_usage *usage, const struct bpf_usage_config 
 {
     const struct bpf_programs_config programs = {
         .topology = host_cpus_topology(usage->cpus),
-        .n_sockets = host_cpus_n_sockets(usage->cpus),
+        /* CPUs that are offline may turn out to be on any socket. */
+        .n_sockets = host_cpus_all_online(usage->cpus) ? host_cpus_n_sockets(usage->cpus)
+                                                       : SOCKETS_MAX,
         .processes_max = config->processes_max,
         .counters = config->counters,
     };

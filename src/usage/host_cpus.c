@@ -39,6 +39,11 @@ struct host_cpus *host_cpus_free(struct host_cpus *cpus)
     return NULL;
 }
 
+bool host_cpus_all_online(const struct host_cpus *cpus)
+{
+    return cpu_busy_online(cpus->busy) >= cpus->topology.n_cpus;
+}
+
 /* The kernel tells the socket of online CPUs only: it is asked whenever one has come. */
 static int read_topology(struct host_cpus *cpus)
 {

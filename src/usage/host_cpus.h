@@ -25,6 +25,9 @@ const struct topology *host_cpus_topology(const struct host_cpus *cpus);
 /** Highest socket number of a CPU + 1. */
 unsigned host_cpus_n_sockets(const struct host_cpus *cpus);
 
+/** Whether no CPU is offline, as of the last update. */
+bool host_cpus_all_online(const struct host_cpus *cpus);
+
 /**
  * Reads the CPUs' busy time.
  * @return 1 when CPUs have come since the last call, 0 when not, or a negative errno

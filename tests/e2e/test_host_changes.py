@@ -58,6 +58,18 @@ def assert_works_on(host, uuid, package):
     assert joules(after, uuid, 1 - package) == joules(before, uuid, 1 - package)
 
 
+def test_ebpf_loads(host, provider):
+    """Debian 12's kernel, 6.1, takes the same programs as this machine's."""
+    host.start_daemon()
+    assert host.metrics().value("virtjoule_build_info",
+                                usage_provider="procfs" if provider == "procfs" else "bpf") == 1
+    vm = host.start_vm("some", cpu=1)
+    assert_works_on(host, vm, 1)
+    truth = host.stop_vm("some")
+    time.sleep(3 * INTERVAL_S)
+    assert cpu_seconds(host.metrics(), vm) == pytest.approx(truth, rel=0.005, abs=0.01)
+
+
 def test_clock_jumps(host):
     """Neither energies nor ramps nor ticks notice."""
     host.start_daemon()
