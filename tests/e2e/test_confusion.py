@@ -3,13 +3,12 @@
 
 import os
 import time
-from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from harness import system
 from harness.audit import Audit
+from harness.cgroup import Cgroup
 from harness.daemon import FAST
 from harness.powercap import Package, SimulatedPowercap
 
@@ -41,34 +40,14 @@ def settings(directory, stack):
                          for i, package in enumerate(PACKAGES)}}
 
 
-@contextmanager
-def make_cgroup(path):
-    """A control group with those above it that are missing; gone at the end."""
-    with ExitStack() as stack:
-        for directory in reversed([path, *path.parents]):
-            if not directory.exists():
-                directory.mkdir()
-                stack.callback(system.wait_until, lambda path=directory: remove_cgroup(path), 5,
-                               f"{directory} is empty")
-        yield
-
-
-def remove_cgroup(path):
-    """Ended processes leave their group a moment later than their parent learns."""
-    with suppress(OSError):
-        path.rmdir()
-    return not path.exists()
-
-
 @pytest.fixture
 def start_in_cgroup(stack, start_vm):
     """start_in_cgroup(path, ...): a process in a control group of the unified hierarchy."""
-    root = Path(system.cgroup2_mountpoint()) / f"{system.PREFIX}{os.getpid()}"
 
     def start(path, **options):
-        stack.enter_context(make_cgroup(root / path))
+        cgroup = stack.enter_context(Cgroup(path))
         process = start_vm(**options)
-        (root / path / "cgroup.procs").write_text(str(process.process.pid))
+        cgroup.add(process.process.pid)
         return process
 
     return start

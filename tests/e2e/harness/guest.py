@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import libvirt
 
-from . import system
+from . import cgroup, system
 from .libvirtd import remove_domain
 
 _XML = """
@@ -149,8 +149,7 @@ class Guest:
         """The kernel's own account of all that works for the running domain."""
         path = re.search(r"^0::(.*?(\.libvirt-qemu|\.scope))(/|$)",
                          Path(f"/proc/{self.pid}/cgroup").read_text(), re.MULTILINE)[1]
-        stat = Path(f"{system.cgroup2_mountpoint()}{path}/cpu.stat").read_text()
-        return int(re.search(r"usage_usec (\d+)", stat)[1]) / 1e6
+        return cgroup.cpu_seconds(f"{system.cgroup2_mountpoint()}{path}")
 
     def reset(self, timeout=60):
         """The reset button: the guest boots anew within the same QEMU process."""
