@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 
 /*
  * Who used the CPUs: kept by every CPU as it switches tasks.
@@ -34,7 +34,7 @@
 
 #include "../src/discovery/vm_names.h"
 
-char LICENSE[] SEC("license") = "GPL";
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* Set before loading. */
 const volatile __u32 n_sockets = 1;
