@@ -81,8 +81,10 @@ static int refresh_vms(struct manager *manager, uint64_t time_ns)
     manager->changes_lost = r < 0;
     if (r < 0)
         return r;
-    vm_table_deinit(&manager->vms);
-    manager->vms = vms;
+    if (r > 0) {
+        vm_table_deinit(&manager->vms);
+        manager->vms = vms;
+    }
     return ledger_update_vms(manager->ledger, &manager->vms, time_ns);
 }
 

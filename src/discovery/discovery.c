@@ -2,6 +2,7 @@
 #include "discovery/discovery.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <systemd/sd-id128.h>
@@ -71,6 +72,13 @@ struct discovery *discovery_free(struct discovery *discovery)
     return NULL;
 }
 
+static bool has_domain_news(const struct discovery *discovery)
+{
+    struct pollfd event = {.fd = discovery_event_fd(discovery), .events = POLLIN};
+
+    return poll(&event, 1, 0) > 0;
+}
+
 int discovery_refresh(struct discovery *discovery, const struct process_changes *changes,
                       struct vm_table *ret)
 {
@@ -79,6 +87,8 @@ int discovery_refresh(struct discovery *discovery, const struct process_changes 
     size_t n_domains = 0;
     int r;
 
+    if (!changes->all && changes->n == 0 && !has_domain_news(discovery))
+        return 0;
     if (discovery->libvirt) {
         r = libvirt_watch_domains(discovery->libvirt, &domains, &n_domains);
         if (r < 0)
@@ -87,7 +97,8 @@ int discovery_refresh(struct discovery *discovery, const struct process_changes 
     r = proc_scan_refresh(discovery->scan, changes, &found);
     if (r < 0)
         return r;
-    return vm_merge(&found, domains, n_domains, discovery->procfs, ret);
+    r = vm_merge(&found, domains, n_domains, discovery->procfs, ret);
+    return r < 0 ? r : 1;
 }
 
 int discovery_event_fd(const struct discovery *discovery)

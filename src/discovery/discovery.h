@@ -27,7 +27,8 @@ struct discovery *discovery_free(struct discovery *discovery);
  * Looks again. Never waits for libvirt.
  * @param changes  the processes to look at; after a failure, all must be
  * @param ret      a new table; vm_table_deinit() it
- * @return 0 or a negative errno: out of memory, or proc_root cannot be read
+ * @return 1; 0 when nothing changed, ret is then untouched; or a negative errno:
+ *         out of memory, or proc_root cannot be read
  */
 int discovery_refresh(struct discovery *discovery, const struct process_changes *changes,
                       struct vm_table *ret);

@@ -107,25 +107,30 @@ static int open_provider(const char *name, struct usage_provider **ret)
                                     : procfs_usage_new(ret, "/proc", "/sys");
 }
 
-static int tick(struct discovery *discovery, struct usage_provider *provider, size_t *ret_vms)
+/* As the daemon's, without energy. */
+static int tick(struct discovery *discovery, struct usage_provider *provider, struct vm_table *vms,
+                size_t *ret_vms)
 {
     struct process_changes changes = {.all = true};
-    struct vm_table vms;
+    struct vm_table found;
     struct usage usage;
     int r;
 
     if (provider->ops->take_changes)
         provider->ops->take_changes(provider, &changes);
-    r = discovery_refresh(discovery, &changes, &vms);
+    r = discovery_refresh(discovery, &changes, &found);
     if (r < 0)
         return r;
-    r = provider->ops->sample(provider, &vms, &usage);
-    if (r == 0) {
-        *ret_vms = usage.n_vms;
-        usage_deinit(&usage);
+    if (r > 0) {
+        vm_table_deinit(vms);
+        *vms = found;
     }
-    vm_table_deinit(&vms);
-    return r;
+    r = provider->ops->sample(provider, vms, &usage);
+    if (r < 0)
+        return r;
+    *ret_vms = usage.n_vms;
+    usage_deinit(&usage);
+    return 0;
 }
 
 static int measure(const char *name, size_t n_vms, size_t n_others)
@@ -133,6 +138,7 @@ static int measure(const char *name, size_t n_vms, size_t n_others)
     const struct discovery_config config = {.procfs = true, .proc_root = "/proc"};
     struct usage_provider *provider = NULL;
     struct discovery *discovery = NULL;
+    struct vm_table vms = {0};
     uint64_t spent_ns = 0;
     size_t seen = 0;
     int r = open_provider(name, &provider);
@@ -143,7 +149,7 @@ static int measure(const char *name, size_t n_vms, size_t n_others)
     for (int i = 0; i < TICKS + 2 && r == 0; i++) {
         uint64_t begin_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 
-        r = tick(discovery, provider, &seen);
+        r = tick(discovery, provider, &vms, &seen);
         if (i >= 2)
             spent_ns += clock_ns(CLOCK_PROCESS_CPUTIME_ID) - begin_ns;
         usleep(500000);
@@ -155,6 +161,7 @@ static int measure(const char *name, size_t n_vms, size_t n_others)
     else
         printf("%s: %s\n", name, strerror(-r));
     fflush(stdout);
+    vm_table_deinit(&vms);
     discovery_free(discovery);
     usage_provider_free(provider);
     return r;

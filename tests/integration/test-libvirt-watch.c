@@ -166,7 +166,7 @@ static enum vm_state vm_state(void)
     const struct vm *vm;
     enum vm_state state = ABSENT;
 
-    CHECK(discovery_refresh(fixture.discovery, &changes, &table) == 0);
+    CHECK(discovery_refresh(fixture.discovery, &changes, &table) == 1);
     vm = vm_table_find(&table, fixture.uuid);
     if (vm) {
         CHECK(strcmp(vm->name, fixture.name) == 0);
