@@ -38,6 +38,7 @@ static inline struct snapshot *fixture_snapshot(const struct snapshot_vm *vms, s
     snapshot->interval_ns = 1000000000;
     snapshot->source = "rapl";
     snapshot->usage_provider = "procfs";
+    snapshot->model = "cputime";
     snapshot->static_policy = "exclude";
     snapshot->n_vms = n;
     if (n == 0)

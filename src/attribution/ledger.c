@@ -412,6 +412,7 @@ int ledger_snapshot(struct ledger *ledger, const struct zone_set *zones,
         return -ENOMEM;
     snapshot->time_ns = sample->time_ns;
     snapshot->interval_ns = ledger->config.interval_ns;
+    snapshot->model = ledger->config.model->ops->name;
     snapshot->static_policy = static_policy_to_string(ledger->config.static_policy);
     snapshot->n_zones = zones->n;
     for (size_t slot = 0; slot < zones->n; slot++) {

@@ -83,6 +83,7 @@ struct snapshot {
     uint64_t interval_ns;   /* the configured interval: the ramps' length */
     const char *source;     /* static strings */
     const char *usage_provider;
+    const char *model;
     const char *static_policy;
     bool estimate;
     size_t n_zones;

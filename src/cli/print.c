@@ -111,6 +111,7 @@ void print_vm(FILE *stream, struct json_object *answer)
         {"cpu seconds", "cpu_seconds"},
         {"memory bytes", "memory_bytes"},
         {"block i/o bytes", "block_io_bytes"},
+        {"model", "model"},
         {"static policy", "static_policy"},
         {"tree", "tree"},
         {"tree reads", "tree_reads"},
@@ -129,10 +130,11 @@ void print_host(FILE *stream, struct json_object *answer)
     struct json_object *zones = json_object_object_get(answer, "zones");
 
     print_origin(stream, answer);
-    fprintf(stream, "usage from %s, static policy %s, interval %s s, %s ticks, %s missed\n",
-            text_of(answer, "usage_provider"), text_of(answer, "static_policy"),
-            text_of(answer, "interval_seconds"), text_of(answer, "ticks"),
-            text_of(answer, "ticks_missed"));
+    fprintf(stream,
+            "usage from %s, model %s, static policy %s, interval %s s, %s ticks, %s missed\n",
+            text_of(answer, "usage_provider"), text_of(answer, "model"),
+            text_of(answer, "static_policy"), text_of(answer, "interval_seconds"),
+            text_of(answer, "ticks"), text_of(answer, "ticks_missed"));
     fprintf(stream, "%-20s %18s %18s %18s %18s\n", "ZONE (JOULES)", "MEASURED", "HOST", "STATIC",
             "UNATTRIBUTED");
     for (size_t i = 0; i < json_object_array_length(zones); i++) {

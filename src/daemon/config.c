@@ -3,9 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ini.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "publish/exporter.h"
@@ -16,8 +13,6 @@
 #include "util/parse.h"
 
 #define CONFIG_TEXT_MAX (1 << 20)
-/* inih's own limit, INI_MAX_LINE, less newline and NUL; it would split a longer line in two. */
-#define CONFIG_LINE_MAX 198
 
 /* A parser writes its target only when it returns 0. */
 typedef int (*value_parser)(const char *value, void *target);
@@ -68,17 +63,33 @@ static int value_id(const char *value, void *target)
     return 0;
 }
 
-static int value_exponent(const char *value, void *target)
+/* A decimal number, bounds in billionths. */
+static int decimal_between(const char *value, uint64_t from_e9, uint64_t to_e9, double *target)
 {
     uint64_t billionths;
     int r = parse_decimal_e9(value, &billionths);
 
     if (r < 0)
         return r;
-    if (billionths == 0 || billionths > 10 * NSEC_PER_SEC)
+    if (billionths < from_e9 || billionths > to_e9)
         return -ERANGE;
-    *(double *)target = (double)billionths / 1e9;
+    *target = (double)billionths / 1e9;
     return 0;
+}
+
+static int value_exponent(const char *value, void *target)
+{
+    return decimal_between(value, 1, UINT64_C(10000000000), target);
+}
+
+static int value_concave_exponent(const char *value, void *target)
+{
+    return decimal_between(value, 1, UINT64_C(1000000000), target);
+}
+
+static int value_smt_ratio(const char *value, void *target)
+{
+    return decimal_between(value, UINT64_C(1000000000), UINT64_C(2000000000), target);
 }
 
 static int value_text(const char *value, void *target)
@@ -138,7 +149,7 @@ static int value_platform(const char *value, void *target)
     return 0;
 }
 
-/* There is one of each so far: the key says which, and refuses what is not there. */
+/* There is one so far: the key says which, and refuses what is not there. */
 static int value_provider(const char *value, void *target)
 {
     return find_word(value, (const char *const[]){"auto", "procfs", NULL}) < 0 ? -EINVAL : 0;
@@ -146,7 +157,7 @@ static int value_provider(const char *value, void *target)
 
 static int value_model(const char *value, void *target)
 {
-    return strcmp(value, "cputime") == 0 ? 0 : -EINVAL;
+    return attribution_model_is_name(value) ? value_text(value, target) : -EINVAL;
 }
 
 #define FIELD(name) offsetof(struct config, name)
@@ -174,7 +185,12 @@ static const struct key {
     {"discovery", "procfs", value_bool, FIELD(procfs), "yes or no"},
     {"discovery", "proc_root", value_path, FIELD(proc_root), "an absolute path"},
     {"usage", "provider", value_provider, 0, "auto or procfs"},
-    {"attribution", "model", value_model, 0, "cputime"},
+    {"attribution", "model", value_model, FIELD(model),
+     "cputime, counters, curve, or the absolute path of a fitted model"},
+    {"attribution", "smt_power_ratio", value_smt_ratio, FIELD(model_options.smt_power_ratio),
+     "a number from 1 to 2"},
+    {"attribution", "curve_exponent", value_concave_exponent, FIELD(model_options.curve_exponent),
+     "a number above 0 and up to 1"},
     {"attribution", "static_policy", value_policy, FIELD(static_policy),
      "exclude, equal, proportional or vcpu"},
     {"attribution", "platform", value_platform, FIELD(publish_psys), "off or psys"},
@@ -201,6 +217,8 @@ void config_init(struct config *config)
         .libvirt_uri = "qemu:///system",
         .procfs = true,
         .proc_root = "/proc",
+        .model = "cputime",
+        .model_options = MODEL_OPTIONS_DEFAULT,
         .static_policy = STATIC_EXCLUDE,
         .mountpoint = "/run/virtjoule/vms",
         .file_mode = 0444,
@@ -210,110 +228,61 @@ void config_init(struct config *config)
 }
 
 struct parser {
-    const char *text; /* what is left */
-    size_t length;
-    int line; /* the one handed to inih last, from 1 */
+    struct config_text text;
     struct config config;
-    int lines[N_KEYS];         /* where each key was given, 0 where it was not */
-    struct config_error error; /* the first */
+    int lines[N_KEYS]; /* where each key was given, 0 where it was not */
 };
 
-__attribute__((format(printf, 4, 5))) static void fail(struct parser *parser, const char *section,
-                                                       const char *key, const char *format, ...)
-{
-    struct config_error *error = &parser->error;
-    va_list arguments;
-
-    if (error->problem[0])
-        return;
-    error->line = parser->line;
-    snprintf(error->section, sizeof(error->section), "%s", section);
-    snprintf(error->key, sizeof(error->key), "%s", key);
-    va_start(arguments, format);
-    vsnprintf(error->problem, sizeof(error->problem), format, arguments);
-    va_end(arguments);
-}
-
-static int set_baseline(struct parser *parser, const char *zone, const char *value)
+static void set_baseline(struct parser *parser, const char *zone, const char *value)
 {
     struct config *config = &parser->config;
     struct config_baseline *baseline = &config->baselines[config->n_baselines];
 
     for (size_t i = 0; i < config->n_baselines; i++)
         if (strcmp(config->baselines[i].zone, zone) == 0) {
-            fail(parser, "baseline", zone, "given twice");
-            return 0;
+            config_text_fail(&parser->text, "baseline", zone, "given twice");
+            return;
         }
     if (config->n_baselines == CONFIG_BASELINES_MAX || strlen(zone) >= ZONE_NAME_MAX ||
         zone[strspn(zone, "abcdefghijklmnopqrstuvwxyz0123456789-")] != '\0') {
-        fail(parser, "baseline", zone, "not the name of a zone");
-        return 0;
+        config_text_fail(&parser->text, "baseline", zone, "not the name of a zone");
+        return;
     }
     if (parse_power_uw(value, &baseline->power_uw) < 0 ||
         baseline->power_uw > UINT64_C(10000) * 1000000) {
-        fail(parser, "baseline", zone,
-             "\"%.64s\" is not a power with its unit up to 10000W, such as 20.5W", value);
-        return 0;
+        config_text_fail(&parser->text, "baseline", zone,
+                         "\"%.64s\" is not a power with its unit up to 10000W, such as 20.5W",
+                         value);
+        return;
     }
     memcpy(baseline->zone, zone, strlen(zone) + 1);
     config->n_baselines++;
-    return 1;
 }
 
-/* inih's handler: 1 goes on, 0 marks the line as wrong. */
-static int handle_key(void *userdata, const char *section, const char *name, const char *value)
+static void handle_key(struct config_text *text, const char *section, const char *name,
+                       const char *value)
 {
-    struct parser *parser = userdata;
+    struct parser *parser = (struct parser *)text;
     bool known_section = false;
 
-    if (strcmp(section, "baseline") == 0)
-        return set_baseline(parser, name, value);
+    if (strcmp(section, "baseline") == 0) {
+        set_baseline(parser, name, value);
+        return;
+    }
     for (size_t i = 0; i < N_KEYS; i++) {
         if (strcmp(keys[i].section, section) != 0)
             continue;
         known_section = true;
         if (strcmp(keys[i].key, name) != 0)
             continue;
-        if (parser->lines[i]) {
-            fail(parser, section, name, "given twice");
-            return 0;
-        }
-        parser->lines[i] = parser->line;
-        if (keys[i].parse(value, (char *)&parser->config + keys[i].offset) < 0) {
-            fail(parser, section, name, "\"%.64s\" is not %s", value, keys[i].expected);
-            return 0;
-        }
-        return 1;
+        if (parser->lines[i])
+            config_text_fail(text, section, name, "given twice");
+        parser->lines[i] = text->line;
+        if (keys[i].parse(value, (char *)&parser->config + keys[i].offset) < 0)
+            config_text_fail(text, section, name, "\"%.64s\" is not %s", value, keys[i].expected);
+        return;
     }
-    fail(parser, section, name, known_section ? "unknown key" : "unknown section");
-    return 0;
-}
-
-/* inih's fgets(): one line at a time, counted. */
-static char *read_line(char *buffer, int size, void *userdata)
-{
-    struct parser *parser = userdata;
-    const char *newline;
-    size_t length;
-
-    if (parser->length == 0 || parser->error.problem[0])
-        return NULL;
-    newline = memchr(parser->text, '\n', parser->length);
-    length = newline ? (size_t)(newline - parser->text) : parser->length;
-    parser->line++;
-    if (length > CONFIG_LINE_MAX || length + 1 > (size_t)size) {
-        fail(parser, "", "", "the line is longer than %d bytes", CONFIG_LINE_MAX);
-        return NULL;
-    }
-    if (memchr(parser->text, '\0', length)) {
-        fail(parser, "", "", "the line holds a zero byte");
-        return NULL;
-    }
-    memcpy(buffer, parser->text, length);
-    buffer[length] = '\0';
-    parser->text += length + (newline ? 1 : 0);
-    parser->length -= length + (newline ? 1 : 0);
-    return buffer;
+    config_text_fail(text, section, name, known_section ? "unknown key" : "unknown section");
 }
 
 /* The line of a key that is wrong in itself or beside another one. */
@@ -322,8 +291,8 @@ static void fail_key(struct parser *parser, const char *section, const char *key
 {
     for (size_t i = 0; i < N_KEYS; i++)
         if (strcmp(keys[i].section, section) == 0 && strcmp(keys[i].key, key) == 0)
-            parser->line = parser->lines[i];
-    fail(parser, section, key, "%s", problem);
+            parser->text.line = parser->lines[i];
+    config_text_fail(&parser->text, section, key, "%s", problem);
 }
 
 /* What a parser of one value cannot tell. */
@@ -348,22 +317,13 @@ static void validate(struct parser *parser)
 int config_parse(const char *text, size_t length, struct config *ret,
                  struct config_error *ret_error)
 {
-    struct parser parser = {.text = text, .length = length};
-    int wrong_line;
+    struct parser parser = {.text = {.text = text, .length = length, .handle = handle_key}};
 
     config_init(&parser.config);
-    wrong_line = ini_parse_stream(read_line, &parser, handle_key, &parser);
-    if (wrong_line < 0)
-        fail(&parser, "", "", "out of memory");
-    /* inih tells the first wrong line: one that never reached the handler is no key at all. */
-    if (wrong_line > 0 && wrong_line != parser.error.line) {
-        parser.error = (struct config_error){0};
-        parser.line = wrong_line;
-        fail(&parser, "", "", "neither a section, a key with a value, nor a comment");
-    }
+    config_text_read(&parser.text);
     validate(&parser);
-    if (parser.error.problem[0]) {
-        *ret_error = parser.error;
+    if (parser.text.error.problem[0]) {
+        *ret_error = parser.text.error;
         return -EINVAL;
     }
     *ret = parser.config;

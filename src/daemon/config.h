@@ -10,9 +10,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "attribution/model.h"
 #include "attribution/static_policy.h"
 #include "source/estimate.h"
 #include "source/zone.h"
+#include "util/config_text.h"
 
 #define CONFIG_PATH_MAX 192
 #define CONFIG_BASELINES_MAX ZONES_MAX
@@ -41,6 +43,8 @@ struct config {
     bool procfs;
     char proc_root[CONFIG_PATH_MAX];
 
+    char model[CONFIG_PATH_MAX]; /* a name or an absolute path */
+    struct model_options model_options;
     enum static_policy static_policy;
     bool publish_psys;
     struct config_baseline baselines[CONFIG_BASELINES_MAX];
@@ -53,14 +57,6 @@ struct config {
     uint64_t quantum_uj;
 
     char listen[CONFIG_PATH_MAX]; /* empty: off */
-};
-
-/** What is wrong with a configuration, and where. */
-struct config_error {
-    int line;          /* 0: no single line */
-    char section[64];  /* empty where none is concerned */
-    char key[64];      /* likewise */
-    char problem[256]; /* "not a duration with its unit, such as 1s or 500ms" */
 };
 
 /** The defaults. */

@@ -15,7 +15,7 @@ static const char usage_text[] =
     "Gives every QEMU/KVM virtual machine of this host its own energy counter.\n"
     "\n"
     "  --config FILE    the configuration; without it the defaults hold\n"
-    "  --check-config   validate the configuration and exit\n"
+    "  --check-config   validate the configuration, and the model file that it names, and exit\n"
     "  --version        print the version and exit\n"
     "  --help           print this text and exit\n"
     "\n"
@@ -63,6 +63,17 @@ static int parse_arguments(int argc, char **argv, struct arguments *ret)
     return -1;
 }
 
+/* A model file is part of the configuration: what is wrong with it is told before anything starts.
+ */
+static int check_model(const struct config *config)
+{
+    struct attribution_model *model = NULL;
+    int r = attribution_model_open(config->model, &config->model_options, &model);
+
+    attribution_model_free(model);
+    return r;
+}
+
 static int run(const struct config *config)
 {
     struct manager *manager = NULL;
@@ -87,6 +98,8 @@ int main(int argc, char **argv)
         return status;
     config_init(&config);
     if (arguments.config_file && config_load(arguments.config_file, &config) < 0)
+        return EX_CONFIG;
+    if (check_model(&config) < 0)
         return EX_CONFIG;
     if (arguments.check_only) {
         log_info("configuration valid");

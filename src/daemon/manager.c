@@ -269,7 +269,8 @@ int manager_run(struct manager *manager)
     sd_notify(false, "READY=1");
     log_info("ready", F_STRING("version", VIRTJOULE_VERSION),
              F_STRING("source", manager->source->ops->name),
-             F_STRING("usage", manager->usage->ops->name), F_UINT("vms", manager->vms.n),
+             F_STRING("usage", manager->usage->ops->name),
+             F_STRING("model", manager->model->ops->name), F_UINT("vms", manager->vms.n),
              F_STRING("mountpoint", manager->config.mountpoint));
     r = sd_event_loop(manager->event);
     sd_notify(false, "STOPPING=1");
@@ -318,6 +319,12 @@ static void check_baselines(const struct manager *manager)
     }
 }
 
+static int new_model(struct manager *manager)
+{
+    return attribution_model_open(manager->config.model, &manager->config.model_options,
+                                  &manager->model);
+}
+
 static int new_ledger(struct manager *manager)
 {
     struct ledger_config config = {
@@ -325,7 +332,7 @@ static int new_ledger(struct manager *manager)
         .publish_psys = manager->config.publish_psys,
         .interval_ns = manager->config.interval_ns,
     };
-    int r = cputime_model_new(&manager->model);
+    int r = new_model(manager);
 
     if (r < 0)
         return r;

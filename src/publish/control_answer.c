@@ -105,6 +105,7 @@ static json *json_host(const struct snapshot *snapshot)
     json_object_object_add(object, "estimate", json_object_new_boolean(snapshot->estimate));
     json_object_object_add(object, "usage_provider",
                            json_object_new_string(snapshot->usage_provider));
+    json_object_object_add(object, "model", json_object_new_string(snapshot->model));
     json_object_object_add(object, "static_policy",
                            json_object_new_string(snapshot->static_policy));
     json_object_object_add(object, "interval_seconds",
@@ -169,6 +170,7 @@ static json *answer_show(const struct snapshot *snapshot, const char *mountpoint
     object = json_vm(snapshot, vm, mountpoint);
     json_object_object_add(object, "source", json_object_new_string(snapshot->source));
     json_object_object_add(object, "estimate", json_object_new_boolean(snapshot->estimate));
+    json_object_object_add(object, "model", json_object_new_string(snapshot->model));
     json_object_object_add(object, "static_policy",
                            json_object_new_string(snapshot->static_policy));
     return object;

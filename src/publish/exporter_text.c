@@ -248,6 +248,8 @@ static void write_build(FILE *stream, const struct snapshot *snapshot, const cha
         fputc(',', stream);
         write_label(stream, "usage_provider", snapshot->usage_provider, SIZE_MAX);
         fputc(',', stream);
+        write_label(stream, "model", snapshot->model, SIZE_MAX);
+        fputc(',', stream);
         write_label(stream, "static_policy", snapshot->static_policy, SIZE_MAX);
     }
     fputs("} 1\n", stream);

@@ -2,6 +2,7 @@
 #include "util/parse.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 static bool is_digit(char c)
@@ -117,6 +118,36 @@ int parse_decimal_e9(const char *text, uint64_t *ret)
     static const struct unit units[] = {{"", 1000000000}, {0}};
 
     return parse_quantity(text, units, ret);
+}
+
+/* One digit at least. @return NULL without */
+static const char *skip_digits(const char *text)
+{
+    size_t n = strspn(text, "0123456789");
+
+    return n ? text + n : NULL;
+}
+
+int parse_real(const char *text, double *ret)
+{
+    const char *end = skip_digits(text);
+    double value;
+
+    /* The form is checked here: strtod() takes signs, spaces, hexadecimal, "inf" and "nan". */
+    if (end && *end == '.')
+        end = skip_digits(end + 1);
+    if (end && (*end == 'e' || *end == 'E')) {
+        end++;
+        end = skip_digits(*end == '-' || *end == '+' ? end + 1 : end);
+    }
+    if (!end || *end != '\0')
+        return -EINVAL;
+    errno = 0;
+    value = strtod(text, NULL);
+    if (errno)
+        return -errno;
+    *ret = value;
+    return 0;
 }
 
 int parse_mode(const char *text, unsigned *ret)

@@ -32,5 +32,8 @@ int parse_energy_uj(const char *text, uint64_t *ret);
 /** A decimal number such as "0.98", up to 9 decimals, to billionths. */
 int parse_decimal_e9(const char *text, uint64_t *ret);
 
+/** A real number >= 0, "12", "0.98" or "1.5e-9"; -ERANGE where a double cannot hold it. */
+int parse_real(const char *text, double *ret);
+
 /** Four octal digits at most, "0444". */
 int parse_mode(const char *text, unsigned *ret);

@@ -19,6 +19,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     require(config.interval_ns >= 100000000 && config.interval_ns <= 60000000000);
     require(config.estimate.max_uw >= config.estimate.idle_uw && config.estimate.exponent > 0);
+    require(attribution_model_is_name(config.model));
+    require(config.model_options.smt_power_ratio >= 1 && config.model_options.smt_power_ratio <= 2);
+    require(config.model_options.curve_exponent > 0 && config.model_options.curve_exponent <= 1);
     require(config.n_baselines <= CONFIG_BASELINES_MAX);
     require(config.mountpoint[0] == '/' && config.runtime_dir[0] == '/');
     require((config.file_mode & ~0444u) == 0);

@@ -17,6 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .interval_ns = 1000000000,
         .source = "estimate",
         .usage_provider = "procfs",
+        .model = "cputime",
         .static_policy = "exclude",
         .n_zones = 1,
         .zones = {{.zone = {.name = "package-0"}}},

@@ -4,6 +4,7 @@
 
 #include "fuzz.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "publish/exporter.h"
@@ -19,12 +20,15 @@ static void fuzz_strings(const char *text)
     struct zone zone = {0};
     tree_name name;
     uint64_t value;
+    double real;
     unsigned port = 0;
 
     (void)parse_duration_ns(text, &value);
     (void)parse_power_uw(text, &value);
     (void)parse_energy_uj(text, &value);
     (void)parse_decimal_e9(text, &value);
+    if (parse_real(text, &real) == 0)
+        require(real >= 0 && isfinite(real));
     (void)parse_mode(text, &port);
     if (exporter_parse_listen(text, host, sizeof(host), &port) == 0)
         require(port <= 65535 && strnlen(host, sizeof(host)) < sizeof(host));

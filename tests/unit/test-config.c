@@ -28,6 +28,9 @@ static void test_defaults(void **state)
     assert_string_equal(config.libvirt_uri, "qemu:///system");
     assert_string_equal(config.listen, "127.0.0.1:9177");
     assert_true(config.procfs);
+    assert_string_equal(config.model, "cputime");
+    assert_true(config.model_options.smt_power_ratio == 1.1);
+    assert_true(config.model_options.curve_exponent == 0.98);
 }
 
 /* The documented configuration is valid, and changes nothing. */
@@ -48,6 +51,9 @@ static void test_documented_defaults(void **state)
     assert_string_equal(documented.libvirt_uri, defaults.libvirt_uri);
     assert_int_equal(documented.procfs, defaults.procfs);
     assert_string_equal(documented.proc_root, defaults.proc_root);
+    assert_string_equal(documented.model, defaults.model);
+    assert_true(documented.model_options.smt_power_ratio == defaults.model_options.smt_power_ratio);
+    assert_true(documented.model_options.curve_exponent == defaults.model_options.curve_exponent);
     assert_int_equal(documented.static_policy, defaults.static_policy);
     assert_int_equal(documented.publish_psys, defaults.publish_psys);
     assert_int_equal(documented.n_baselines, 0);
@@ -71,7 +77,8 @@ static void test_every_key(void **state)
                                "[estimate]\nidle_watts=10W\nmax_watts=99.5W\nexponent=0.75\n"
                                "[discovery]\nlibvirt_uri=\nprocfs=no\nproc_root=/tmp/proc\n"
                                "[usage]\nprovider=procfs\n"
-                               "[attribution]\nmodel=cputime\nstatic_policy=vcpu\nplatform=psys\n"
+                               "[attribution]\nmodel=/etc/model\nsmt_power_ratio=1.25\n"
+                               "curve_exponent=0.3\nstatic_policy=vcpu\nplatform=psys\n"
                                "[baseline]\npackage-0 = 20.5W\ndram = 800mW\n"
                                "[powercapfs]\nmountpoint=/tmp/vms\nfile_mode=0400\nfile_uid=7\n"
                                "file_gid=8\nquantum=1uJ\n"
@@ -90,6 +97,9 @@ static void test_every_key(void **state)
     assert_string_equal(config.libvirt_uri, "");
     assert_false(config.procfs);
     assert_string_equal(config.proc_root, "/tmp/proc");
+    assert_string_equal(config.model, "/etc/model");
+    assert_true(config.model_options.smt_power_ratio == 1.25);
+    assert_true(config.model_options.curve_exponent == 0.3);
     assert_int_equal(config.static_policy, STATIC_VCPU);
     assert_true(config.publish_psys);
     assert_int_equal(config.n_baselines, 2);
@@ -129,7 +139,11 @@ static void test_errors_name_the_place(void **state)
         {"[estimate]\nexponent = 0\n", 2, "estimate", "exponent", "a number above 0"},
         {"[discovery]\nprocfs = maybe\n", 2, "discovery", "procfs", "yes or no"},
         {"[usage]\nprovider = magic\n", 2, "usage", "provider", "auto or procfs"},
-        {"[attribution]\nmodel = /x\n", 2, "attribution", "model", "cputime"},
+        {"[attribution]\nmodel = ./x\n", 2, "attribution", "model", "cputime"},
+        {"[attribution]\nsmt_power_ratio = 0.9\n", 2, "attribution", "smt_power_ratio", "1 to 2"},
+        {"[attribution]\nsmt_power_ratio = 2.1\n", 2, "attribution", "smt_power_ratio", "1 to 2"},
+        {"[attribution]\ncurve_exponent = 0\n", 2, "attribution", "curve_exponent", "up to 1"},
+        {"[attribution]\ncurve_exponent = 1.1\n", 2, "attribution", "curve_exponent", "up to 1"},
         {"[attribution]\nstatic_policy = all\n", 2, "attribution", "static_policy", "exclude"},
         {"[baseline]\npackage-0 = -5W\n", 2, "baseline", "package-0", "not a power"},
         {"[baseline]\npackage-0 = 20000W\n", 2, "baseline", "package-0", "not a power"},

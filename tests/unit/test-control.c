@@ -14,6 +14,7 @@ static struct snapshot *two_vms(void)
     snapshot->interval_ns = 1000000000;
     snapshot->source = "estimate";
     snapshot->usage_provider = "procfs";
+    snapshot->model = "cputime";
     snapshot->static_policy = "exclude";
     snapshot->estimate = true;
     snapshot->n_zones = 1;
@@ -93,6 +94,7 @@ static void test_show(void **state)
     }
     answer = ask(snapshot, "{\"command\":\"show\"}");
     assert_null(json_object_object_get(answer, "name"));
+    assert_string_equal(text_of(answer, "model"), "cputime");
     assert_int_equal(json_object_array_length(json_object_object_get(answer, "zones")), 1);
     json_object_put(answer);
     snapshot_free(snapshot);

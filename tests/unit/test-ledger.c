@@ -48,7 +48,7 @@ static void host_init(struct host *host, enum static_policy policy)
     };
 
     memset(host, 0, sizeof(*host));
-    assert_int_equal(cputime_model_new(&host->model), 0);
+    assert_int_equal(cputime_model_new(&MODEL_OPTIONS_DEFAULT, &host->model), 0);
     config.model = host->model;
     assert_int_equal(ledger_new(&host->ledger, &config), 0);
     for (int i = 0; i < 3; i++) {
