@@ -267,9 +267,9 @@ static void control(struct host *host)
 }
 
 /* Divides what the load's heat made the package leak since the last time. */
-static void divide_leakage(struct host *host, unsigned s)
+static void divide_leakage(struct host *host, unsigned s, double seconds)
 {
-    double joules = host->sockets[s].leak_watts * HEAT_STEPS * STEP_S, heat_watts = 0;
+    double joules = host->sockets[s].leak_watts * seconds, heat_watts = 0;
 
     for (unsigned e = 0; e < host->n_entities; e++)
         heat_watts += host->entities[e].heat_watts[s];
@@ -281,9 +281,9 @@ static void divide_leakage(struct host *host, unsigned s)
     }
 }
 
-static void heat(struct host *host)
+void host_settle(struct host *host)
 {
-    double weight = HEAT_STEPS * STEP_S / THERMAL_SECONDS;
+    double seconds = (double)(host->time_us - host->settled_us) / 1e6;
     double idle = physics_idle_celsius(host->machine, host->ambient_celsius);
     double idle_leak = physics_leak_watts(host->machine, idle);
 
@@ -291,12 +291,12 @@ static void heat(struct host *host)
         struct socket *socket = &host->sockets[s];
         double heat_watts = 0;
 
-        divide_leakage(host, s);
+        divide_leakage(host, s, seconds);
         for (unsigned e = 0; e < host->n_entities; e++) {
             struct entity *entity = &host->entities[e];
 
             entity->heat_watts[s] +=
-                weight * (entity->heat_joules[s] / (HEAT_STEPS * STEP_S) - entity->heat_watts[s]);
+                (entity->heat_joules[s] - entity->heat_watts[s] * seconds) / THERMAL_SECONDS;
             entity->heat_joules[s] = 0;
             heat_watts += entity->heat_watts[s];
         }
@@ -305,6 +305,7 @@ static void heat(struct host *host)
             physics_leak_watts(host->machine, idle + host->machine->kelvin_per_watt * heat_watts) -
             idle_leak;
     }
+    host->settled_us = host->time_us;
 }
 
 /* What flows whether anything runs or not. */
@@ -326,7 +327,7 @@ void host_step(struct host *host)
     unsigned step = (unsigned)(host->time_us / STEP_US);
 
     if (step % HEAT_STEPS == 0)
-        heat(host);
+        host_settle(host);
     if (step % CONTROL_STEPS == 0)
         control(host);
     schedule_tasks(host);
@@ -337,9 +338,4 @@ void host_step(struct host *host)
     tick(host);
     schedule_account(host);
     host->time_us += STEP_US;
-}
-
-void host_settle(struct host *host)
-{
-    heat(host);
 }

@@ -101,6 +101,7 @@ struct host {
     const struct machine *machine;
     struct random random;
     uint64_t time_us;
+    uint64_t settled_us;
     double ambient_celsius;
     double common_level;
     double common_until_us;
@@ -133,10 +134,7 @@ void host_add_tasks(struct host *host, unsigned entity, unsigned n, const struct
 /** One millisecond. */
 void host_step(struct host *host);
 
-/**
- * Brings the entities' energy up to date with the zones', which it trails by
- * the leakage of up to 100 ms. To be called at whole multiples of that only.
- */
+/** Brings the entities' energy up to date with the zones', which it trails by some leakage. */
 void host_settle(struct host *host);
 
 static inline unsigned host_socket_of(const struct host *host, int cpu)

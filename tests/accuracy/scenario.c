@@ -15,6 +15,7 @@ const char *const group_names[GROUPS] = {
     [GROUP_MEMORY] = "memory hogs",
     [GROUP_SMT] = "SMT pairs",
     [GROUP_MIXES] = "mixed programs",
+    [GROUP_FREQUENCY] = "frequency on demand",
     [GROUP_UNSEEN] = "unseen by any counter",
 };
 
@@ -108,13 +109,18 @@ static const struct scenario own[] = {
 
     {.name = "integer, branchy and server programs", .group = GROUP_MIXES, .machine = MACHINE_XEON, .quick = true,
      .vms = {{1, 16, 3, 100, {{6, &integer}}}, {1, 16, 3, 100, {{6, &branchy}}}, {1, 16, 3, 100, {{6, &server}}}}},
-    {.name = "a fast core beside slow ones", .group = GROUP_MIXES, .machine = MACHINE_XEON,
-     .vms = {{1, 16, 1, 100, {{4, &server}}}, {3, 16, 1, 100, {{4, &third}}}}},
     {.name = "50 000 interrupts a second", .group = GROUP_MIXES, .machine = MACHINE_XEON,
      .vms = {{2, 16, 3, 25000, {{4, &web}}}, {2, 16, 3, 100, {{8, &server}}}}},
     {.name = "a day's mixture", .group = GROUP_MIXES, .machine = MACHINE_XEON,
      .vms = {{4, 16, 3, 500, {{4, &web}}}, {2, 16, 3, 100, {{4, &branchy}}}, {1, 32, 1, 100, {{4, &stream}}},
              {1, 16, 2, 100, {{6, &integer}}}, {6, 4, 3, 20, {{2, &quiet}}}}},
+
+    {.name = "a fast core beside slow ones", .group = GROUP_FREQUENCY, .machine = MACHINE_SAVING, .quick = true,
+     .vms = {{1, 16, 1, 100, {{4, &server}}}, {3, 16, 1, 100, {{4, &third}}}}},
+    {.name = "web servers beside a busy VM", .group = GROUP_FREQUENCY, .machine = MACHINE_SAVING,
+     .vms = {{4, 16, 3, 100, {{4, &web}}}, {1, 16, 3, 100, {{8, &integer}}}}},
+    {.name = "VMs of 1 % beside two busy", .group = GROUP_FREQUENCY, .machine = MACHINE_SAVING,
+     .vms = {{10, 4, 3, 50, {{1, &tiny}}}, {2, 32, 3, 200, {{8, &server}}}}},
 
     {.name = "vector beside integer instructions", .group = GROUP_UNSEEN, .machine = MACHINE_XEON, .quick = true,
      .vms = {{1, 16, 1, 100, {{6, &vector}}}, {1, 16, 1, 100, {{6, &integer}}}}},

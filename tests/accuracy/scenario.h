@@ -31,6 +31,7 @@ enum group {
     GROUP_MEMORY,
     GROUP_SMT,
     GROUP_MIXES,
+    GROUP_FREQUENCY,
     GROUP_UNSEEN, /* what no counter of ours tells */
     GROUPS,
 };

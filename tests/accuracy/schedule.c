@@ -9,6 +9,7 @@
 #include "host.h"
 
 #define SLICE_US 4000
+#define BALANCE_STEPS 20
 
 static void push(struct host *host, struct task *task)
 {
@@ -126,6 +127,16 @@ static void wake(struct host *host)
     }
 }
 
+static int idle_core(const struct host *host, unsigned socket)
+{
+    unsigned first = socket * host->machine->cores;
+
+    for (unsigned core = first; core < first + host->machine->cores; core++)
+        if (!host->cpus[2 * core].task && !host->cpus[2 * core + 1].task)
+            return (int)core;
+    return -1;
+}
+
 static void preempt(struct host *host)
 {
     for (unsigned cpu = 0; cpu < host->n_cpus; cpu++) {
@@ -140,9 +151,29 @@ static void preempt(struct host *host)
     }
 }
 
+/* An idle core takes a task from a core with two, as the kernel's load balancer does. */
+static void balance(struct host *host)
+{
+    unsigned threads = host->machine->threads;
+
+    for (unsigned core = 0; core < host->n_cores; core++) {
+        struct cpu *cpus = &host->cpus[core * threads];
+        int to = threads < 2 || !cpus[0].task || !cpus[1].task
+                     ? -1
+                     : idle_core(host, core / host->machine->cores);
+
+        if (to < 0)
+            continue;
+        run(host, cpus[1].task, to * (int)threads);
+        cpus[1].task = NULL;
+    }
+}
+
 void schedule_tasks(struct host *host)
 {
     wake(host);
+    if (host->time_us / STEP_US % BALANCE_STEPS == 0)
+        balance(host);
     preempt(host);
 }
 

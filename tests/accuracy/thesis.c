@@ -71,9 +71,14 @@ const struct thesis_point thesis_points[] = {
      {27.4, 27.3, 26.9, 26.8, 13, 12.9, 12.9, 12.9}},
     {"4n8c_1n16c", {8, 8, 8, 8}, {0}, 1, 16, 241, 0.3, 158, 0.26, {27.2, 27, 26.6, 26.6, 51}},
 };
+/* Of the power that is subtracted, and of what the VMs draw by themselves at every point. */
+#define STATIC_SIGMA 0.48
+#define IDLE_SIGMA 0.55
+
 const size_t n_thesis_points = sizeof(thesis_points) / sizeof(thesis_points[0]);
 
 double thesis_spread_watts(const struct thesis_point *point)
 {
-    return 2 * hypot(point->rapl_sigma, point->attributed_sigma);
+    return 2 * hypot(hypot(point->rapl_sigma, point->attributed_sigma),
+                     hypot(STATIC_SIGMA, IDLE_SIGMA));
 }

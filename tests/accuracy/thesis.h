@@ -23,5 +23,9 @@ struct thesis_point {
 extern const struct thesis_point thesis_points[];
 extern const size_t n_thesis_points;
 
-/** How far a repetition may be off: two standard deviations of what the thesis reports. */
+/**
+ * How far a repetition may be off: two standard deviations, of the package
+ * power, its attribution, the static power and the idle VMs' power together,
+ * each as the thesis reports it.
+ */
 double thesis_spread_watts(const struct thesis_point *point);
