@@ -80,8 +80,8 @@ static struct snapshot *two_vms(void)
 #define WEB "uuid=\"00000000-0000-0000-0000-00000000000a\",name=\"web\""
 #define OFF "uuid=\"00000000-0000-0000-0000-00000000000b\",name=\"off\""
 #define BUILD_INFO                                                                                 \
-    "virtjoule_build_info{version=\"1.2.3\",usage_provider=\"procfs\",model=\"cputime\",static_"   \
-    "policy=\"exclude\"} 1"
+    "virtjoule_build_info{version=\"1.2.3\",usage_provider=\"procfs\",model=\"cputime\","          \
+    "static_policy=\"exclude\"} 1"
 #define RAPL_PACKAGE "source=\"rapl\",zone=\"package-0\""
 
 static void test_render(void **state)

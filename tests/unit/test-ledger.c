@@ -319,6 +319,7 @@ static void test_zones_stay_while_a_vm_runs(void **state)
     grown.zones[grown.n++] = (struct zone){.name = "core", .kind = ZONE_CORE};
     assert_int_equal(ledger_snapshot(host.ledger, &grown, &host.sample, host.time_ns, &snapshot),
                      0);
+    assert_string_equal(snapshot->model, "cputime");
     assert_false(snapshot->vms[0].tree_zones & 1u << TREE_CORE);
     assert_true(snapshot->vms[1].tree_zones & 1u << TREE_CORE);
     assert_true(snapshot->vms[1].has_tree);

@@ -99,6 +99,28 @@ static void test_quantities(void **state)
     }
 }
 
+static void test_real(void **state)
+{
+    static const struct {
+        const char *text;
+        int r;
+        double value;
+    } cases[] = {
+        {"0", 0, 0},           {"12", 0, 12},         {"0.98", 0, 0.98},   {"1.5e-9", 0, 1.5e-9},
+        {"2E+3", 0, 2000},     {"0e0", 0, 0},         {"", -EINVAL, 0},    {".5", -EINVAL, 0},
+        {"5.", -EINVAL, 0},    {"-1", -EINVAL, 0},    {"+1", -EINVAL, 0},  {" 1", -EINVAL, 0},
+        {"1 ", -EINVAL, 0},    {"1e", -EINVAL, 0},    {"1e+", -EINVAL, 0}, {"1e1.5", -EINVAL, 0},
+        {"0x1p3", -EINVAL, 0}, {"inf", -EINVAL, 0},   {"nan", -EINVAL, 0}, {"1,5", -EINVAL, 0},
+        {"1e309", -ERANGE, 0}, {"1e-400", -ERANGE, 0}};
+
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        double value = 42;
+
+        assert_int_equal(parse_real(cases[i].text, &value), cases[i].r);
+        assert_true(value == (cases[i].r == 0 ? cases[i].value : 42));
+    }
+}
+
 static void test_mode(void **state)
 {
     unsigned mode = 1;
@@ -117,7 +139,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_u64),  cmocka_unit_test(test_sysfs_u64),
         cmocka_unit_test(test_bool), cmocka_unit_test(test_quantities),
-        cmocka_unit_test(test_mode),
+        cmocka_unit_test(test_real), cmocka_unit_test(test_mode),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
