@@ -23,7 +23,7 @@ const char *const model_names[MODELS] = {
 struct run {
     struct host *host;
     struct observer *observer;
-    struct attribution_model *models[MODELS];
+    struct attribution_model *models[MODELS * BASELINES]; /* they learn: each ledger has its own */
     struct ledger *ledgers[MODELS * BASELINES];
     struct baseline_learner *learners[ZONES_MAX];
     double without_vms_watts;
@@ -55,10 +55,22 @@ static double measure_without_vms(const struct machine *machine, uint64_t seed)
 /* Varied load of the same programs on all VMs, between some 15 and 90 % of the machine. */
 static struct workload history_workloads[SPECS_MAX];
 
+/* So many tasks in each VM that a level of 1 would fill the sockets where they may run. */
+static unsigned history_tasks(const struct host *host, const struct scenario *scenario,
+                              const struct vm_spec *spec)
+{
+    unsigned n_vms = 0, cpus = 0;
+
+    for (unsigned s = 0; s < host->machine->sockets; s++)
+        cpus += (spec->sockets >> s & 1) * host->n_cpus / host->machine->sockets;
+    for (unsigned i = 0; i < SPECS_MAX; i++)
+        n_vms += scenario->vms[i].sockets & spec->sockets ? scenario->vms[i].count : 0;
+    return (cpus + n_vms - 1) / n_vms;
+}
+
 static void add_history(struct host *host, const struct scenario *scenario, double until_s)
 {
-    unsigned vm = 1, n_vms = host->n_entities - 1;
-    unsigned each = (host->n_cpus + n_vms - 1) / n_vms;
+    unsigned vm = 1;
 
     for (unsigned i = 0; i < SPECS_MAX && scenario->vms[i].count > 0; i++) {
         const struct vm_spec *spec = &scenario->vms[i];
@@ -68,7 +80,8 @@ static void add_history(struct host *host, const struct scenario *scenario, doub
         history_workloads[i].burst_ms = 20;
         history_workloads[i].random = history_workloads[i].common = true;
         for (unsigned n = 0; n < spec->count; n++, vm++)
-            host_add_tasks(host, vm, each, &history_workloads[i], spec->sockets, 0, until_s);
+            host_add_tasks(host, vm, history_tasks(host, scenario, spec), &history_workloads[i],
+                           spec->sockets, 0, until_s);
     }
 }
 
@@ -83,15 +96,13 @@ static void start(struct run *run, const struct laboratory *laboratory,
     scenario_start(scenario, run->host, laboratory->history_s);
     add_history(run->host, scenario, laboratory->history_s);
     run->observer = observer_new(run->host, laboratory->seed + 1);
-    for (unsigned model = 0; model < MODELS; model++) {
+    for (unsigned i = 0; i < MODELS * BASELINES; i++) {
         struct ledger_config config = {.interval_ns = INTERVAL_MS * NSEC_PER_MSEC};
 
-        require(attribution_model_open(model_names[model], &options, &run->models[model]) == 0,
+        require(attribution_model_open(model_names[i / BASELINES], &options, &run->models[i]) == 0,
                 "no such model");
-        config.model = run->models[model];
-        for (unsigned baseline = 0; baseline < BASELINES; baseline++)
-            require(ledger_new(&run->ledgers[model * BASELINES + baseline], &config) == 0,
-                    "out of memory");
+        config.model = run->models[i];
+        require(ledger_new(&run->ledgers[i], &config) == 0, "out of memory");
     }
     for (size_t slot = 0; slot < observer_zones(run->observer)->n; slot++)
         require(baseline_learner_new(&run->learners[slot]) == 0, "out of memory");
@@ -99,10 +110,10 @@ static void start(struct run *run, const struct laboratory *laboratory,
 
 static void finish(struct run *run)
 {
-    for (unsigned i = 0; i < MODELS * BASELINES; i++)
+    for (unsigned i = 0; i < MODELS * BASELINES; i++) {
         ledger_free(run->ledgers[i]);
-    for (unsigned model = 0; model < MODELS; model++)
-        attribution_model_free(run->models[model]);
+        attribution_model_free(run->models[i]);
+    }
     for (size_t slot = 0; slot < ZONES_MAX; slot++)
         baseline_learner_free(run->learners[slot]);
     observer_free(run->observer);

@@ -79,10 +79,10 @@ struct machine {
 };
 
 enum machine_id {
-    MACHINE_EPYC,  /* that of the thesis */
-    MACHINE_XEON,  /* two sockets with DRAM zones */
+    MACHINE_EPYC,   /* that of the thesis */
+    MACHINE_XEON,   /* two sockets with DRAM zones */
     MACHINE_SAVING, /* the same, with frequencies that follow the load */
-    MACHINE_SMALL, /* one socket, for long traces */
+    MACHINE_SMALL,  /* one socket, for long traces */
     MACHINES,
 };
 

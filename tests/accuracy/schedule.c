@@ -114,7 +114,9 @@ static void wake(struct host *host)
     double now = (double)host->time_us;
 
     if (now >= host->common_until_us) {
-        host->common_level = random_uniform(&host->random, 0.15, 0.95);
+        host->common_level = random_uniform(&host->random, -0.1, 0.9);
+        if (host->common_level < 0.02)
+            host->common_level = 0.02; /* a quiet moment */
         host->common_until_us = now + random_uniform(&host->random, 10e6, 30e6);
     }
     for (unsigned i = 0; i < host->n_tasks; i++) {
