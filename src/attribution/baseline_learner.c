@@ -25,14 +25,18 @@
 /* The published value follows the fitted one with this time constant. */
 #define SLEW_S 60.0
 
-/* One sample in so many may lie below "the lowest power": a reading that came late or early. */
-#define GLITCHES 200
+/* One sample in so many may be much too low at any time, by a reading that came late. */
+#define GLITCHES 100
 
 /* Groups of samples with like load: at most so many, of at least this size. */
 #define GROUPS_MAX 30
 #define GROUP_SIZE 10
+#define GROUP_SIZE_MAX (SAMPLES_MAX / GROUPS_MAX + 1)
 /* Robust mean: the samples within so many standard deviations, as the MAD tells them. */
 #define KEEP_SIGMAS 3.0
+
+/* How fast the power of a load may drift, relative, per second: 10 % in half an hour is usual. */
+#define DRIFT_SIGMA (0.1 / 1800)
 
 /* No power curve is exact: the error of its form, relative to the power, at the lowest load and
    what it grows by towards the highest. */
@@ -79,14 +83,17 @@ struct baseline_learner {
     bool known;
     double fitted_uw;
     double uncertainty_uw;
-    double power_uw; /* published: slewed and bounded */
+    double lowest_uw; /* of the samples that the last fit kept */
+    double power_uw;  /* published: slewed and bounded */
 };
 
 /* The robust mean of samples with like load. */
 struct group {
     double load;
+    double time_s;
     double power_uw;
-    double variance; /* of one sample */
+    double lowest_uw;
+    double variance; /* of one sample; after share_variance() of the mean */
     double weight;   /* effective number of samples */
 };
 
@@ -106,25 +113,13 @@ struct fit {
     double prior;
 };
 
-const char *baseline_state_to_string(enum baseline_state state)
-{
-    switch (state) {
-    case BASELINE_LEARNING:
-        return "learning";
-    case BASELINE_LEARNED:
-        return "learned";
-    case BASELINE_NOT_IDENTIFIABLE:
-        return "not-identifiable";
-    }
-    return "?";
-}
-
 int baseline_learner_new(struct baseline_learner **ret)
 {
     struct baseline_learner *learner = calloc(1, sizeof(*learner));
 
     if (!learner)
         return -ENOMEM;
+    learner->state = BASELINE_LEARNING;
     *ret = learner;
     return 0;
 }
@@ -135,28 +130,23 @@ struct baseline_learner *baseline_learner_free(struct baseline_learner *learner)
     return NULL;
 }
 
-/* What all but a few glitches of the samples' powers reach. */
-static double lowest_power(const struct baseline_learner *learner)
-{
-    double lowest[SAMPLES_MAX / GLITCHES + 1];
-    size_t n = learner->n / GLITCHES + 1;
+/* The samples that are left in groups, in terms of their groups' means. */
+struct deviations {
+    size_t n;
+    double time_s[SAMPLES_MAX];
+    double power_uw[SAMPLES_MAX];
+    double weight[SAMPLES_MAX];
+};
 
-    gsl_sort_smallest(lowest, n, &learner->ring[0].power_uw,
-                      sizeof(learner->ring[0]) / sizeof(double), learner->n);
-    return lowest[n - 1];
-}
-
-static double sample_weight(const struct baseline_learner *learner,
-                            const struct load_sample *sample, double memory_s)
-{
-    return exp((sample->time_s - learner->time_s) / memory_s);
-}
-
+/* The group's samples are appended to the deviations. */
 static struct group make_group(const struct baseline_learner *learner, const size_t *order,
-                               size_t n, double memory_s)
+                               size_t n, double memory_s, struct deviations *deviations)
 {
-    double power[SAMPLES_MAX], work[SAMPLES_MAX], weight[SAMPLES_MAX], load[SAMPLES_MAX];
-    double median, sigma, squares = 0, sum = 0;
+    double *weight = deviations->weight + deviations->n;
+    double *power = deviations->power_uw + deviations->n;
+    double *time = deviations->time_s + deviations->n;
+    double load[GROUP_SIZE_MAX], work[GROUP_SIZE_MAX];
+    double median, sigma, sum = 0, squares = 0;
     struct group group = {0};
     size_t kept = 0;
 
@@ -171,21 +161,61 @@ static struct group make_group(const struct baseline_learner *learner, const siz
             continue;
         power[kept] = sample->power_uw;
         load[kept] = sample->load;
-        weight[kept] = sample_weight(learner, sample, memory_s);
+        time[kept] = sample->time_s;
+        weight[kept] = exp((sample->time_s - learner->time_s) / memory_s);
         sum += weight[kept];
         squares += weight[kept] * weight[kept];
         kept++;
     }
     group.load = gsl_stats_wmean(weight, 1, load, 1, kept);
+    group.time_s = gsl_stats_wmean(weight, 1, time, 1, kept);
     group.power_uw = gsl_stats_wmean(weight, 1, power, 1, kept);
+    group.lowest_uw = gsl_stats_min(power, 1, kept);
     group.variance = sigma * sigma;
     group.weight = sum * sum / squares;
+    for (size_t i = 0; i < kept; i++) {
+        time[i] -= group.time_s;
+        power[i] -= group.power_uw;
+    }
+    deviations->n += kept;
     return group;
+}
+
+/*
+ * Brings all groups to the power they would have now. Were this left out, a
+ * group's age, which differs by chance, would pass for an effect of its load on
+ * a host that warms up, and the estimate would lag behind.
+ */
+static void remove_drift(const struct baseline_learner *learner, struct group *groups, size_t n,
+                         const struct deviations *deviations)
+{
+    double prior = DRIFT_SIGMA * groups[0].power_uw;
+    double drift, variance, chi_square;
+
+    gsl_fit_wmul(deviations->time_s, 1, deviations->weight, 1, deviations->power_uw, 1,
+                 deviations->n, &drift, &variance, &chi_square);
+    /* The weights are those of age: the variance of a sample comes from the scatter. */
+    variance *= chi_square / (double)deviations->n;
+    drift *= prior * prior / (prior * prior + variance);
+    for (size_t g = 0; g < n; g++)
+        groups[g].power_uw += drift * (learner->time_s - groups[g].time_s);
+}
+
+/* A few samples tell their variance badly: all groups share the typical one of a sample. */
+static void share_variance(struct group *groups, size_t n, double variance)
+{
+    for (size_t g = 0; g < n; g++) {
+        double height = (groups[g].load - groups[0].load) / groups[n - 1].load;
+        double form = (FORM_ERROR + FORM_ERROR_GROWTH * height) * groups[g].power_uw;
+
+        groups[g].variance = variance / groups[g].weight + form * form;
+    }
 }
 
 /* Groups of equal size by increasing load. @return how many */
 static size_t make_groups(const struct baseline_learner *learner, struct group *ret)
 {
+    struct deviations deviations = {.n = 0};
     double memory_s = fmax(MEMORY_S, MEMORY_SAMPLES * learner->time_s / (double)learner->added);
     size_t n = learner->n / GROUP_SIZE < GROUPS_MAX ? learner->n / GROUP_SIZE : GROUPS_MAX;
     double variances[GROUPS_MAX];
@@ -196,17 +226,11 @@ static size_t make_groups(const struct baseline_learner *learner, struct group *
     for (size_t g = 0; g < n; g++) {
         size_t first = learner->n * g / n, end = learner->n * (g + 1) / n;
 
-        ret[g] = make_group(learner, order + first, end - first, memory_s);
+        ret[g] = make_group(learner, order + first, end - first, memory_s, &deviations);
         variances[g] = ret[g].variance;
     }
-    /* A few samples tell their variance badly: all groups share the typical one. */
-    ret[0].variance = gsl_stats_median(variances, 1, n);
-    for (size_t g = 0; g < n; g++) {
-        double height = (ret[g].load - ret[0].load) / ret[n - 1].load;
-        double form = (FORM_ERROR + FORM_ERROR_GROWTH * height) * ret[g].power_uw;
-
-        ret[g].variance = ret[0].variance / ret[g].weight + form * form;
-    }
+    remove_drift(learner, ret, n, &deviations);
+    share_variance(ret, n, gsl_stats_median(variances, 1, n));
     return n;
 }
 
@@ -287,12 +311,29 @@ static bool fit_all(const struct group *groups, size_t n, double *ret_power, dou
     return true;
 }
 
+/*
+ * The lowest power seen: of the samples the last fit kept, which had no glitches among them, and
+ * of all but a few since, for a host whose power falls looks at first like one with glitches.
+ */
+static double lowest_power(const struct baseline_learner *learner)
+{
+    double lowest[SAMPLES_MAX / GLITCHES + 1];
+    size_t n = learner->n / GLITCHES + 1;
+
+    gsl_sort_smallest(lowest, n, &learner->ring[0].power_uw,
+                      sizeof(learner->ring[0]) / sizeof(double), learner->n);
+    return fmin(lowest[n - 1], learner->lowest_uw);
+}
+
 static void fit(struct baseline_learner *learner)
 {
     struct group groups[GROUPS_MAX];
     size_t n = make_groups(learner, groups);
     double highest = groups[n - 1].load, power_uw, sigma_uw;
 
+    learner->lowest_uw = groups[0].lowest_uw;
+    for (size_t g = 1; g < n; g++)
+        learner->lowest_uw = fmin(learner->lowest_uw, groups[g].lowest_uw);
     learner->state = BASELINE_NOT_IDENTIFIABLE;
     if (highest - groups[0].load <= LOAD_SPREAD_MIN * highest ||
         !fit_all(groups, n, &power_uw, &sigma_uw) ||

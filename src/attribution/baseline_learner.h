@@ -23,21 +23,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum baseline_state {
-    BASELINE_LEARNING,         /* too few samples yet */
-    BASELINE_LEARNED,          /* the estimate follows the samples */
-    BASELINE_NOT_IDENTIFIABLE, /* the load varies too little, or says nothing about the power: the
-                                  estimate stays what it was */
-};
-
-/** "learning", "learned", "not-identifiable". */
-const char *baseline_state_to_string(enum baseline_state state);
+#include "attribution/zone_baseline.h"
 
 struct baseline_estimate {
-    enum baseline_state state;
-    bool known;              /* it has been learned once; else the rest is 0 */
-    uint64_t power_uw;       /* never above the lowest power of the last samples */
-    uint64_t uncertainty_uw; /* standard uncertainty (one sigma) of power_uw */
+    enum baseline_state state; /* not BASELINE_FIXED */
+    bool known;                /* it has been learned once; else the rest is 0 */
+    uint64_t power_uw;         /* never above the lowest power of the last samples */
+    uint64_t uncertainty_uw;   /* standard uncertainty (one sigma) of power_uw */
 };
 
 struct baseline_learner;

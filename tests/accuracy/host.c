@@ -88,7 +88,7 @@ void host_add_tasks(struct host *host, unsigned entity, unsigned n, const struct
             .cpu = -1,
             .mix_turn = i,
             .wake_us = from_s * 1e6 + random_uniform(&host->random, 0, 50e3),
-            .level_until_us = workload->level_s >= 1e9 ? INFINITY : 0,
+            .level_until_us = workload->common || workload->level_s < 1e9 ? 0 : INFINITY,
             .duty = workload->duty_high,
         };
     for (unsigned s = 0; s < host->machine->sockets; s++) {

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "attribution/baseline_learner.h"
+#include "attribution/baselines.h"
 #include "attribution/ledger.h"
 #include "util/clock.h"
 
@@ -25,7 +25,7 @@ struct run {
     struct observer *observer;
     struct attribution_model *models[MODELS * BASELINES]; /* they learn: each ledger has its own */
     struct ledger *ledgers[MODELS * BASELINES];
-    struct baseline_learner *learners[ZONES_MAX];
+    struct baselines *learned;
     double without_vms_watts;
     struct result *result;
 };
@@ -104,8 +104,9 @@ static void start(struct run *run, const struct laboratory *laboratory,
         config.model = run->models[i];
         require(ledger_new(&run->ledgers[i], &config) == 0, "out of memory");
     }
-    for (size_t slot = 0; slot < observer_zones(run->observer)->n; slot++)
-        require(baseline_learner_new(&run->learners[slot]) == 0, "out of memory");
+    require(baselines_new(&run->learned, NULL, 0,
+                          (struct zone_baseline){.state = BASELINE_LEARNING}) == 0,
+            "out of memory");
 }
 
 static void finish(struct run *run)
@@ -114,8 +115,7 @@ static void finish(struct run *run)
         ledger_free(run->ledgers[i]);
         attribution_model_free(run->models[i]);
     }
-    for (size_t slot = 0; slot < ZONES_MAX; slot++)
-        baseline_learner_free(run->learners[slot]);
+    baselines_free(run->learned);
     observer_free(run->observer);
     host_free(run->host);
 }
@@ -126,39 +126,20 @@ static double true_static_watts(const struct run *run, const struct zone *zone)
                                    : run->host->sockets[zone->socket].static_watts;
 }
 
-/* What the zone did: CPU time for packages, last-level cache misses for memory. */
-static double zone_load(const struct zone *zone, const struct usage *usage, double seconds)
-{
-    double load = 0;
-
-    for (size_t i = 0; i < usage_n_entities(usage); i++) {
-        struct usage_socket used = usage_on_socket(usage_entity(usage, i), zone->socket);
-
-        load += zone->kind == ZONE_DRAM ? (double)used.llc_misses
-                                        : ((double)used.cpu_ns - (double)used.corun_ns / 2) / 1e9;
-    }
-    return load / seconds;
-}
-
 static void record(struct run *run, const struct observation *observation)
 {
     const struct zone_set *zones = observer_zones(run->observer);
 
+    require(baselines_update(run->learned, zones, &observation->sample, &observation->usage) == 0,
+            "out of memory");
     for (size_t slot = 0; slot < zones->n; slot++) {
         const struct zone *zone = &zones->zones[slot];
-        const struct sample_zone *sample = &observation->sample.zones[slot];
-        struct baseline_estimate estimate;
 
-        if (sample->valid)
-            baseline_learner_add(
-                run->learners[slot], sample->energy_uj, sample->duration_ns,
-                zone_load(zone, &observation->usage, (double)sample->duration_ns / 1e9));
-        estimate = baseline_learner_estimate(run->learners[slot]);
         for (unsigned model = 0; model < MODELS; model++) {
             ledger_set_baseline(run->ledgers[contender_of_model(model, BASELINE_KNOWN)], slot,
                                 (uint64_t)(true_static_watts(run, zone) * 1e6));
             ledger_set_baseline(run->ledgers[contender_of_model(model, BASELINE_LEARNER)], slot,
-                                estimate.power_uw);
+                                baselines_get(run->learned, slot)->power_uw);
         }
     }
     for (unsigned i = 0; i < MODELS * BASELINES; i++)
@@ -293,8 +274,7 @@ void laboratory_run(const struct laboratory *laboratory, const struct scenario *
     take_truth(&run, 1);
     for (size_t slot = 0; slot < observer_zones(run.observer)->n; slot++)
         if (observer_zones(run.observer)->zones[slot].kind == ZONE_PACKAGE)
-            ret->learned_watts +=
-                (double)baseline_learner_estimate(run.learners[slot]).power_uw / 1e6;
+            ret->learned_watts += (double)baselines_get(run.learned, slot)->power_uw / 1e6;
     finish(&run);
 }
 
