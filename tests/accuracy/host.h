@@ -35,7 +35,7 @@ struct workload {
     bool random;                /* bursts are exponentially distributed, else all alike */
     double duty_low, duty_high; /* load: bursts as part of the time; 1: no sleep */
     double level_s;             /* mean time for which a load in that range stays */
-    bool common;                /* the load follows host.common_level instead */
+    bool common;                /* the load follows host.common_level and the entity's instead */
 };
 
 enum task_state {
@@ -76,6 +76,7 @@ struct entity {
     double memory_bytes[SOCKETS_SIM]; /* on each socket's node */
     double on_node[SOCKETS_SIM];      /* the same as parts of its memory */
     double interrupts_hz;             /* of its devices */
+    double level;                     /* its load relative to the common one */
     struct used used[SOCKETS_SIM];
     double package_joules[SOCKETS_SIM]; /* the truth, by zone */
     double dram_joules[SOCKETS_SIM];

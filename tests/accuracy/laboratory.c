@@ -10,7 +10,7 @@
 #include "util/clock.h"
 
 #define INTERVAL_MS 1000
-#define SETTLE_S 30 /* between the history and the window: clocks and heat settle */
+#define SETTLE_S 120 /* between the history and the window: clocks and heat settle */
 #define WITHOUT_VMS_S 60
 
 const char *const model_names[MODELS] = {

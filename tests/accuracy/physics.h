@@ -91,7 +91,7 @@ extern const struct machine machines[MACHINES];
 /* Leakage grows by this per kelvin. */
 #define LEAK_PER_KELVIN 0.012
 #define LEAK_CELSIUS 50.0
-#define THERMAL_SECONDS 45.0
+#define THERMAL_SECONDS 25.0
 
 /** Volts at a frequency: linear between the ends of the machine's range. */
 double physics_volts(const struct machine *machine, double ghz);

@@ -88,9 +88,7 @@ static void renew_level(struct host *host, struct task *task)
     if ((double)host->time_us < task->level_until_us)
         return;
     if (workload->common) {
-        task->duty = host->common_level * random_uniform(&host->random, 0.7, 1.3);
-        if (task->duty > 0.98)
-            task->duty = 0.98;
+        task->duty = fmin(host->common_level * host->entities[task->entity].level, 0.98);
         task->level_until_us = host->common_until_us;
         return;
     }
@@ -117,6 +115,8 @@ static void wake(struct host *host)
         host->common_level = random_uniform(&host->random, -0.1, 0.9);
         if (host->common_level < 0.02)
             host->common_level = 0.02; /* a quiet moment */
+        for (unsigned e = 0; e < host->n_entities; e++)
+            host->entities[e].level = random_uniform(&host->random, 0.3, 1.7);
         host->common_until_us = now + random_uniform(&host->random, 10e6, 30e6);
     }
     for (unsigned i = 0; i < host->n_tasks; i++) {
