@@ -104,6 +104,8 @@ struct host {
     uint64_t time_us;
     uint64_t settled_us;
     double ambient_celsius;
+    double level_low, level_high; /* range of the common level */
+    double level_spread;          /* the entities' own levels are 1 +- this */
     double common_level;
     double common_until_us;
     unsigned n_entities;

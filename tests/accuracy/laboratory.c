@@ -30,7 +30,7 @@ struct run {
     struct result *result;
 };
 
-static void require(bool good, const char *what)
+void require(bool good, const char *what)
 {
     if (!good) {
         fprintf(stderr, "laboratory: %s\n", what);
@@ -52,7 +52,11 @@ static double measure_without_vms(const struct machine *machine, uint64_t seed)
     return joules / WITHOUT_VMS_S;
 }
 
-/* Varied load of the same programs on all VMs, between some 15 and 90 % of the machine. */
+/* Varied load of the same programs on all VMs, from quiet moments to a full machine. */
+#define HISTORY_LOW (-0.1)
+#define HISTORY_HIGH 0.9
+#define HISTORY_SPREAD 0.7
+
 static struct workload history_workloads[SPECS_MAX];
 
 /* So many tasks in each VM that a level of 1 would fill the sockets where they may run. */
@@ -72,6 +76,9 @@ static void add_history(struct host *host, const struct scenario *scenario, doub
 {
     unsigned vm = 1;
 
+    host->level_low = HISTORY_LOW;
+    host->level_high = HISTORY_HIGH;
+    host->level_spread = HISTORY_SPREAD;
     for (unsigned i = 0; i < SPECS_MAX && scenario->vms[i].count > 0; i++) {
         const struct vm_spec *spec = &scenario->vms[i];
         unsigned load = spec->loads[1].tasks > 0 ? 1 : 0;

@@ -62,6 +62,9 @@ struct laboratory {
     uint64_t seed;
 };
 
+/** Ends the program when a condition does not hold. */
+void require(bool good, const char *what);
+
 /** Runs one scenario. Asserts that energy is conserved, in the truth and in every ledger. */
 void laboratory_run(const struct laboratory *laboratory, const struct scenario *scenario,
                     struct result *ret);

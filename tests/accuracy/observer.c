@@ -34,7 +34,8 @@ struct observer {
     struct sampler sampler;
     struct counter counters[SOCKETS_SIM][2]; /* package, dram */
     struct used used[ENTITIES_SIM][SOCKETS_SIM];
-    struct proc_view proc; /* totals */
+    struct proc_view proc; /* totals, but for thread_s */
+    double *task_s;        /* by task: its jiffies so far */
     uint64_t time_us;
 };
 
@@ -109,6 +110,8 @@ struct observer *observer_new(struct host *host, uint64_t seed)
                             random_uniform(&observer->random, 1e9, 5e9),
                 .fd = -1,
             };
+    observer->task_s = calloc(host->n_tasks, sizeof(*observer->task_s));
+    check(observer->task_s);
     make_tree(observer);
     check(rapl_new(&observer->source, observer->root) == 0);
     return observer;
@@ -125,6 +128,7 @@ struct observer *observer_free(struct observer *observer)
                 close(observer->counters[s][kind].fd);
     snprintf(command, sizeof(command), "rm -rf %s", observer->root);
     check(system(command) == 0);
+    free(observer->task_s);
     free(observer->root);
     free(observer);
     return NULL;
@@ -236,16 +240,28 @@ static void read_proc_totals(const struct host *host, struct proc_view *ret)
     for (unsigned i = 0; i < host->n_tasks; i++) {
         const struct task *task = &host->tasks[i];
         double run_s = task->exec_us / 1e6;
-        unsigned socket = task->cpu >= 0 ? host_socket_of(host, task->cpu) : 0;
 
         process_s[task->entity] += task->entity == 0 ? jiffies_s(run_s) : run_s;
-        ret->thread_s[task->entity][socket] += jiffies_s(run_s);
     }
     for (unsigned e = 0; e < host->n_entities; e++)
         ret->process_s[e] = jiffies_s(process_s[e]);
     for (unsigned s = 0; s < host->machine->sockets; s++)
         ret->busy_s[s] = jiffies_s(host->busy_ticks[s] / HZ);
     ret->interrupt_s = jiffies_s(host->interrupt_ticks / HZ);
+}
+
+static void read_threads(struct observer *observer, struct proc_view *ret)
+{
+    const struct host *host = observer->host;
+
+    for (unsigned i = 0; i < host->n_tasks; i++) {
+        const struct task *task = &host->tasks[i];
+        double now_s = jiffies_s(task->exec_us / 1e6);
+        unsigned socket = task->cpu >= 0 ? host_socket_of(host, task->cpu) : 0;
+
+        ret->thread_s[task->entity][socket] += now_s - observer->task_s[i];
+        observer->task_s[i] = now_s;
+    }
 }
 
 static void read_proc(struct observer *observer, struct proc_view *ret)
@@ -256,14 +272,12 @@ static void read_proc(struct observer *observer, struct proc_view *ret)
     *ret = now;
     ret->seconds -= observer->proc.seconds;
     ret->interrupt_s -= observer->proc.interrupt_s;
-    for (unsigned e = 0; e < ENTITIES_SIM; e++) {
+    for (unsigned e = 0; e < ENTITIES_SIM; e++)
         ret->process_s[e] -= observer->proc.process_s[e];
-        for (unsigned s = 0; s < SOCKETS_SIM; s++)
-            ret->thread_s[e][s] -= observer->proc.thread_s[e][s];
-    }
     for (unsigned s = 0; s < SOCKETS_SIM; s++)
         ret->busy_s[s] -= observer->proc.busy_s[s];
     observer->proc = now;
+    read_threads(observer, ret);
 }
 
 void observer_read(struct observer *observer, struct observation *ret)

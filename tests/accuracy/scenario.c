@@ -16,7 +16,7 @@ const char *const group_names[GROUPS] = {
     [GROUP_SMT] = "SMT pairs",
     [GROUP_MIXES] = "mixed programs",
     [GROUP_FREQUENCY] = "frequency on demand",
-    [GROUP_UNSEEN] = "unseen by any counter",
+    [GROUP_INSTRUCTIONS] = "unlike instructions",
 };
 
 #define ALWAYS .duty_low = 1, .duty_high = 1, .level_s = 1e9
@@ -122,9 +122,12 @@ static const struct scenario own[] = {
     {.name = "VMs of 1 % beside two busy", .group = GROUP_FREQUENCY, .machine = MACHINE_SAVING,
      .vms = {{10, 4, 3, 50, {{1, &tiny}}}, {2, 32, 3, 200, {{8, &server}}}}},
 
-    {.name = "vector beside integer instructions", .group = GROUP_UNSEEN, .machine = MACHINE_XEON, .quick = true,
+    {.name = "vector beside integer instructions", .group = GROUP_INSTRUCTIONS, .machine = MACHINE_XEON, .quick = true,
      .vms = {{1, 16, 1, 100, {{6, &vector}}}, {1, 16, 1, 100, {{6, &integer}}}}},
-    {.name = "floating point beside branchy programs", .group = GROUP_UNSEEN, .machine = MACHINE_XEON,
+    {.name = "vector, float, integer and branchy side by side", .group = GROUP_INSTRUCTIONS, .machine = MACHINE_XEON,
+     .vms = {{1, 16, 3, 100, {{4, &vector}}}, {1, 16, 3, 100, {{4, &floating}}},
+             {1, 16, 3, 100, {{4, &integer}}}, {1, 16, 3, 100, {{4, &branchy}}}}},
+    {.name = "floating point beside branchy programs", .group = GROUP_INSTRUCTIONS, .machine = MACHINE_XEON,
      .vms = {{1, 16, 3, 100, {{6, &floating}}}, {1, 16, 3, 100, {{6, &branchy}}}}},
 };
 /* clang-format on */

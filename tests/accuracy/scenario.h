@@ -32,7 +32,7 @@ enum group {
     GROUP_SMT,
     GROUP_MIXES,
     GROUP_FREQUENCY,
-    GROUP_UNSEEN, /* what no counter of ours tells */
+    GROUP_INSTRUCTIONS, /* energy per instruction differs, which no counter tells */
     GROUPS,
 };
 

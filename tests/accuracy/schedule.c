@@ -112,11 +112,12 @@ static void wake(struct host *host)
     double now = (double)host->time_us;
 
     if (now >= host->common_until_us) {
-        host->common_level = random_uniform(&host->random, -0.1, 0.9);
+        host->common_level = random_uniform(&host->random, host->level_low, host->level_high);
         if (host->common_level < 0.02)
             host->common_level = 0.02; /* a quiet moment */
         for (unsigned e = 0; e < host->n_entities; e++)
-            host->entities[e].level = random_uniform(&host->random, 0.3, 1.7);
+            host->entities[e].level =
+                random_uniform(&host->random, 1 - host->level_spread, 1 + host->level_spread);
         host->common_until_us = now + random_uniform(&host->random, 10e6, 30e6);
     }
     for (unsigned i = 0; i < host->n_tasks; i++) {
