@@ -16,7 +16,7 @@
 #define SAMPLES_MIN 60
 /* Shorter intervals are added up: the counters' update time and quantum blur them. */
 #define SAMPLE_S 0.9
-/* A fit takes some 100 us; its result is only of use every few samples. */
+/* A fit takes half a millisecond, and a few samples more hardly change it. */
 #define SAMPLES_PER_FIT 10
 
 /* A sample's weight falls to 1/e in this time, or in this many samples if that is longer. */
@@ -55,6 +55,9 @@
 #define BEND_MAX 1.4
 #define BEND_SIGMA 0.4
 #define SHAPES (EXPONENTS + KNEES * BENDS)
+/* No list holds every shape (a clock that rises in steps, a turbo that ends slowly): the part of
+   what was extrapolated that this leaves uncertain. */
+#define SHAPE_ERROR 0.1
 
 /* Learned means: loads this far apart, relative to the highest, and an uncertainty up to this
    part of the lowest power. */
@@ -93,8 +96,16 @@ struct group {
     double time_s;
     double power_uw;
     double lowest_uw;
-    double variance; /* of one sample; after share_variance() of the mean */
+    double variance; /* of one sample, then (share_variance) of power_uw */
     double weight;   /* effective number of samples */
+};
+
+/* The samples that are left in groups, in terms of their groups' means. */
+struct deviations {
+    size_t n;
+    double time_s[SAMPLES_MAX];
+    double power_uw[SAMPLES_MAX];
+    double weight[SAMPLES_MAX];
 };
 
 /* One f of P = S + D * f(u): a power law, or a line that bends at a knee. */
@@ -129,14 +140,6 @@ struct baseline_learner *baseline_learner_free(struct baseline_learner *learner)
     free(learner);
     return NULL;
 }
-
-/* The samples that are left in groups, in terms of their groups' means. */
-struct deviations {
-    size_t n;
-    double time_s[SAMPLES_MAX];
-    double power_uw[SAMPLES_MAX];
-    double weight[SAMPLES_MAX];
-};
 
 /* The group's samples are appended to the deviations. */
 static struct group make_group(const struct baseline_learner *learner, const size_t *order,
@@ -327,7 +330,7 @@ static double lowest_power(const struct baseline_learner *learner)
 
 static void fit(struct baseline_learner *learner)
 {
-    struct group groups[GROUPS_MAX];
+    struct group groups[GROUPS_MAX] = {0};
     size_t n = make_groups(learner, groups);
     double highest = groups[n - 1].load, power_uw, sigma_uw;
 
@@ -342,7 +345,8 @@ static void fit(struct baseline_learner *learner)
     learner->state = BASELINE_LEARNED;
     learner->known = true;
     learner->fitted_uw = fmax(0, power_uw);
-    learner->uncertainty_uw = sigma_uw;
+    learner->uncertainty_uw =
+        hypot(sigma_uw, SHAPE_ERROR * fmax(0, groups[0].power_uw - learner->fitted_uw));
 }
 
 static void take_sample(struct baseline_learner *learner)
@@ -385,6 +389,8 @@ struct baseline_estimate baseline_learner_estimate(const struct baseline_learner
         .state = learner->state,
         .known = learner->known,
         .power_uw = (uint64_t)learner->power_uw,
-        .uncertainty_uw = (uint64_t)learner->uncertainty_uw,
+        /* That of the value as it is, on its way or held down. */
+        .uncertainty_uw =
+            (uint64_t)hypot(learner->uncertainty_uw, learner->fitted_uw - learner->power_uw),
     };
 }

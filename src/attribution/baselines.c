@@ -17,6 +17,7 @@ struct baselines {
     size_t n; /* slots */
     struct zone_baseline zones[ZONES_MAX];
     struct baseline_learner *learners[ZONES_MAX]; /* NULL for what is fixed */
+    unsigned logged[ZONES_MAX]; /* bit per enum baseline_state: a load may go to and fro */
 };
 
 DEFINE_CLEANUP(struct baselines *, baselines_free);
@@ -68,6 +69,20 @@ static int add_zone(struct baselines *baselines, const struct zone *zone)
     return 0;
 }
 
+/*
+ * Busy cores, where cycles are counted by the power that they take: a core at f takes V^2 f, and
+ * the voltage rises with f about as its square root where servers run under load, between the
+ * base and the turbo frequencies. Without that a host that lowers its frequency as it fills up
+ * shows a curve whose beginning cannot be told from its end.
+ */
+static double core_load(const struct usage_socket *used, bool cycles)
+{
+    double own_s = ((double)used->cpu_ns - (double)used->corun_ns / 2) / (double)NSEC_PER_SEC;
+    double ghz = used->cpu_ns ? (double)used->cycles / (double)used->cpu_ns : 0;
+
+    return cycles ? own_s * ghz * ghz : own_s;
+}
+
 double baseline_load(const struct zone *zone, const struct usage *usage, uint64_t duration_ns)
 {
     double load = 0;
@@ -76,43 +91,42 @@ double baseline_load(const struct zone *zone, const struct usage *usage, uint64_
         struct usage_socket used = usage_on_socket(usage_entity(usage, i), zone->socket);
 
         if (zone->kind == ZONE_DRAM && usage->features & USAGE_LLC_MISSES)
-            load += (double)used.llc_misses * (double)NSEC_PER_SEC;
+            load += (double)used.llc_misses;
         else
-            load += (double)used.cpu_ns - (double)used.corun_ns / 2;
+            load += core_load(&used, usage->features & USAGE_CYCLES);
     }
-    return load / (double)duration_ns;
+    return load * (double)NSEC_PER_SEC / (double)duration_ns;
 }
 
 static void log_state(const struct zone *zone, const struct zone_baseline *baseline)
 {
     if (baseline->state == BASELINE_NOT_IDENTIFIABLE)
-        log_warning("the static power of a zone cannot be learned: its load varies too little, "
+        log_warning("the static power of a zone cannot be learned now: its load varies too little, "
                     "or does not tell its power; what was known of it stays",
                     F_STRING("zone", zone->name), F_UINT("mw", baseline->power_uw / 1000));
-    else
-        log_info("the static power of a zone is being learned from its load",
-                 F_STRING("zone", zone->name), F_UINT("mw", baseline->power_uw / 1000),
-                 F_UINT("uncertainty_mw", baseline->uncertainty_uw / 1000));
+    else if (baseline->state == BASELINE_LEARNED)
+        log_info("the static power of a zone is learned from its load",
+                 F_STRING("zone", zone->name));
 }
 
-static void learn(struct baseline_learner *learner, const struct zone *zone,
-                  const struct sample_zone *sample, const struct usage *usage,
-                  struct zone_baseline *baseline)
+static void learn(struct baselines *baselines, size_t slot, const struct zone *zone,
+                  const struct sample_zone *sample, const struct usage *usage)
 {
-    enum baseline_state before = baseline->state;
+    struct baseline_learner *learner = baselines->learners[slot];
     struct baseline_estimate estimate;
 
     baseline_learner_add(learner, sample->energy_uj, sample->duration_ns,
                          baseline_load(zone, usage, sample->duration_ns));
     estimate = baseline_learner_estimate(learner);
-    *baseline = (struct zone_baseline){
+    baselines->zones[slot] = (struct zone_baseline){
         .origin = estimate.known ? BASELINE_FROM_LOAD : BASELINE_NONE,
         .state = estimate.state,
         .power_uw = estimate.power_uw,
         .uncertainty_uw = estimate.uncertainty_uw,
     };
-    if (baseline->state != before)
-        log_state(zone, baseline);
+    if (!(baselines->logged[slot] & 1u << estimate.state))
+        log_state(zone, &baselines->zones[slot]);
+    baselines->logged[slot] |= 1u << estimate.state;
 }
 
 int baselines_update(struct baselines *baselines, const struct zone_set *zones,
@@ -129,8 +143,7 @@ int baselines_update(struct baselines *baselines, const struct zone_set *zones,
 
         /* The usage at hand says nothing about a gap. */
         if (baselines->learners[slot] && zone->valid && !zone->gap && zone->duration_ns > 0)
-            learn(baselines->learners[slot], &zones->zones[slot], zone, usage,
-                  &baselines->zones[slot]);
+            learn(baselines, slot, &zones->zones[slot], zone, usage);
     }
     return 0;
 }
