@@ -3,13 +3,13 @@
 /*
  * Package, core, uncore and psys energy by what the cores did:
  *
- *     weight = b . (core time, cycles, cycles * f^2, instructions, instructions * f^2, misses)
+ *     weight = b . (core time, cycles * (1, f, f^2), instructions * (1, f, f^2), misses)
  *
  * Cycles carry time and frequency, instructions how much of a core was at work,
  * last-level cache misses the way to memory and back. What a cycle or an
- * instruction takes grows with the square of the voltage, which rises with the
- * frequency f, an entity's cycles over its CPU time; how much of it is
- * independent of f and how much goes with f^2 is left to the fit. Time and
+ * instruction takes grows with the square of the voltage, which rises in a line
+ * with the frequency f, an entity's cycles over its CPU time: the square of a
+ * line has these three terms. Time and
  * cycles with a busy SMT sibling count half: the core spends them once.
  *
  * The coefficients b are the host's own. They are learned from its intervals by
@@ -37,8 +37,10 @@
 enum {
     CORE_SECONDS,
     CYCLES,
+    CYCLES_F,
     CYCLES_F2,
     INSTRUCTIONS,
+    INSTRUCTIONS_F,
     INSTRUCTIONS_F2,
     MISSES,
     FEATURES_LEARNED,
@@ -82,9 +84,11 @@ static void get_features(const struct usage_amount *amount, const struct zone *z
 
     ret[CORE_SECONDS] = (double)used.cpu_ns * own / 1e9;
     ret[CYCLES] = (double)used.cycles * own / 1e9;
-    ret[CYCLES_F2] = ret[CYCLES] * ghz * ghz;
+    ret[CYCLES_F] = ret[CYCLES] * ghz;
+    ret[CYCLES_F2] = ret[CYCLES_F] * ghz;
     ret[INSTRUCTIONS] = (double)used.instructions / 1e9;
-    ret[INSTRUCTIONS_F2] = ret[INSTRUCTIONS] * ghz * ghz;
+    ret[INSTRUCTIONS_F] = ret[INSTRUCTIONS] * ghz;
+    ret[INSTRUCTIONS_F2] = ret[INSTRUCTIONS_F] * ghz;
     ret[MISSES] = (double)used.llc_misses / 1e9;
 }
 

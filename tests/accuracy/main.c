@@ -30,7 +30,7 @@ static void run_scenarios(struct results *results)
 static void run_traces(struct results *results)
 {
     for (unsigned trace = 0; trace < TRACES; trace++)
-        for (unsigned seed = 0; seed < TRACE_SEEDS; seed++)
+        for (unsigned seed = 0; seed < results->n_seeds; seed++)
             trace_run(&traces[trace], seed + 1, &results->traces[trace][seed]);
 }
 
@@ -76,6 +76,7 @@ int main(int argc, char **argv)
     results.scenarios = calloc(n_scenarios, sizeof(*results.scenarios));
     results.traces = calloc(TRACES, sizeof(*results.traces));
     require(results.scenarios && results.traces, "out of memory");
+    results.n_seeds = results.quick ? 1 : TRACE_SEEDS;
     run_scenarios(&results);
     run_traces(&results);
     if (docs && data) {

@@ -258,9 +258,10 @@ static void write_thesis(const struct results *results, FILE *file)
     fputs("\n![Published and simulated](accuracy/thesis.png)\n\n", file);
 }
 
-static void write_trace_row(FILE *file, const struct trace *trace, const struct trace_result *seeds)
+static void write_trace_row(FILE *file, const struct trace *trace, const struct trace_result *seeds,
+                            unsigned n_seeds)
 {
-    for (unsigned seed = 0; seed < TRACE_SEEDS; seed++) {
+    for (unsigned seed = 0; seed < n_seeds; seed++) {
         const struct trace_result *result = &seeds[seed];
         const struct trace_point *early = &result->points[LEARN_S - 1];
         const struct trace_point *last = &result->points[result->n - 1];
@@ -281,7 +282,7 @@ static void write_baseline(const struct results *results, FILE *file)
         "|\n| --- | ---: | ---: | ---: | --- | ---: | ---: | --- |\n",
         file);
     for (unsigned trace = 0; trace < TRACES; trace++)
-        write_trace_row(file, &traces[trace], results->traces[trace]);
+        write_trace_row(file, &traces[trace], results->traces[trace], results->n_seeds);
     fputs("\n![The learned static power](accuracy/baseline.png)\n\n"
           "On a constant load nothing tells static from dynamic power. The learner says so; what "
           "it knew before stays,\nand if it knew nothing the whole energy counts as dynamic. "

@@ -153,7 +153,7 @@ static struct scenario from_thesis(const struct thesis_point *point)
                                 .group = thesis_group(point),
                                 .machine = MACHINE_EPYC,
                                 .published = point,
-                                .quick = point->workers[0] != 4};
+                                .quick = (point - thesis_points) % 3 != 1};
 
     for (unsigned i = 0; i < THESIS_NODES; i++)
         scenario.vms[i] = (struct vm_spec){

@@ -67,13 +67,13 @@ static double farthest_point(const struct results *results)
     return farthest;
 }
 
-static double largest_over_seeds(const struct trace_result *results,
+static double largest_over_seeds(const struct results *results, enum trace_id trace,
                                  double (*figure)(const struct trace_result *result, double at_s))
 {
     double largest = 0;
 
-    for (unsigned seed = 0; seed < TRACE_SEEDS; seed++)
-        largest = fmax(largest, figure(&results[seed], LEARN_S));
+    for (unsigned seed = 0; seed < results->n_seeds; seed++)
+        largest = fmax(largest, figure(&results->traces[trace][seed], LEARN_S));
     return largest;
 }
 
@@ -81,13 +81,12 @@ size_t verdict_limits(const struct results *results, struct limit ret[LIMITS_MAX
 {
     unsigned known = contender_of_model(MODEL_COUNTERS, BASELINE_KNOWN);
     unsigned learned = contender_of_model(MODEL_COUNTERS, BASELINE_LEARNER);
-    double never_idle =
-        fmax(largest_over_seeds(results->traces[TRACE_NEVER_IDLE], trace_error),
-             largest_over_seeds(results->traces[TRACE_NEVER_IDLE_SERVER], trace_error));
+    double never_idle = fmax(largest_over_seeds(results, TRACE_NEVER_IDLE, trace_error),
+                             largest_over_seeds(results, TRACE_NEVER_IDLE_SERVER, trace_error));
     double unsafe = 0;
     size_t n = 0;
 
-    for (unsigned seed = 0; seed < TRACE_SEEDS; seed++)
+    for (unsigned seed = 0; seed < results->n_seeds; seed++)
         unsafe = fmax(unsafe, trace_unsafe(&results->traces[TRACE_CONSTANT][seed]));
     ret[n++] = (struct limit){"`counters`, static power known: error per VM, package",
                               mean_error(results, known, GROUPS, false), LIMIT_KNOWN, "%"};
@@ -102,7 +101,7 @@ size_t verdict_limits(const struct results *results, struct limit ret[LIMITS_MAX
                               never_idle, LIMIT_STATIC, "%"};
     ret[n++] = (struct limit){
         "room warming up: mean error of the static power from then on, worst seed",
-        largest_over_seeds(results->traces[TRACE_DRIFT], trace_mean_error), LIMIT_DRIFT, "%"};
+        largest_over_seeds(results, TRACE_DRIFT, trace_mean_error), LIMIT_DRIFT, "%"};
     ret[n++] = (struct limit){"constant load: said to be not identifiable, and static power taken "
                               "as part of the measured",
                               unsafe, 100, "%"};

@@ -20,6 +20,7 @@
 struct results {
     bool quick;
     size_t n;
+    unsigned n_seeds; /* of each trace */
     struct result *scenarios;
     struct trace_result (*traces)[TRACE_SEEDS]; /* by trace and seed */
 };
