@@ -51,7 +51,7 @@ check-slow: build guest sanitized
 	-$(PYTEST) -m slow --junit-xml=$(abspath $(RESULTS))/check-slow.xml
 	-meson test -C $(BUILD)-sanitized --print-errorlogs
 	@cp $(BUILD)-sanitized/meson-logs/testlog.junit.xml $(RESULTS)/sanitized.xml
-	-VIRTJOULE_BUILD=$(abspath $(BUILD)-sanitized) $(RUN_PYTEST) -k "bad_input or prometheus" \
+	-VIRTJOULE_BUILD=$(abspath $(BUILD)-sanitized) $(RUN_PYTEST) -k "bad_input or prometheus or restart" \
 	    --junit-xml=$(abspath $(RESULTS))/sanitized-e2e.xml
 	-meson test -C $(BUILD) --suite unit --no-suite static --logbase valgrind --timeout-multiplier 20 \
 	    --wrap "valgrind -q --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=definite"

@@ -6,65 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "attribution/ledger_internal.h"
 #include "attribution/share.h"
 #include "util/cleanup.h"
-
-/* One VM's totals. */
-struct row {
-    uuid_t uuid; /* first: the search key */
-    uint32_t id;
-    char name[VM_NAME_MAX];
-    enum vm_manager manager;
-    bool defined;
-    bool running;
-    unsigned vcpus;
-    unsigned tree_zones;
-    uint64_t last_seen_ns; /* when it was last in the VM table */
-    uint64_t dynamic_uj[ZONES_MAX];
-    uint64_t dynamic_fraction[ZONES_MAX];
-    uint64_t static_uj[ZONES_MAX];
-    uint64_t static_fraction[ZONES_MAX];
-    uint64_t cpu_ns;
-    uint64_t io_bytes;
-    uint64_t memory_bytes;
-    struct ramp tree[TREE_ZONES];
-    struct row *next;
-};
-
-/* One zone's totals. */
-struct account {
-    struct baseline baseline;
-    uint64_t measured_uj;
-    uint64_t carried_uj;
-    uint64_t host_uj;
-    uint64_t host_fraction;
-    uint64_t static_uj;
-    uint64_t unattributed_uj;
-};
-
-/* Work space for one interval: entity 0 is the host, entity i > 0 is rows[i]. */
-struct division {
-    size_t n;
-    struct row **rows;
-    uint64_t *weights;
-    uint64_t *fractions;
-    uint64_t *shares;
-};
-
-struct ledger {
-    struct ledger_config config;
-    struct account accounts[ZONES_MAX];
-    struct row *rows; /* newest first */
-    size_t n_rows;
-    void *by_uuid; /* tsearch(3) tree of the same */
-    uint32_t last_id;
-    struct row former; /* what ended VMs had used */
-    bool has_former;
-    uint64_t ramp_start_ns;
-    bool recorded; /* since the last snapshot */
-    struct division division;
-    size_t division_size;
-};
+#include "util/log.h"
 
 static int compare_row(const void *a, const void *b)
 {
@@ -75,19 +20,6 @@ static void ignore_node(void *node)
 {
 }
 
-int ledger_new(struct ledger **ret, const struct ledger_config *config)
-{
-    struct ledger *ledger = calloc(1, sizeof(*ledger));
-
-    if (!ledger)
-        return -ENOMEM;
-    ledger->config = *config;
-    ledger->former.id = ++ledger->last_id;
-    strcpy(ledger->former.name, "former");
-    *ret = ledger;
-    return 0;
-}
-
 static void division_deinit(struct division *division)
 {
     free(division->rows);
@@ -96,10 +28,20 @@ static void division_deinit(struct division *division)
     free(division->shares);
 }
 
-struct ledger *ledger_free(struct ledger *ledger)
+int ledger_new(struct ledger **ret, const struct ledger_config *config)
 {
+    struct ledger *ledger = calloc(1, sizeof(*ledger));
+
     if (!ledger)
-        return NULL;
+        return -ENOMEM;
+    ledger->config = *config;
+    ledger_reset(ledger);
+    *ret = ledger;
+    return 0;
+}
+
+static void free_rows(struct ledger *ledger)
+{
     tdestroy(ledger->by_uuid, ignore_node);
     while (ledger->rows) {
         struct row *row = ledger->rows;
@@ -107,6 +49,24 @@ struct ledger *ledger_free(struct ledger *ledger)
         ledger->rows = row->next;
         free(row);
     }
+    ledger->by_uuid = NULL;
+    ledger->n_rows = 0;
+}
+
+void ledger_reset(struct ledger *ledger)
+{
+    free_rows(ledger);
+    ledger->n_accounts = ledger->n_slots = 0;
+    ledger->former = (struct row){.id = LEDGER_FORMER_ID, .name = "former"};
+    ledger->last_id = LEDGER_FORMER_ID;
+    ledger->has_former = false;
+}
+
+struct ledger *ledger_free(struct ledger *ledger)
+{
+    if (!ledger)
+        return NULL;
+    free_rows(ledger);
     division_deinit(&ledger->division);
     free(ledger);
     return NULL;
@@ -114,19 +74,53 @@ struct ledger *ledger_free(struct ledger *ledger)
 
 void ledger_set_baseline(struct ledger *ledger, size_t slot, uint64_t power_uw)
 {
-    ledger->accounts[slot].baseline.power_uw = power_uw;
+    ledger->power_uw[slot] = power_uw;
 }
 
-static int get_row(struct ledger *ledger, const uuid_t uuid, struct row **ret)
+/* The account of a zone, begun if there is none; NULL when there is no more room. */
+static struct account *get_account(struct ledger *ledger, const struct zone *zone)
 {
-    struct row key, **known, *row;
+    const char *source = ledger->config.source;
+    struct account *account;
+
+    for (size_t i = 0; i < ledger->n_accounts; i++)
+        if (strcmp(ledger->accounts[i].source, source) == 0 &&
+            strcmp(ledger->accounts[i].name, zone->name) == 0)
+            return &ledger->accounts[i];
+    if (ledger->n_accounts == ZONES_MAX) {
+        log_error("the ledger has no room for another zone, its energy is not counted",
+                  F_STRING("zone", zone->name));
+        return NULL;
+    }
+    account = &ledger->accounts[ledger->n_accounts++];
+    *account = (struct account){.kind = zone->kind};
+    memcpy(account->source, source, sizeof(account->source));
+    memcpy(account->name, zone->name, sizeof(account->name));
+    return account;
+}
+
+/* Gives the slots of new zones their accounts. */
+static void map_zones(struct ledger *ledger, const struct zone_set *zones)
+{
+    for (; ledger->n_slots < zones->n; ledger->n_slots++)
+        ledger->slots[ledger->n_slots] = get_account(ledger, &zones->zones[ledger->n_slots]);
+}
+
+static struct row *find_row(const struct ledger *ledger, const uuid_t uuid)
+{
+    struct row key, **known;
 
     uuid_copy(key.uuid, uuid);
     known = tfind(&key, &ledger->by_uuid, compare_row);
-    if (known) {
-        *ret = *known;
-        return 0;
-    }
+    return known ? *known : NULL;
+}
+
+int ledger_add_row(struct ledger *ledger, const uuid_t uuid, uint32_t id, struct row **ret)
+{
+    struct row *row;
+
+    if (find_row(ledger, uuid))
+        return -EEXIST;
     row = calloc(1, sizeof(*row));
     if (!row)
         return -ENOMEM;
@@ -135,13 +129,26 @@ static int get_row(struct ledger *ledger, const uuid_t uuid, struct row **ret)
         free(row);
         return -ENOMEM;
     }
-    row->id = ++ledger->last_id;
+    row->id = id;
     row->vcpus = 1;
     row->next = ledger->rows;
     ledger->rows = row;
     ledger->n_rows++;
     *ret = row;
     return 0;
+}
+
+static int get_row(struct ledger *ledger, const uuid_t uuid, struct row **ret)
+{
+    int r;
+
+    *ret = find_row(ledger, uuid);
+    if (*ret)
+        return 0;
+    r = ledger_add_row(ledger, uuid, ledger->last_id + 1, ret);
+    if (r == 0)
+        ledger->last_id++;
+    return r;
 }
 
 int ledger_update_vms(struct ledger *ledger, const struct vm_table *vms, uint64_t time_ns)
@@ -215,10 +222,10 @@ static uint64_t sum_weights(const uint64_t *weights, size_t n)
 }
 
 /* Divides the dynamic energy over host and VMs; division.shares tell what each got. */
-static void divide_dynamic(struct ledger *ledger, size_t slot, const struct zone *zone,
+static void divide_dynamic(struct ledger *ledger, struct account *account, const struct zone *zone,
                            const struct usage *usage, uint64_t energy_uj, bool gap)
 {
-    struct account *account = &ledger->accounts[slot];
+    size_t a = account_index(ledger, account);
     struct division *d = &ledger->division;
 
     memset(d->shares, 0, d->n * sizeof(*d->shares));
@@ -230,19 +237,20 @@ static void divide_dynamic(struct ledger *ledger, size_t slot, const struct zone
     }
     d->fractions[0] = account->host_fraction;
     for (size_t i = 1; i < d->n; i++)
-        d->fractions[i] = d->rows[i]->dynamic_fraction[slot];
+        d->fractions[i] = d->rows[i]->energies[a].dynamic_fraction;
     share_divide(energy_uj, d->weights, d->n, d->fractions, &account->carried_uj, d->shares);
     account->host_fraction = d->fractions[0];
     account->host_uj += d->shares[0];
     for (size_t i = 1; i < d->n; i++) {
-        d->rows[i]->dynamic_fraction[slot] = d->fractions[i];
-        d->rows[i]->dynamic_uj[slot] += d->shares[i];
+        d->rows[i]->energies[a].dynamic_fraction = d->fractions[i];
+        d->rows[i]->energies[a].dynamic_uj += d->shares[i];
     }
 }
 
 /* Shows the VMs their parts of the static energy; division.shares still hold the dynamic ones. */
-static void divide_static(struct ledger *ledger, size_t slot, uint64_t energy_uj)
+static void divide_static(struct ledger *ledger, const struct account *account, uint64_t energy_uj)
 {
+    size_t a = account_index(ledger, account);
     struct division *d = &ledger->division;
     uint64_t carried_uj = 0; /* the rest stays in the static row */
 
@@ -254,11 +262,11 @@ static void divide_static(struct ledger *ledger, size_t slot, uint64_t energy_uj
         return;
     d->fractions[0] = 0;
     for (size_t i = 1; i < d->n; i++)
-        d->fractions[i] = d->rows[i]->static_fraction[slot];
+        d->fractions[i] = d->rows[i]->energies[a].static_fraction;
     share_divide(energy_uj, d->weights, d->n, d->fractions, &carried_uj, d->shares);
     for (size_t i = 1; i < d->n; i++) {
-        d->rows[i]->static_fraction[slot] = d->fractions[i];
-        d->rows[i]->static_uj[slot] += d->shares[i];
+        d->rows[i]->energies[a].static_fraction = d->fractions[i];
+        d->rows[i]->energies[a].static_uj += d->shares[i];
     }
 }
 
@@ -269,21 +277,23 @@ int ledger_record(struct ledger *ledger, const struct zone_set *zones, const str
 
     if (r < 0)
         return r;
+    map_zones(ledger, zones);
     for (size_t slot = 0; slot < zones->n; slot++) {
         const struct sample_zone *zone = &sample->zones[slot];
-        struct account *account = &ledger->accounts[slot];
+        struct account *account = ledger->slots[slot];
         uint64_t dynamic_uj;
 
-        if (!zone->valid)
+        if (!zone->valid || !account)
             continue;
+        account->baseline.power_uw = ledger->power_uw[slot];
         dynamic_uj = baseline_split(&account->baseline, zone->energy_uj, zone->duration_ns);
         account->measured_uj += zone->energy_uj;
         account->static_uj += zone->energy_uj - dynamic_uj;
         if (ledger->config.model->ops->learn && !zone->gap)
             ledger->config.model->ops->learn(ledger->config.model, slot, &zones->zones[slot], zone,
                                              usage);
-        divide_dynamic(ledger, slot, &zones->zones[slot], usage, dynamic_uj, zone->gap);
-        divide_static(ledger, slot, zone->energy_uj - dynamic_uj);
+        divide_dynamic(ledger, account, &zones->zones[slot], usage, dynamic_uj, zone->gap);
+        divide_static(ledger, account, zone->energy_uj - dynamic_uj);
     }
     for (struct row *row = ledger->rows; row; row = row->next)
         row->memory_bytes = 0;
@@ -323,7 +333,8 @@ static unsigned present_tree_zones(const struct ledger *ledger, const struct zon
     return present;
 }
 
-static uint64_t tree_total(const struct row *row, const struct zone_set *zones, enum tree_zone zone)
+/* Over all accounts ever: what a guest has seen stays, whichever zones and source there are now. */
+static uint64_t tree_total(const struct ledger *ledger, const struct row *row, enum tree_zone zone)
 {
     static const enum zone_kind kinds[TREE_ZONES] = {
         [TREE_PACKAGE] = ZONE_PACKAGE,
@@ -333,25 +344,30 @@ static uint64_t tree_total(const struct row *row, const struct zone_set *zones, 
     };
     uint64_t sum = 0;
 
-    for (size_t slot = 0; slot < zones->n; slot++)
-        if (zones->zones[slot].kind == kinds[zone])
-            sum += row->dynamic_uj[slot] + row->static_uj[slot];
+    for (size_t a = 0; a < ledger->n_accounts; a++)
+        if (ledger->accounts[a].kind == kinds[zone])
+            sum += row->energies[a].dynamic_uj + row->energies[a].static_uj;
     return sum;
 }
 
 /* The next ramps begin where the published values are now, so that they never step. */
-static void advance_ramps(struct row *row, const struct ledger *ledger,
-                          const struct zone_set *zones, uint64_t now)
+static void advance_ramps(struct row *row, const struct ledger *ledger, uint64_t now)
 {
     for (unsigned zone = 0; zone < TREE_ZONES; zone++) {
         struct ramp *ramp = &row->tree[zone];
 
         ramp->from_uj = ramp_value(ramp, ledger->ramp_start_ns, ledger->config.interval_ns, now);
-        ramp->to_uj = tree_total(row, zones, zone);
+        ramp->to_uj = tree_total(ledger, row, zone);
     }
 }
 
-static void fill_vm(struct snapshot_vm *vm, const struct row *row)
+void ledger_settle_ramps(const struct ledger *ledger, struct row *row)
+{
+    for (unsigned zone = 0; zone < TREE_ZONES; zone++)
+        row->tree[zone].from_uj = row->tree[zone].to_uj = tree_total(ledger, row, zone);
+}
+
+static void fill_vm(struct snapshot_vm *vm, const struct ledger *ledger, const struct row *row)
 {
     vm->id = row->id;
     uuid_copy(vm->uuid, row->uuid);
@@ -363,8 +379,12 @@ static void fill_vm(struct snapshot_vm *vm, const struct row *row)
     vm->vcpus = row->vcpus;
     vm->tree_zones = row->tree_zones;
     memcpy(vm->tree, row->tree, sizeof(vm->tree));
-    memcpy(vm->dynamic_uj, row->dynamic_uj, sizeof(vm->dynamic_uj));
-    memcpy(vm->static_uj, row->static_uj, sizeof(vm->static_uj));
+    for (size_t slot = 0; slot < ledger->n_slots; slot++) {
+        if (!ledger->slots[slot])
+            continue;
+        vm->dynamic_uj[slot] = row->energies[account_index(ledger, ledger->slots[slot])].dynamic_uj;
+        vm->static_uj[slot] = row->energies[account_index(ledger, ledger->slots[slot])].static_uj;
+    }
     vm->cpu_ns = row->cpu_ns;
     vm->io_bytes = row->io_bytes;
     vm->memory_bytes = row->memory_bytes;
@@ -394,11 +414,11 @@ static void fill_vms(struct ledger *ledger, const struct zone_set *zones, uint64
         if (!row->running || !row->tree_zones)
             row->tree_zones = present;
         if (ledger->recorded)
-            advance_ramps(row, ledger, zones, now);
-        fill_vm(&snapshot->vms[snapshot->n_vms++], row);
+            advance_ramps(row, ledger, now);
+        fill_vm(&snapshot->vms[snapshot->n_vms++], ledger, row);
     }
     if (ledger->has_former)
-        fill_vm(&snapshot->vms[snapshot->n_vms++], &ledger->former);
+        fill_vm(&snapshot->vms[snapshot->n_vms++], ledger, &ledger->former);
     qsort(snapshot->vms, snapshot->n_vms, sizeof(*snapshot->vms), compare_snapshot_vm);
     for (uint32_t i = 0; i < snapshot->n_vms; i++)
         snapshot->by_id[i] = i;
@@ -418,8 +438,10 @@ int ledger_snapshot(struct ledger *ledger, const struct zone_set *zones,
     snapshot->model = ledger->config.model->ops->name;
     snapshot->static_policy = static_policy_to_string(ledger->config.static_policy);
     snapshot->n_zones = zones->n;
+    map_zones(ledger, zones);
     for (size_t slot = 0; slot < zones->n; slot++) {
-        const struct account *account = &ledger->accounts[slot];
+        static const struct account none;
+        const struct account *account = ledger->slots[slot] ? ledger->slots[slot] : &none;
 
         snapshot->zones[slot] = (struct snapshot_zone){
             .zone = zones->zones[slot],
@@ -442,15 +464,15 @@ int ledger_snapshot(struct ledger *ledger, const struct zone_set *zones,
 /* Its fractions go to the host, which may thereby complete a carried microjoule. */
 static void fold_row(struct ledger *ledger, const struct row *row)
 {
-    for (size_t slot = 0; slot < ZONES_MAX; slot++) {
-        struct account *account = &ledger->accounts[slot];
+    for (size_t a = 0; a < ledger->n_accounts; a++) {
+        struct account *account = &ledger->accounts[a];
         unsigned completed =
-            share_merge_fraction(&account->host_fraction, row->dynamic_fraction[slot]);
+            share_merge_fraction(&account->host_fraction, row->energies[a].dynamic_fraction);
 
         account->host_uj += completed;
         account->carried_uj -= completed;
-        ledger->former.dynamic_uj[slot] += row->dynamic_uj[slot];
-        ledger->former.static_uj[slot] += row->static_uj[slot];
+        ledger->former.energies[a].dynamic_uj += row->energies[a].dynamic_uj;
+        ledger->former.energies[a].static_uj += row->energies[a].static_uj;
     }
     ledger->former.cpu_ns += row->cpu_ns;
     ledger->former.io_bytes += row->io_bytes;

@@ -14,9 +14,14 @@
  * policy shows to VMs is a view of the static row, not a row of its own.
  *
  * Floating point never touches it.
+ *
+ * Zones are kept by source and name, also those that are gone: what a guest is
+ * shown runs over all of them, so that no change of zones, source or policy
+ * moves it backwards.
  */
 
 #include "attribution/baseline.h"
+#include "attribution/ledger_image.h"
 #include "attribution/model.h"
 #include "attribution/snapshot.h"
 #include "attribution/static_policy.h"
@@ -31,6 +36,7 @@
 struct ledger;
 
 struct ledger_config {
+    char source[LEDGER_SOURCE_MAX]; /* where the energy comes from: its totals are its own */
     struct attribution_model *model;
     enum static_policy static_policy;
     bool publish_psys;    /* give VMs their share of the host's psys zone as a zone of their own */
@@ -41,7 +47,7 @@ struct ledger_config {
 int ledger_new(struct ledger **ret, const struct ledger_config *config);
 struct ledger *ledger_free(struct ledger *ledger);
 
-/** Sets the static power of the zone in a slot. 0: none. */
+/** Sets the static power of the zone in a slot, for the intervals to come. 0: none. */
 void ledger_set_baseline(struct ledger *ledger, size_t slot, uint64_t power_uw);
 
 /**
@@ -66,7 +72,7 @@ int ledger_record(struct ledger *ledger, const struct zone_set *zones, const str
  * @param sample  the one that was recorded last
  * @param now     CLOCK_MONOTONIC nanoseconds
  * @param ret     to be completed by the caller: source, usage_provider, estimate, health,
- *                and the VMs' tree_reads
+ *                the zones' baselines, and the VMs' tree_reads
  * @return 0 or -ENOMEM
  */
 int ledger_snapshot(struct ledger *ledger, const struct zone_set *zones,
@@ -75,3 +81,28 @@ int ledger_snapshot(struct ledger *ledger, const struct zone_set *zones,
 /** Gives up the rows of VMs that ended LEDGER_KEEP_NS ago, and calls forget(id) for each. */
 void ledger_expire(struct ledger *ledger, uint64_t now, void (*forget)(uint32_t id, void *userdata),
                    void *userdata);
+
+/** What an image is stamped with. */
+struct ledger_stamp {
+    uint64_t sequence;
+    uint64_t time_ns; /* CLOCK_MONOTONIC of the last interval's end */
+    struct ledger_identity identity;
+};
+
+/**
+ * All that a later daemon needs to continue where this one is.
+ * @param sampler  the readings up to which energy has been entered
+ * @param ret      replaced
+ * @return 0 or -ENOMEM, then ret is as it was
+ */
+int ledger_save(const struct ledger *ledger, const struct sampler *sampler,
+                const struct ledger_stamp *stamp, struct ledger_buffer *ret);
+
+/**
+ * Continues from an image that ledger_image_parse() accepted, before anything
+ * is recorded. The VMs' trees stand at their totals: at or above what any guest
+ * has seen. VMs that do not return keep their rows for LEDGER_KEEP_NS from now.
+ * @param now  CLOCK_MONOTONIC
+ * @return 0; -EBADMSG: two rows of one VM; -ENOMEM; then the ledger is empty
+ */
+int ledger_restore(struct ledger *ledger, const struct ledger_image *image, uint64_t now);

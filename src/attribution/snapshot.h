@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "attribution/zone_baseline.h"
 #include "discovery/vm.h"
 #include "source/zone.h"
 
@@ -63,6 +64,7 @@ struct snapshot_zone {
     uint64_t host_uj;
     uint64_t static_uj;
     uint64_t unattributed_uj;
+    struct zone_baseline baseline;
 };
 
 /* Upper bounds of the tick duration histogram, seconds; +Inf follows. */
@@ -75,6 +77,7 @@ struct snapshot_health {
     uint64_t ticks_missed;
     uint64_t tick_buckets[TICK_BUCKETS + 1]; /* ticks per bucket, not cumulated */
     uint64_t tick_ns_sum;
+    uint64_t unlisted_processes; /* of VMs, counted to the host for want of room */
 };
 
 struct snapshot {

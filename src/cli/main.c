@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "cli/calibrate.h"
 #include "cli/client.h"
 #include "cli/print.h"
 #include "util/cleanup.h"
@@ -25,6 +26,7 @@ static const char usage_text[] =
     "  list            all virtual machines and their energy\n"
     "  show VM         one of them, by name or UUID\n"
     "  show --host     the host's zones: measured, host, static and unattributed energy\n"
+    "  calibrate       measure the static power of the zones; see calibrate --help\n"
     "\n"
     "  --json          print the daemon's answer as JSON\n"
     "  --socket PATH   where virtjouled listens (default /run/virtjoule/control.sock)\n"
@@ -81,6 +83,14 @@ static void print_show(FILE *stream, struct json_object *answer)
 static const struct command commands[] = {
     {"list", request_list, print_list},
     {"show", request_show, print_show},
+};
+
+/* Commands that need no daemon, and read their own arguments. */
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+} local_commands[] = {
+    {"calibrate", calibrate_command},
 };
 
 static void release_json(struct json_object *object)
@@ -162,8 +172,12 @@ static int parse_options(int argc, char **argv, struct options *ret)
 int main(int argc, char **argv)
 {
     struct options options = {.socket_path = "/run/virtjoule/control.sock"};
-    int status = parse_options(argc, argv, &options);
+    int status;
 
+    for (size_t i = 0; argc > 1 && i < sizeof(local_commands) / sizeof(local_commands[0]); i++)
+        if (strcmp(argv[1], local_commands[i].name) == 0)
+            return local_commands[i].run(argc - 1, argv + 1);
+    status = parse_options(argc, argv, &options);
     if (status >= 0)
         return status;
     if (options.argc == 0)

@@ -125,6 +125,15 @@ void print_vm(FILE *stream, struct json_object *answer)
     print_origin(stream, answer);
 }
 
+static void print_baseline(FILE *stream, struct json_object *zone)
+{
+    struct json_object *baseline = json_object_object_get(zone, "baseline");
+
+    fprintf(stream, "%-20s %18s %18s  %s, %s\n", text_of(zone, "name"), text_of(baseline, "watts"),
+            text_of(baseline, "uncertainty_watts"), text_of(baseline, "origin"),
+            text_of(baseline, "state"));
+}
+
 void print_host(FILE *stream, struct json_object *answer)
 {
     struct json_object *zones = json_object_object_get(answer, "zones");
@@ -145,4 +154,7 @@ void print_host(FILE *stream, struct json_object *answer)
                 text_of(zone, "static_joules"), text_of(zone, "unattributed_joules"),
                 is_true(zone, "readable") ? "" : "  (unreadable now)");
     }
+    fprintf(stream, "\n%-20s %18s %18s  %s\n", "ZONE (WATTS)", "BASELINE", "UNCERTAINTY", "ORIGIN");
+    for (size_t i = 0; i < json_object_array_length(zones); i++)
+        print_baseline(stream, json_object_array_get_idx(zones, i));
 }

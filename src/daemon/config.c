@@ -13,6 +13,8 @@
 #include "util/parse.h"
 
 #define CONFIG_TEXT_MAX (1 << 20)
+/* More than any zone draws. */
+#define BASELINE_MAX_UW (UINT64_C(10000) * 1000000)
 
 /* A parser writes its target only when it returns 0. */
 typedef int (*value_parser)(const char *value, void *target);
@@ -149,15 +151,31 @@ static int value_platform(const char *value, void *target)
     return 0;
 }
 
-/* There is one so far: the key says which, and refuses what is not there. */
 static int value_provider(const char *value, void *target)
 {
-    return find_word(value, (const char *const[]){"auto", "procfs", NULL}) < 0 ? -EINVAL : 0;
+    int word = find_word(value, (const char *const[]){"auto", "bpf", "procfs", NULL});
+
+    if (word < 0)
+        return word;
+    *(enum config_provider *)target = (enum config_provider)word;
+    return 0;
 }
 
 static int value_model(const char *value, void *target)
 {
     return attribution_model_is_name(value) ? value_text(value, target) : -EINVAL;
+}
+
+/* Of zones that are not named. */
+static int value_other_baselines(const char *value, void *target)
+{
+    int word = find_word(value, (const char *const[]){"none", "auto", NULL});
+
+    if (word < 0)
+        return word;
+    *(struct zone_baseline *)target =
+        (struct zone_baseline){.state = word == 1 ? BASELINE_LEARNING : BASELINE_FIXED};
+    return 0;
 }
 
 #define FIELD(name) offsetof(struct config, name)
@@ -173,6 +191,7 @@ static const struct key {
      "a duration with its unit, such as 1s or 500ms"},
     {"daemon", "allow_fine_interval", value_bool, FIELD(allow_fine_interval), "yes or no"},
     {"daemon", "runtime_dir", value_path, FIELD(runtime_dir), "an absolute path"},
+    {"daemon", "state_dir", value_path, FIELD(state_dir), "an absolute path"},
     {"source", "energy", value_energy, FIELD(energy), "auto, rapl or estimate"},
     {"rapl", "sysfs_root", value_path, FIELD(sysfs_root), "an absolute path"},
     {"estimate", "idle_watts", value_power, FIELD(estimate.idle_uw),
@@ -184,7 +203,7 @@ static const struct key {
     {"discovery", "libvirt_uri", value_text, FIELD(libvirt_uri), "a libvirt URI, or nothing"},
     {"discovery", "procfs", value_bool, FIELD(procfs), "yes or no"},
     {"discovery", "proc_root", value_path, FIELD(proc_root), "an absolute path"},
-    {"usage", "provider", value_provider, 0, "auto or procfs"},
+    {"usage", "provider", value_provider, FIELD(provider), "auto, bpf or procfs"},
     {"attribution", "model", value_model, FIELD(model),
      "cputime, counters, curve, or the absolute path of a fitted model"},
     {"attribution", "smt_power_ratio", value_smt_ratio, FIELD(model_options.smt_power_ratio),
@@ -194,6 +213,8 @@ static const struct key {
     {"attribution", "static_policy", value_policy, FIELD(static_policy),
      "exclude, equal, proportional or vcpu"},
     {"attribution", "platform", value_platform, FIELD(publish_psys), "off or psys"},
+    {"baseline", "default", value_other_baselines, FIELD(other_baselines), "none or auto"},
+    {"baseline", "file", value_path, FIELD(baseline_file), "an absolute path"},
     {"powercapfs", "mountpoint", value_path, FIELD(mountpoint), "an absolute path"},
     {"powercapfs", "file_mode", value_mode, FIELD(file_mode),
      "an octal mode of read bits, the owner's among them, such as 0444"},
@@ -212,6 +233,7 @@ void config_init(struct config *config)
     *config = (struct config){
         .interval_ns = NSEC_PER_SEC,
         .runtime_dir = "/run/virtjoule",
+        .state_dir = "/var/lib/virtjoule",
         .sysfs_root = "/sys",
         .estimate = {.idle_uw = 40000000, .max_uw = 120000000, .exponent = 1.0},
         .libvirt_uri = "qemu:///system",
@@ -230,33 +252,70 @@ void config_init(struct config *config)
 struct parser {
     struct config_text text;
     struct config config;
-    int lines[N_KEYS]; /* where each key was given, 0 where it was not */
+    bool baselines_only;    /* this is a baseline file */
+    size_t n_own_baselines; /* then: those of the configuration */
+    int lines[N_KEYS];      /* where each key was given, 0 where it was not */
 };
+
+/* "20.5W", or with its uncertainty "20.5W +- 0.2W". */
+static int parse_watts(const char *value, struct zone_baseline *ret)
+{
+    const char *sign = strstr(value, " +- ");
+    char power[64];
+    struct zone_baseline parsed = {0};
+
+    snprintf(power, sizeof(power), "%.*s", sign ? (int)(sign - value) : (int)strlen(value), value);
+    if (parse_power_uw(power, &parsed.power_uw) < 0 ||
+        (sign && parse_power_uw(sign + strlen(" +- "), &parsed.uncertainty_uw) < 0))
+        return -EINVAL;
+    if (parsed.power_uw > BASELINE_MAX_UW || parsed.uncertainty_uw > BASELINE_MAX_UW)
+        return -ERANGE;
+    *ret = parsed;
+    return 0;
+}
+
+static int parse_baseline(const struct parser *parser, const char *value, struct zone_baseline *ret)
+{
+    int r = parser->baselines_only ? -EINVAL : value_other_baselines(value, ret);
+
+    if (r == 0)
+        return 0;
+    r = parse_watts(value, ret);
+    if (r == 0)
+        ret->origin = parser->baselines_only ? BASELINE_CALIBRATED : BASELINE_CONFIGURED;
+    return r;
+}
 
 static void set_baseline(struct parser *parser, const char *zone, const char *value)
 {
     struct config *config = &parser->config;
-    struct config_baseline *baseline = &config->baselines[config->n_baselines];
+    struct baseline_setting setting = {0};
 
-    for (size_t i = 0; i < config->n_baselines; i++)
-        if (strcmp(config->baselines[i].zone, zone) == 0) {
-            config_text_fail(&parser->text, "baseline", zone, "given twice");
-            return;
-        }
-    if (config->n_baselines == CONFIG_BASELINES_MAX || strlen(zone) >= ZONE_NAME_MAX ||
+    if (strlen(zone) >= ZONE_NAME_MAX ||
         zone[strspn(zone, "abcdefghijklmnopqrstuvwxyz0123456789-")] != '\0') {
         config_text_fail(&parser->text, "baseline", zone, "not the name of a zone");
         return;
     }
-    if (parse_power_uw(value, &baseline->power_uw) < 0 ||
-        baseline->power_uw > UINT64_C(10000) * 1000000) {
+    memcpy(setting.zone, zone, strlen(zone) + 1);
+    if (parse_baseline(parser, value, &setting.baseline) < 0) {
         config_text_fail(&parser->text, "baseline", zone,
-                         "\"%.64s\" is not a power with its unit up to 10000W, such as 20.5W",
-                         value);
+                         "\"%.64s\" is not a power with its unit up to 10000W, such as 20.5W%s",
+                         value, parser->baselines_only ? "" : ", nor auto or none");
         return;
     }
-    memcpy(baseline->zone, zone, strlen(zone) + 1);
-    config->n_baselines++;
+    for (size_t i = 0; i < config->n_baselines; i++) {
+        if (strcmp(config->baselines[i].zone, zone) != 0)
+            continue;
+        /* The configuration's own word wins over the file's. */
+        if (i >= parser->n_own_baselines)
+            config_text_fail(&parser->text, "baseline", zone, "given twice");
+        return;
+    }
+    if (config->n_baselines == CONFIG_BASELINES_MAX) {
+        config_text_fail(&parser->text, "baseline", zone, "more zones than a host can have");
+        return;
+    }
+    config->baselines[config->n_baselines++] = setting;
 }
 
 static void handle_key(struct config_text *text, const char *section, const char *name,
@@ -265,8 +324,11 @@ static void handle_key(struct config_text *text, const char *section, const char
     struct parser *parser = (struct parser *)text;
     bool known_section = false;
 
-    if (strcmp(section, "baseline") == 0) {
-        set_baseline(parser, name, value);
+    if (parser->baselines_only) {
+        if (strcmp(section, "baseline") == 0)
+            set_baseline(parser, name, value);
+        else
+            config_text_fail(text, section, name, "a baseline file has a [baseline] section only");
         return;
     }
     for (size_t i = 0; i < N_KEYS; i++) {
@@ -282,7 +344,10 @@ static void handle_key(struct config_text *text, const char *section, const char
             config_text_fail(text, section, name, "\"%.64s\" is not %s", value, keys[i].expected);
         return;
     }
-    config_text_fail(text, section, name, known_section ? "unknown key" : "unknown section");
+    if (strcmp(section, "baseline") == 0)
+        set_baseline(parser, name, value);
+    else
+        config_text_fail(text, section, name, known_section ? "unknown key" : "unknown section");
 }
 
 /* The line of a key that is wrong in itself or beside another one. */
@@ -314,6 +379,16 @@ static void validate(struct parser *parser)
         fail_key(parser, "powercapfs", "quantum", "above 1J");
 }
 
+static int finish(const struct parser *parser, struct config *ret, struct config_error *ret_error)
+{
+    if (parser->text.error.problem[0]) {
+        *ret_error = parser->text.error;
+        return -EINVAL;
+    }
+    *ret = parser->config;
+    return 0;
+}
+
 int config_parse(const char *text, size_t length, struct config *ret,
                  struct config_error *ret_error)
 {
@@ -322,15 +397,26 @@ int config_parse(const char *text, size_t length, struct config *ret,
     config_init(&parser.config);
     config_text_read(&parser.text);
     validate(&parser);
-    if (parser.text.error.problem[0]) {
-        *ret_error = parser.text.error;
-        return -EINVAL;
-    }
-    *ret = parser.config;
-    return 0;
+    return finish(&parser, ret, ret_error);
 }
 
-int config_load(const char *path, struct config *ret)
+int config_parse_baselines(const char *text, size_t length, struct config *config,
+                           struct config_error *ret_error)
+{
+    struct parser parser = {
+        .text = {.text = text, .length = length, .handle = handle_key},
+        .config = *config,
+        .baselines_only = true,
+        .n_own_baselines = config->n_baselines,
+    };
+
+    config_text_read(&parser.text);
+    return finish(&parser, config, ret_error);
+}
+
+/* Either of the two, onto the configuration. */
+static int load_file(const char *path, struct config *config,
+                     int (*parse)(const char *, size_t, struct config *, struct config_error *))
 {
     _cleanup_free_ char *text = NULL;
     struct config_error error;
@@ -342,10 +428,22 @@ int config_load(const char *path, struct config *ret)
         log_error("configuration unreadable", F_STRING("file", path), F_ERROR(r));
         return r;
     }
-    r = config_parse(text, length, ret, &error);
+    r = parse(text, length, config, &error);
     if (r < 0)
         log_error("configuration invalid", F_STRING("file", path), F_INT("line", error.line),
                   F_STRING("section", error.section), F_STRING("key", error.key),
                   F_STRING("problem", error.problem));
+    return r;
+}
+
+int config_load(const char *path, struct config *ret)
+{
+    struct config config;
+    int r = load_file(path, &config, config_parse);
+
+    if (r == 0 && config.baseline_file[0])
+        r = load_file(config.baseline_file, &config, config_parse_baselines);
+    if (r == 0)
+        *ret = config;
     return r;
 }

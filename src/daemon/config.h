@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "attribution/baselines.h"
 #include "attribution/model.h"
 #include "attribution/static_policy.h"
 #include "source/estimate.h"
@@ -25,15 +26,17 @@ enum config_energy {
     CONFIG_ENERGY_ESTIMATE,
 };
 
-struct config_baseline {
-    char zone[ZONE_NAME_MAX];
-    uint64_t power_uw;
+enum config_provider {
+    CONFIG_PROVIDER_AUTO, /* bpf where it loads, else procfs */
+    CONFIG_PROVIDER_BPF,
+    CONFIG_PROVIDER_PROCFS,
 };
 
 struct config {
     uint64_t interval_ns;
     bool allow_fine_interval;
     char runtime_dir[CONFIG_PATH_MAX];
+    char state_dir[CONFIG_PATH_MAX];
 
     enum config_energy energy;
     char sysfs_root[CONFIG_PATH_MAX];
@@ -43,11 +46,15 @@ struct config {
     bool procfs;
     char proc_root[CONFIG_PATH_MAX];
 
+    enum config_provider provider;
+
     char model[CONFIG_PATH_MAX]; /* a name or an absolute path */
     struct model_options model_options;
     enum static_policy static_policy;
     bool publish_psys;
-    struct config_baseline baselines[CONFIG_BASELINES_MAX];
+    char baseline_file[CONFIG_PATH_MAX];  /* empty: none */
+    struct zone_baseline other_baselines; /* of zones without a setting */
+    struct baseline_setting baselines[CONFIG_BASELINES_MAX];
     size_t n_baselines;
 
     char mountpoint[CONFIG_PATH_MAX];
@@ -71,7 +78,18 @@ int config_parse(const char *text, size_t length, struct config *ret,
                  struct config_error *ret_error);
 
 /**
- * Reads a configuration file; errors are logged with file, line, section and key.
- * @return 0, -EINVAL for the content, or the errno of reading the file
+ * Reads a baseline file, as `virtjoule calibrate` writes it: a [baseline]
+ * section of zones with their powers. Zones that the configuration names
+ * itself stay as they are.
+ * @param text  need not be NUL-terminated
+ * @return 0, or -EINVAL and the first error; the configuration is then unchanged
+ */
+int config_parse_baselines(const char *text, size_t length, struct config *config,
+                           struct config_error *ret_error);
+
+/**
+ * Reads a configuration file and the baseline file it names; errors are logged
+ * with file, line, section and key.
+ * @return 0, -EINVAL for the content, or the errno of reading a file
  */
 int config_load(const char *path, struct config *ret);

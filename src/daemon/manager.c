@@ -10,7 +10,9 @@
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
 
+#include "attribution/baselines.h"
 #include "attribution/ledger.h"
+#include "attribution/ledger_store.h"
 #include "attribution/snapshot.h"
 #include "discovery/discovery.h"
 #include "publish/control.h"
@@ -19,6 +21,7 @@
 #include "source/energy_source.h"
 #include "source/rapl.h"
 #include "source/sample.h"
+#include "usage/bpf.h"
 #include "usage/procfs.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
@@ -35,9 +38,11 @@ struct manager {
     struct discovery *discovery;
     struct vm_table vms;
     struct usage_provider *usage;
+    bool changes_lost; /* discovery could not take in what usage told of processes */
     struct attribution_model *model;
     struct ledger *ledger;
-    size_t n_baselined; /* zones whose baseline has been set */
+    struct baselines *baselines;
+    struct ledger_store *store;
     struct snapshot_board *board;
     struct powercapfs *powercapfs;
     struct exporter *exporter;
@@ -50,29 +55,30 @@ struct manager {
 
 /* The tick. */
 
-/* A zone's static power: from the configuration; an estimate's is its own idle power. */
-static uint64_t baseline_power(const struct manager *manager, const char *zone)
-{
-    for (size_t i = 0; i < manager->config.n_baselines; i++)
-        if (strcmp(manager->config.baselines[i].zone, zone) == 0)
-            return manager->config.baselines[i].power_uw;
-    return manager->source->ops->estimate ? manager->config.estimate.idle_uw : 0;
-}
-
-static void set_baselines(struct manager *manager)
+/* From the next interval on: what has been entered stays. */
+static void update_baselines(struct manager *manager, const struct usage *usage)
 {
     const struct zone_set *zones = &manager->source->zones;
+    int r = baselines_update(manager->baselines, zones, &manager->sample, usage);
 
-    for (; manager->n_baselined < zones->n; manager->n_baselined++)
-        ledger_set_baseline(manager->ledger, manager->n_baselined,
-                            baseline_power(manager, zones->zones[manager->n_baselined].name));
+    if (r < 0)
+        log_error("static powers could not be learned in this interval", F_ERROR(r));
+    for (size_t slot = 0; slot < zones->n; slot++)
+        ledger_set_baseline(manager->ledger, slot,
+                            baselines_get(manager->baselines, slot)->power_uw);
 }
 
 static int refresh_vms(struct manager *manager, uint64_t time_ns)
 {
+    struct process_changes changes = {.all = true};
     struct vm_table vms = {0};
-    int r = discovery_refresh(manager->discovery, &vms);
+    int r;
 
+    if (manager->usage->ops->take_changes)
+        manager->usage->ops->take_changes(manager->usage, &changes);
+    changes.all |= manager->changes_lost;
+    r = discovery_refresh(manager->discovery, &changes, &vms);
+    manager->changes_lost = r < 0;
     if (r < 0)
         return r;
     vm_table_deinit(&manager->vms);
@@ -92,8 +98,12 @@ static int publish(struct manager *manager)
     snapshot->estimate = manager->source->ops->estimate;
     snapshot->usage_provider = manager->usage->ops->name;
     snapshot->health = manager->health;
+    for (size_t slot = 0; slot < snapshot->n_zones; slot++)
+        snapshot->zones[slot].baseline = *baselines_get(manager->baselines, slot);
     for (size_t i = 0; i < snapshot->n_vms; i++)
         snapshot->vms[i].tree_reads = powercapfs_reads(manager->powercapfs, snapshot->vms[i].id);
+    /* Nothing is seen that a later daemon would not know. */
+    ledger_store_save(manager->store, manager->ledger, &manager->sampler, manager->sample.time_ns);
     snapshot_board_post(manager->board, snapshot);
     return 0;
 }
@@ -119,8 +129,10 @@ static int tick(struct manager *manager)
     r = manager->usage->ops->sample(manager->usage, &manager->vms, &usage);
     if (r < 0)
         return r;
-    set_baselines(manager);
+    manager->health.unlisted_processes = usage.n_unlisted;
     r = ledger_record(manager->ledger, &manager->source->zones, &manager->sample, &usage);
+    if (r == 0)
+        update_baselines(manager, &usage);
     usage_deinit(&usage);
     if (r < 0)
         return r;
@@ -232,6 +244,7 @@ static int watch_signal(struct manager *manager, int number)
 static int start_loop(struct manager *manager)
 {
     const struct energy_source *source = manager->source;
+    const struct usage_provider *usage = manager->usage;
     int r;
 
     if (source->ops->event_fd) {
@@ -240,11 +253,13 @@ static int start_loop(struct manager *manager)
         if (r < 0)
             return r;
     }
-    /* An ended process can be read until its parent has reaped it: at once. */
-    r = watch_fd(manager, manager->usage->ops->event_fd(manager->usage), on_usage_event,
-                 SD_EVENT_PRIORITY_IMPORTANT);
-    if (r < 0)
-        return r;
+    if (usage->ops->event_fd) {
+        /* An ended process can be read until its parent has reaped it: at once. */
+        r = watch_fd(manager, usage->ops->event_fd(usage), on_usage_event,
+                     SD_EVENT_PRIORITY_IMPORTANT);
+        if (r < 0)
+            return r;
+    }
     r = watch_fd(manager, discovery_event_fd(manager->discovery), on_discovery_event,
                  SD_EVENT_PRIORITY_NORMAL);
     if (r < 0)
@@ -303,19 +318,25 @@ static int new_source(struct manager *manager)
     return estimate_new(&manager->source, &config->estimate, config->proc_root);
 }
 
+/* A calibration of another machine, or a misspelt zone. */
 static void check_baselines(const struct manager *manager)
 {
+    const struct config *config = &manager->config;
     const struct zone_set *zones = &manager->source->zones;
 
-    for (size_t i = 0; i < manager->config.n_baselines; i++) {
+    for (size_t i = 0; i < config->n_baselines; i++) {
+        const struct baseline_setting *setting = &config->baselines[i];
         size_t slot = 0;
 
-        while (slot < zones->n &&
-               strcmp(zones->zones[slot].name, manager->config.baselines[i].zone) != 0)
+        while (slot < zones->n && strcmp(zones->zones[slot].name, setting->zone) != 0)
             slot++;
-        if (slot == zones->n)
+        if (slot == zones->n && setting->baseline.origin == BASELINE_CALIBRATED)
+            log_warning("the baseline file has a zone that this host does not have: was it "
+                        "calibrated on another machine?",
+                        F_STRING("file", config->baseline_file), F_STRING("zone", setting->zone));
+        else if (slot == zones->n)
             log_warning("baseline of a zone that this host does not have",
-                        F_STRING("zone", manager->config.baselines[i].zone));
+                        F_STRING("zone", setting->zone));
     }
 }
 
@@ -323,6 +344,19 @@ static int new_model(struct manager *manager)
 {
     return attribution_model_open(manager->config.model, &manager->config.model_options,
                                   &manager->model);
+}
+
+static int new_baselines(struct manager *manager)
+{
+    const struct config *config = &manager->config;
+    struct zone_baseline others = config->other_baselines;
+
+    /* An estimate is made of a static power and the rest. */
+    if (manager->source->ops->estimate)
+        others = (struct zone_baseline){.origin = BASELINE_CONFIGURED,
+                                        .power_uw = config->estimate.idle_uw};
+    check_baselines(manager);
+    return baselines_new(&manager->baselines, config->baselines, config->n_baselines, others);
 }
 
 static int new_ledger(struct manager *manager)
@@ -337,6 +371,7 @@ static int new_ledger(struct manager *manager)
     if (r < 0)
         return r;
     config.model = manager->model;
+    snprintf(config.source, sizeof(config.source), "%s", manager->source->ops->name);
     r = ledger_new(&manager->ledger, &config);
     if (r < 0)
         return r;
@@ -386,6 +421,58 @@ static int new_publishers(struct manager *manager)
     return exporter_new(&manager->exporter, config->listen, VIRTJOULE_VERSION, manager->board);
 }
 
+static int new_usage(struct manager *manager)
+{
+    const struct config *config = &manager->config;
+    const struct bpf_usage_config bpf = {
+        .sysfs_root = config->sysfs_root,
+        .processes_max = BPF_USAGE_PROCESSES_MAX,
+        .counters = bpf_usage_counters,
+    };
+    int r;
+
+    if (config->provider != CONFIG_PROVIDER_PROCFS) {
+        /* The running kernel knows nothing of another /proc. */
+        r = strcmp(config->proc_root, "/proc") == 0 ? bpf_usage_new(&manager->usage, &bpf)
+                                                    : -EOPNOTSUPP;
+        if (r == 0)
+            return 0;
+        if (config->provider == CONFIG_PROVIDER_BPF) {
+            log_error("eBPF cannot be used", F_ERROR(r));
+            return r;
+        }
+        log_warning("eBPF cannot be used, usage is read from /proc: less exact on several sockets "
+                    "and for VMs that come and go",
+                    F_ERROR(r));
+    }
+    return procfs_usage_new(&manager->usage, config->proc_root, config->sysfs_root);
+}
+
+/* Only now is it sure that no other daemon keeps its ledger there. */
+static int load_ledger(struct manager *manager)
+{
+    const struct energy_source *source = manager->source;
+    const struct ledger_store_config config = {
+        .runtime_dir = manager->config.runtime_dir,
+        .state_dir = manager->config.state_dir,
+        .identity = ledger_identity_now(),
+    };
+    struct sampler sampler = {0};
+    int r = ledger_store_new(&manager->store, &config);
+
+    if (r == 0)
+        r = ledger_store_load(manager->store, manager->ledger, source->ops->name, &source->zones,
+                              now_ns(), &sampler);
+    if (r < 0) {
+        log_error("the ledger cannot be kept", F_ERROR(r));
+        return r;
+    }
+    /* An estimate counts from zero in every process. */
+    if (!source->ops->estimate)
+        manager->sampler = sampler;
+    return 0;
+}
+
 /* A VM needs a few descriptors for each of its processes. */
 static void raise_file_limit(void)
 {
@@ -421,7 +508,9 @@ struct manager *manager_free(struct manager *manager)
     powercapfs_free(manager->powercapfs);
     control_free(manager->control);
     snapshot_board_free(manager->board);
+    ledger_store_free(manager->store);
     ledger_free(manager->ledger);
+    baselines_free(manager->baselines);
     attribution_model_free(manager->model);
     usage_provider_free(manager->usage);
     vm_table_deinit(&manager->vms);
@@ -435,8 +524,9 @@ DEFINE_CLEANUP(struct manager *, manager_free);
 
 int manager_new(struct manager **ret, const struct config *config)
 {
-    static int (*const steps[])(struct manager *) = {new_event, new_source, new_ledger,
-                                                     new_discovery, new_publishers};
+    static int (*const steps[])(struct manager *) = {new_event,   new_source,    new_baselines,
+                                                     new_ledger,  new_discovery, new_publishers,
+                                                     load_ledger, new_usage};
     _cleanup_(cleanup_manager_free) struct manager *manager = calloc(1, sizeof(*manager));
     int r;
 
@@ -449,10 +539,6 @@ int manager_new(struct manager **ret, const struct config *config)
         if (r < 0)
             return r;
     }
-    check_baselines(manager);
-    r = procfs_usage_new(&manager->usage, config->proc_root, config->sysfs_root);
-    if (r < 0)
-        return r;
     *ret = TAKE_PTR(manager);
     return 0;
 }

@@ -70,3 +70,23 @@ const char *path_basename(const char *path)
 
     return slash ? slash + 1 : path;
 }
+
+const char *path_program(const char *path, size_t *ret_length)
+{
+    static const char deleted[] = " (deleted)";
+    const char *name = path_basename(path);
+    size_t length = strlen(name);
+
+    if (length > strlen(deleted) && strcmp(name + length - strlen(deleted), deleted) == 0)
+        length -= strlen(deleted);
+    *ret_length = length;
+    return name;
+}
+
+bool name_is_one_of(const char *name, size_t length, const char *const *names)
+{
+    for (; *names; names++)
+        if (strlen(*names) == length && memcmp(*names, name, length) == 0)
+            return true;
+    return false;
+}

@@ -42,3 +42,15 @@ void list_item_copy(const struct list_item *item, char *buffer, size_t size);
 
 /** The part of a path after its last slash. */
 const char *path_basename(const char *path);
+
+/**
+ * The name of the program in an executable's path, which ends in " (deleted)"
+ * when its package was upgraded under the running process.
+ */
+const char *path_program(const char *path, size_t *ret_length);
+
+/** Whether a name of that length is in a list that NULL ends. */
+bool name_is_one_of(const char *name, size_t length, const char *const *names);
+
+/** For the lists of vm_names.h. */
+#define LIST_NAME(name) name,

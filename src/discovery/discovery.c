@@ -71,7 +71,8 @@ struct discovery *discovery_free(struct discovery *discovery)
     return NULL;
 }
 
-int discovery_refresh(struct discovery *discovery, struct vm_table *ret)
+int discovery_refresh(struct discovery *discovery, const struct process_changes *changes,
+                      struct vm_table *ret)
 {
     _cleanup_(vm_table_deinit) struct vm_table found = {0};
     _cleanup_free_ struct libvirt_domain *domains = NULL;
@@ -83,7 +84,7 @@ int discovery_refresh(struct discovery *discovery, struct vm_table *ret)
         if (r < 0)
             return r;
     }
-    r = proc_scan_refresh(discovery->scan, &found);
+    r = proc_scan_refresh(discovery->scan, changes, &found);
     if (r < 0)
         return r;
     return vm_merge(&found, domains, n_domains, discovery->procfs, ret);

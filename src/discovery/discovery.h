@@ -25,10 +25,12 @@ struct discovery *discovery_free(struct discovery *discovery);
 
 /**
  * Looks again. Never waits for libvirt.
- * @param ret  a new table; vm_table_deinit() it
+ * @param changes  the processes to look at; after a failure, all must be
+ * @param ret      a new table; vm_table_deinit() it
  * @return 0 or a negative errno: out of memory, or proc_root cannot be read
  */
-int discovery_refresh(struct discovery *discovery, struct vm_table *ret);
+int discovery_refresh(struct discovery *discovery, const struct process_changes *changes,
+                      struct vm_table *ret);
 
 /**
  * A descriptor that turns readable when it is worth to refresh before the next

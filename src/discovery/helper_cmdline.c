@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "discovery/arguments.h"
+#include "discovery/vm_names.h"
 
 /*
  *     virtiofsd --socket-path=PATH ...       virtiofsd --socket-path PATH ...
@@ -70,16 +71,9 @@ bool parse_helper_cmdline(const char *text, size_t length, char ret[SOCKET_PATH_
 
 bool path_is_helper(const char *path)
 {
-    static const char *const names[] = {"virtiofsd", "swtpm"};
-    const char *name = path_basename(path);
+    static const char *const names[] = {HELPER_NAMES(LIST_NAME) NULL};
+    size_t length;
+    const char *name = path_program(path, &length);
 
-    /* The link of an executable that was replaced ends in " (deleted)". */
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        size_t length = strlen(names[i]);
-
-        if (strncmp(name, names[i], length) == 0 &&
-            (name[length] == '\0' || strcmp(name + length, " (deleted)") == 0))
-            return true;
-    }
-    return false;
+    return name_is_one_of(name, length, names);
 }

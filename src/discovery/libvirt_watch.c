@@ -23,8 +23,10 @@
  *
  *     wait -> connect -> list -> run events -> closed -> wait ...
  *
- * A lifecycle event updates its one domain. Changes that have no event (vCPUs
- * plugged, an event lost) are found by listing all of them once a minute.
+ * A lifecycle event updates its one domain. Changes that have no event (the
+ * vCPUs of the next start, an event lost) are found by listing all of them once
+ * a minute. Plugging a vCPU has no event of any kind: those of a running domain
+ * are counted by their threads (process.h).
  * Keepalive messages find a libvirtd that hangs: the connection is then closed
  * after about 20 s, and a call that waits for an answer fails. Reading is all
  * that is done, so the read-only connection is enough.

@@ -19,7 +19,7 @@ struct libvirt_domain {
     uuid_t uuid;
     char name[VM_NAME_MAX];
     bool defined;   /* persistent: stays when it is off */
-    unsigned vcpus; /* present now, or at the next start; 1 or more */
+    unsigned vcpus; /* at the next start, or present when it was last listed; 1 or more */
 };
 
 struct libvirt_watch;

@@ -14,6 +14,10 @@
 #include "util/parse.h"
 
 /*
+ * Where the kernel tells which processes began, changed or ended (the bpf
+ * provider of usage), only those are looked at, and the cost of a tick grows
+ * with the VMs alone. The rest of this is about doing without.
+ *
  * Every tick looks at every process of the host, so the look must be cheap,
  * and yet nothing about a PID is for ever: it may be given to another process
  * between two ticks, and any process may exec QEMU at any time, a second after
@@ -160,11 +164,24 @@ static int add_pid(pid_t **pids, size_t *n, size_t *size, pid_t pid)
     return 0;
 }
 
+/* Sorts PIDs and drops the second of two. @return how many are left */
+static size_t sort_pids(pid_t *pids, size_t n)
+{
+    size_t n_unique = 0;
+
+    if (n > 0)
+        qsort(pids, n, sizeof(*pids), compare_pids);
+    for (size_t i = 0; i < n; i++)
+        if (i == 0 || pids[i] != pids[n_unique - 1])
+            pids[n_unique++] = pids[i];
+    return n_unique;
+}
+
 /* All PIDs, sorted, each once (the kernel's order may shift while we read). */
-static int list_pids(DIR *proc, pid_t **ret, size_t *ret_n)
+static int list_all(DIR *proc, pid_t **ret, size_t *ret_n)
 {
     _cleanup_free_ pid_t *pids = NULL;
-    size_t n = 0, size = 0, n_unique = 0;
+    size_t n = 0, size = 0;
 
     rewinddir(proc);
     for (;;) {
@@ -184,25 +201,40 @@ static int list_pids(DIR *proc, pid_t **ret, size_t *ret_n)
         if (r < 0)
             return r;
     }
-    if (n > 0)
-        qsort(pids, n, sizeof(*pids), compare_pids);
-    for (size_t i = 0; i < n; i++)
-        if (i == 0 || pids[i] != pids[n_unique - 1])
-            pids[n_unique++] = pids[i];
+    *ret_n = sort_pids(pids, n);
     *ret = TAKE_PTR(pids);
-    *ret_n = n_unique;
     return 0;
 }
 
-/* Whether what is known of a process still holds; its executable is the one that was seen. */
-static bool is_settled(const struct proc_scan *scan, const struct process *process,
+/* The PIDs that changed and those that belong to VMs, sorted, each once. */
+static int list_few(const struct population *known, const pid_t *changed, size_t n_changed,
+                    pid_t **ret, size_t *ret_n)
+{
+    pid_t *pids = calloc(n_changed + known->n + 1, sizeof(*pids));
+    size_t n = n_changed;
+
+    if (!pids)
+        return -ENOMEM;
+    if (n_changed > 0)
+        memcpy(pids, changed, n_changed * sizeof(*pids));
+    for (size_t i = 0; i < known->n; i++)
+        if (known->processes[i].kind != PROCESS_OTHER)
+            pids[n++] = known->processes[i].id.pid;
+    *ret_n = sort_pids(pids, n);
+    *ret = pids;
+    return 0;
+}
+
+/* Whether what is known of a process still holds, but for a VM's vCPUs, which are counted here;
+ * its executable is the one that was seen. */
+static bool is_settled(const struct proc_scan *scan, struct process *process,
                        const struct entry *entry, const char *executable)
 {
     bool due = (scan->scans + (unsigned)process->id.pid) % EXAMINE_EVERY_SCANS == 0;
 
     /* A QEMU process stays the VM it is, and its command line is not cheap to read. */
     if (process->kind == PROCESS_QEMU)
-        return process_lives(dirfd(scan->proc), &process->id);
+        return process_update_qemu(dirfd(scan->proc), process, due);
     if (due || entry->scans < YOUNG_SCANS || path_is_qemu(executable))
         return false;
     return process->kind == PROCESS_OTHER || process_lives(dirfd(scan->proc), &process->id);
@@ -221,67 +253,97 @@ static int examine(struct proc_scan *scan, pid_t pid, const struct executable *e
     return r;
 }
 
-/* Adds one process to the next population. It is known by that index, or not at all (-1). */
-static int add_process(struct proc_scan *scan, pid_t pid, ssize_t known, struct population *next)
+/* What is known of a process is true of the next population as well. */
+static void borrow_process(const struct population *known, size_t index, struct population *next)
 {
-    const struct process *old = known >= 0 ? &scan->known.processes[known] : NULL;
-    struct process *process = &next->processes[next->n];
-    struct entry entry = {.borrowed = -1};
+    next->processes[next->n] = known->processes[index];
+    next->entries[next->n] = known->entries[index];
+    next->entries[next->n].borrowed = (ssize_t)index;
+    next->n++;
+}
+
+/* Looks at a process for the next population. It is known by that index, or not at all (-1).
+ * @param changed  what is known of it does not count */
+static int add_process(struct proc_scan *scan, pid_t pid, ssize_t known, bool changed,
+                       struct population *next)
+{
+    struct process *old = known >= 0 ? &scan->known.processes[known] : NULL;
+    struct entry *entry = &next->entries[next->n];
     struct executable executable;
-    bool same;
+    unsigned scans = 0;
+    int r;
 
     if (!read_executable(dirfd(scan->proc), pid, &executable))
         return 0;
-    same = old && scan->known.entries[known].executable == executable.hash;
-    if (same && is_settled(scan, old, &scan->known.entries[known], executable.path)) {
-        *process = *old;
-        entry.borrowed = known;
-    } else {
-        int r = examine(scan, pid, &executable, old, process);
-
-        if (r <= 0)
-            return r;
-        same = same && process->id.start_ticks == old->id.start_ticks;
+    if (old && scan->known.entries[known].executable == executable.hash) {
+        scans = scan->known.entries[known].scans;
+        if (!changed && is_settled(scan, old, &scan->known.entries[known], executable.path)) {
+            borrow_process(&scan->known, (size_t)known, next);
+            entry->scans += scans < YOUNG_SCANS;
+            return 0;
+        }
     }
-    entry.executable = executable.hash;
-    entry.scans = same ? scan->known.entries[known].scans : 0;
-    if (entry.scans < YOUNG_SCANS)
-        entry.scans++;
-    next->entries[next->n++] = entry;
+    r = examine(scan, pid, &executable, old, &next->processes[next->n]);
+    if (r <= 0)
+        return r;
+    if (old && next->processes[next->n].id.start_ticks != old->id.start_ticks)
+        scans = 0;
+    *entry = (struct entry){
+        .executable = executable.hash,
+        .scans = scans < YOUNG_SCANS ? scans + 1 : scans,
+        .borrowed = -1,
+    };
+    next->n++;
     return 0;
 }
 
-static int add_processes(struct proc_scan *scan, const pid_t *pids, size_t n,
-                         struct population *next)
+static int add_processes(struct proc_scan *scan, const struct process_changes *changes,
+                         const pid_t *changed, const pid_t *pids, size_t n, struct population *next)
 {
     size_t old = 0;
 
     for (size_t i = 0; i < n; i++) {
-        bool known;
+        bool known, is_changed;
         int r;
 
         while (old < scan->known.n && scan->known.processes[old].id.pid < pids[i])
             old++;
         known = old < scan->known.n && scan->known.processes[old].id.pid == pids[i];
-        r = add_process(scan, pids[i], known ? (ssize_t)old : -1, next);
+        is_changed = changes->n > 0 &&
+                     bsearch(&pids[i], changed, changes->n, sizeof(*changed), compare_pids);
+        if (!changes->all && !is_changed) {
+            borrow_process(&scan->known, old, next);
+            continue;
+        }
+        r = add_process(scan, pids[i], known ? (ssize_t)old : -1, is_changed, next);
         if (r < 0)
             return r;
     }
     return 0;
 }
 
-static int scan_processes(struct proc_scan *scan, struct population *next, struct vm_table *ret)
+static int scan_processes(struct proc_scan *scan, const struct process_changes *changes,
+                          struct population *next, struct vm_table *ret)
 {
-    _cleanup_free_ pid_t *pids = NULL;
+    _cleanup_free_ pid_t *pids = NULL, *changed = NULL;
     size_t n = 0;
-    int r = list_pids(scan->proc, &pids, &n);
+    int r;
 
+    if (changes->n > 0) {
+        changed = malloc(changes->n * sizeof(*changed));
+        if (!changed)
+            return -ENOMEM;
+        memcpy(changed, changes->pids, changes->n * sizeof(*changed));
+        qsort(changed, changes->n, sizeof(*changed), compare_pids);
+    }
+    r = changes->all ? list_all(scan->proc, &pids, &n)
+                     : list_few(&scan->known, changed, changes->n, &pids, &n);
     if (r < 0)
         return r;
     r = population_init(next, n);
     if (r < 0)
         return r;
-    r = add_processes(scan, pids, n, next);
+    r = add_processes(scan, changes, changed, pids, n, next);
     if (r < 0)
         return r;
     r = vm_uuids_assign(&scan->spaces, next->processes, next->n);
@@ -290,10 +352,11 @@ static int scan_processes(struct proc_scan *scan, struct population *next, struc
     return vm_group_processes(next->processes, next->n, ret);
 }
 
-int proc_scan_refresh(struct proc_scan *scan, struct vm_table *ret)
+int proc_scan_refresh(struct proc_scan *scan, const struct process_changes *changes,
+                      struct vm_table *ret)
 {
     struct population next = {0};
-    int r = scan_processes(scan, &next, ret);
+    int r = scan_processes(scan, changes, &next, ret);
 
     if (r < 0) {
         population_discard(&next);

@@ -18,9 +18,11 @@ int proc_scan_new(const char *proc_root, const struct vm_uuid_spaces *spaces,
 struct proc_scan *proc_scan_free(struct proc_scan *scan);
 
 /**
- * Looks at all processes.
+ * Looks at processes.
+ * @param changes  those to look at; the others that belong to a VM are as they were
  * @param ret  the VMs that have a living QEMU process
  * @return 0 or a negative errno (out of memory, directory unreadable); what
  *         was known stays known
  */
-int proc_scan_refresh(struct proc_scan *scan, struct vm_table *ret);
+int proc_scan_refresh(struct proc_scan *scan, const struct process_changes *changes,
+                      struct vm_table *ret);

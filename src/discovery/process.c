@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "discovery/process.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "discovery/arguments.h"
 #include "discovery/helper_cmdline.h"
-#include "discovery/machine_cgroup.h"
+#include "discovery/vm_names.h"
 #include "util/cleanup.h"
 #include "util/file.h"
+#include "util/machine_cgroup.h"
 #include "util/parse.h"
 #include "util/proc_text.h"
 
@@ -51,19 +54,80 @@ static bool is_zombie(const struct proc_stat *stat)
     return stat->state == 'Z' || stat->state == 'X';
 }
 
+static bool read_same(int proc_fd, const struct process_id *id, struct proc_stat *ret)
+{
+    return read_stat(proc_fd, id->pid, ret) && !is_zombie(ret) &&
+           ret->start_ticks == id->start_ticks;
+}
+
 bool process_lives(int proc_fd, const struct process_id *id)
 {
     struct proc_stat stat;
 
-    return read_stat(proc_fd, id->pid, &stat) && !is_zombie(&stat) &&
-           stat.start_ticks == id->start_ticks;
+    return read_same(proc_fd, id, &stat);
+}
+
+bool comm_is_vcpu(const char *comm)
+{
+    static const char prefix[] = VCPU_PREFIX;
+    const char *number = comm + strlen(prefix);
+
+    return strncmp(comm, prefix, strlen(prefix)) == 0 && strspn(number, "0123456789") > 0 &&
+           number[strspn(number, "0123456789")] == '/';
+}
+
+/* 0 where QEMU does not name its threads. */
+static unsigned count_vcpu_threads(int proc_fd, pid_t pid)
+{
+    char path[32];
+    _cleanup_close_ int task_fd = -1;
+    _cleanup_closedir_ DIR *task = NULL;
+    struct dirent *entry;
+    unsigned n = 0;
+
+    snprintf(path, sizeof(path), "%d/task", pid);
+    task_fd = openat(proc_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    task = task_fd >= 0 ? fdopendir(task_fd) : NULL;
+    if (!task)
+        return 0;
+    task_fd = -1; /* the stream has it */
+    while ((entry = readdir(task))) {
+        char comm_path[sizeof(entry->d_name) + 8], comm[64];
+
+        if (entry->d_name[0] == '.')
+            continue;
+        snprintf(comm_path, sizeof(comm_path), "%s/comm", entry->d_name);
+        if (read_file(dirfd(task), comm_path, comm, sizeof(comm)) > 0)
+            n += comm_is_vcpu(comm);
+    }
+    return n;
+}
+
+/* vCPUs come and go while QEMU runs: its command line tells those at the start. */
+static void count_vcpus(int proc_fd, uint64_t threads, struct process *process)
+{
+    unsigned n = count_vcpu_threads(proc_fd, process->id.pid);
+
+    process->vcpus = n > 0 ? n : process->cmdline->vcpus;
+    process->threads = threads;
+}
+
+bool process_update_qemu(int proc_fd, struct process *process, bool recount)
+{
+    struct proc_stat stat;
+
+    if (!read_same(proc_fd, &process->id, &stat))
+        return false;
+    if (recount || stat.threads != process->threads)
+        count_vcpus(proc_fd, stat.threads, process);
+    return true;
 }
 
 /* vhost kernel threads are called "vhost-PID" after the process that opened /dev/vhost-*. (Since
  * Linux 6.4 they are threads of that process, and need no looking for.) */
 static bool vhost_owner(const char *comm, pid_t *ret)
 {
-    static const char prefix[] = "vhost-";
+    static const char prefix[] = VHOST_PREFIX;
     uint64_t pid;
 
     if (strncmp(comm, prefix, strlen(prefix)) != 0)
@@ -186,6 +250,8 @@ int process_examine(int proc_fd, pid_t pid, const char *executable, struct proce
         r = examine_program(proc_fd, executable, &process);
     if (r < 0)
         return r;
+    if (process.kind == PROCESS_QEMU)
+        count_vcpus(proc_fd, stat.threads, &process);
     *ret = process;
     process = (struct process){0};
     return 1;

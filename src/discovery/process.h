@@ -27,6 +27,8 @@ struct process {
     pid_t parent;
     pid_t owner;                  /* PROCESS_VHOST: its QEMU */
     struct qemu_cmdline *cmdline; /* PROCESS_QEMU, else NULL */
+    unsigned vcpus;               /* PROCESS_QEMU: present now, 1 or more */
+    uint64_t threads;             /* PROCESS_QEMU: how many it had when its vCPUs were counted */
     char *machine;                /* control group of the VM, or NULL */
     char *socket;                 /* PROCESS_HELPER: where it serves, or NULL */
     uuid_t uuid;                  /* PROCESS_QEMU: the VM's, null until vm_uuids_assign() */
@@ -49,3 +51,12 @@ int process_examine(int proc_fd, pid_t pid, const char *executable, struct proce
  * @return whether it is
  */
 bool process_lives(int proc_fd, const struct process_id *id);
+
+/**
+ * Like process_lives() for a PROCESS_QEMU, and counts its vCPUs anew if its
+ * threads are not as many as before, or recount is set.
+ */
+bool process_update_qemu(int proc_fd, struct process *process, bool recount);
+
+/** Whether a thread's name is the one that QEMU gives a vCPU ("CPU 0/KVM", with debug-threads). */
+bool comm_is_vcpu(const char *comm);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "discovery/arguments.h"
+#include "discovery/vm_names.h"
 #include "util/cleanup.h"
 #include "util/parse.h"
 
@@ -268,16 +269,10 @@ void qemu_cmdline_deinit(struct qemu_cmdline *cmdline)
 
 bool path_is_qemu(const char *path)
 {
-    static const char deleted[] = " (deleted)";
-    static const char system[] = "qemu-system-";
-    const char *name = path_basename(path);
-    size_t length = strlen(name);
+    static const char *const names[] = {QEMU_NAMES(LIST_NAME) NULL};
+    size_t length;
+    const char *name = path_program(path, &length);
 
-    /* The package was upgraded under the running VM. */
-    if (length > strlen(deleted) && strcmp(name + length - strlen(deleted), deleted) == 0)
-        length -= strlen(deleted);
-    if (length > strlen(system) && memcmp(name, system, strlen(system)) == 0)
-        return true;
-    return (length == 3 && memcmp(name, "kvm", 3) == 0) ||
-           (length == 8 && memcmp(name, "qemu-kvm", 8) == 0);
+    return (length > strlen(QEMU_PREFIX) && memcmp(name, QEMU_PREFIX, strlen(QEMU_PREFIX)) == 0) ||
+           name_is_one_of(name, length, names);
 }

@@ -50,6 +50,13 @@ struct vm {
     size_t n_processes;
 };
 
+/** Processes that may have begun, ended, or become another program or a VM's. */
+struct process_changes {
+    bool all; /* any process may have */
+    const pid_t *pids;
+    size_t n;
+};
+
 /** All VMs known at one tick, sorted by UUID, each UUID once. */
 struct vm_table {
     struct vm *vms;

@@ -163,7 +163,7 @@ static int make_vm(const struct member *members, size_t n, struct vm *ret)
     struct vm vm = {
         .manager = qemu->cmdline->manager,
         .running = true,
-        .vcpus = qemu->cmdline->vcpus,
+        .vcpus = qemu->vcpus,
         .processes = calloc(n, sizeof(*vm.processes)),
         .n_processes = n,
     };

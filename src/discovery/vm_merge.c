@@ -20,7 +20,9 @@ static void apply_domain(struct vm *vm, const struct libvirt_domain *domain)
     uuid_copy(vm->uuid, domain->uuid);
     memcpy(vm->name, domain->name, sizeof(vm->name));
     vm->defined = domain->defined;
-    vm->vcpus = domain->vcpus;
+    /* No event tells of a vCPU that is plugged: libvirt's number may be old, a process' is not. */
+    if (!vm->running)
+        vm->vcpus = domain->vcpus;
     /* KubeVirt's VMs are libvirt's as well: the nearer manager is told. */
     if (vm->manager != VM_MANAGER_KUBEVIRT)
         vm->manager = VM_MANAGER_LIBVIRT;

@@ -83,6 +83,21 @@ static json *json_vm(const struct snapshot *snapshot, const struct snapshot_vm *
     return object;
 }
 
+static json *json_baseline(const struct zone_baseline *baseline)
+{
+    json *object = json_object_new_object();
+
+    json_object_object_add(object, "watts", json_decimal((double)baseline->power_uw / 1e6));
+    json_object_object_add(
+        object, "uncertainty_watts",
+        baseline->uncertainty_uw ? json_decimal((double)baseline->uncertainty_uw / 1e6) : NULL);
+    json_object_object_add(object, "origin",
+                           json_object_new_string(baseline_origin_to_string(baseline->origin)));
+    json_object_object_add(object, "state",
+                           json_object_new_string(baseline_state_to_string(baseline->state)));
+    return object;
+}
+
 static json *json_zone(const struct snapshot_zone *zone)
 {
     json *object = json_object_new_object();
@@ -93,6 +108,7 @@ static json *json_zone(const struct snapshot_zone *zone)
     json_object_object_add(object, "host_joules", json_joules(zone->host_uj));
     json_object_object_add(object, "static_joules", json_joules(zone->static_uj));
     json_object_object_add(object, "unattributed_joules", json_joules(zone->unattributed_uj));
+    json_object_object_add(object, "baseline", json_baseline(&zone->baseline));
     return object;
 }
 

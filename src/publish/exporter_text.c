@@ -22,6 +22,7 @@
 #include "util/utf8.h"
 
 #define UJ_PER_J UINT64_C(1000000)
+#define UW_PER_W UINT64_C(1000000)
 
 /* A label value. Control bytes would reach the terminal of whoever looks with curl. */
 static void write_escaped(FILE *stream, const char *text, size_t size)
@@ -156,6 +157,40 @@ static void write_zones(FILE *stream, const struct snapshot *snapshot)
     }
 }
 
+static void write_watts(FILE *stream, uint64_t power_uw)
+{
+    fprintf(stream, "%" PRIu64 ".%06" PRIu64 "\n", power_uw / UW_PER_W, power_uw % UW_PER_W);
+}
+
+static void write_baselines(FILE *stream, const struct snapshot *snapshot)
+{
+    write_family(stream, "virtjoule_baseline_watts", "gauge",
+                 "Static power that is taken off the zone's power; where it comes from, and "
+                 "whether it is being learned.");
+    for (size_t z = 0; z < snapshot->n_zones; z++) {
+        const struct zone_baseline *baseline = &snapshot->zones[z].baseline;
+
+        fputs("virtjoule_baseline_watts{", stream);
+        write_origin(stream, snapshot, z);
+        fprintf(stream, ",origin=\"%s\",state=\"%s\"} ",
+                baseline_origin_to_string(baseline->origin),
+                baseline_state_to_string(baseline->state));
+        write_watts(stream, baseline->power_uw);
+    }
+    write_family(stream, "virtjoule_baseline_uncertainty_watts", "gauge",
+                 "Standard uncertainty of the static power, where it is known.");
+    for (size_t z = 0; z < snapshot->n_zones; z++) {
+        const struct zone_baseline *baseline = &snapshot->zones[z].baseline;
+
+        if (baseline->uncertainty_uw == 0)
+            continue;
+        fputs("virtjoule_baseline_uncertainty_watts{", stream);
+        write_origin(stream, snapshot, z);
+        fputs("} ", stream);
+        write_watts(stream, baseline->uncertainty_uw);
+    }
+}
+
 /* A metric with one whole number per VM. */
 static void write_vm_number(FILE *stream, const struct snapshot *snapshot, const char *name,
                             const char *type, const char *help,
@@ -237,6 +272,9 @@ static void write_ticks(FILE *stream, const struct snapshot_health *health)
     write_family(stream, "virtjoule_ticks_missed_total", "counter",
                  "Ticks that did not take place because an earlier one took too long.");
     fprintf(stream, "virtjoule_ticks_missed_total %" PRIu64 "\n", health->ticks_missed);
+    write_family(stream, "virtjoule_unlisted_processes", "gauge",
+                 "Processes of VMs that are counted to the host since the table is full.");
+    fprintf(stream, "virtjoule_unlisted_processes %" PRIu64 "\n", health->unlisted_processes);
 }
 
 static void write_build(FILE *stream, const struct snapshot *snapshot, const char *version)
@@ -261,6 +299,7 @@ int exporter_render(FILE *stream, const struct snapshot *snapshot, const char *v
     if (snapshot) {
         write_energy(stream, snapshot);
         write_zones(stream, snapshot);
+        write_baselines(stream, snapshot);
         write_vm_cpu(stream, snapshot);
         write_vm_number(stream, snapshot, "virtjoule_vm_memory_bytes", "gauge",
                         "Memory of the VM that is resident on the host.", vm_memory_bytes);

@@ -27,13 +27,11 @@ struct counter {
 };
 
 struct process_meter {
-    enum vm_process_role role;
     int dir_fd; /* /proc/PID */
     bool has_clock;
     clockid_t clock;
     struct counter cpu_ns;
     struct counter io_bytes;
-    uint64_t memory_bytes;
     uint64_t split[SOCKETS_MAX]; /* proportions of the last update */
     struct thread *threads;      /* sorted by tid; only with several sockets */
     size_t n_threads;
@@ -84,20 +82,6 @@ static uint64_t read_io(const struct process_meter *meter)
     return bytes;
 }
 
-/* Resident bytes. A helper maps the guest's memory as well: only its own counts. */
-static uint64_t read_memory(const struct process_meter *meter)
-{
-    char text[4096];
-    ssize_t length = read_file(meter->dir_fd, "status", text, sizeof(text));
-    struct proc_memory memory;
-
-    if (length < 0 || parse_proc_memory(text, (size_t)length, &memory) < 0)
-        return 0;
-    if (meter->role == VM_PROCESS_HELPER)
-        return memory.anonymous;
-    return memory.anonymous + memory.file + memory.shared + memory.huge;
-}
-
 static unsigned socket_of(const struct process_meter_root *root, int cpu)
 {
     return cpu >= 0 && (size_t)cpu < root->topology->n_cpus ? root->topology->socket[cpu] : 0;
@@ -110,23 +94,28 @@ static int compare_thread(const void *a, const void *b)
     return (x->tid > y->tid) - (x->tid < y->tid);
 }
 
-static int read_thread(const struct process_meter *meter, const char *tid, uint64_t *ret_cpu_ns,
-                       int *ret_cpu)
+static int read_thread_cpu_ns(const struct process_meter *meter, const char *tid, uint64_t *ret)
 {
     char path[64], text[128];
-    struct proc_stat stat;
-    uint64_t cpu_ns;
     ssize_t length;
 
     snprintf(path, sizeof(path), "task/%.16s/schedstat", tid);
     length = read_file(meter->dir_fd, path, text, sizeof(text));
-    if (length < 0 || parse_proc_schedstat(text, (size_t)length, &cpu_ns) < 0)
+    if (length < 0)
         return -ESRCH;
+    return parse_proc_schedstat(text, (size_t)length, ret);
+}
+
+/* The CPU a thread ran on last. */
+static int read_thread_cpu(const struct process_meter *meter, const char *tid, int *ret)
+{
+    struct proc_stat stat;
+    char path[64];
+
     snprintf(path, sizeof(path), "task/%.16s/stat", tid);
     if (read_stat(meter->dir_fd, path, &stat) < 0)
         return -ESRCH;
-    *ret_cpu_ns = cpu_ns;
-    *ret_cpu = stat.processor;
+    *ret = stat.processor;
     return 0;
 }
 
@@ -155,15 +144,21 @@ static int split_threads(struct process_meter *meter, const struct process_meter
     task_fd = -1; /* the stream has it */
     while ((entry = readdir(task))) {
         struct thread thread = {0};
-        uint64_t tid;
-        int cpu = -1;
+        uint64_t tid, used_ns;
+        int cpu;
 
         if (parse_u64(entry->d_name, strlen(entry->d_name), &tid) < 0)
             continue;
         thread.tid = (pid_t)tid;
-        if (read_thread(meter, entry->d_name, &thread.cpu_ns, &cpu) < 0)
+        if (read_thread_cpu_ns(meter, entry->d_name, &thread.cpu_ns) < 0)
             continue; /* it just ended */
-        split[socket_of(root, cpu)] += thread.cpu_ns - used_before(meter, &thread);
+        used_ns = thread.cpu_ns - used_before(meter, &thread);
+        /* Most threads sleep: where they last ran is of no interest. */
+        if (used_ns > 0) {
+            if (read_thread_cpu(meter, entry->d_name, &cpu) < 0)
+                continue;
+            split[socket_of(root, cpu)] += used_ns;
+        }
         if (n == allocated) {
             struct thread *grown;
 
@@ -236,7 +231,7 @@ struct process_meter *process_meter_free(struct process_meter *meter)
 DEFINE_CLEANUP(struct process_meter *, process_meter_free);
 
 int process_meter_new(struct process_meter **ret, const struct process_meter_root *root,
-                      struct process_id id, enum vm_process_role role)
+                      struct process_id id)
 {
     _cleanup_(cleanup_process_meter_free) struct process_meter *meter = calloc(1, sizeof(*meter));
     struct proc_stat stat;
@@ -244,7 +239,6 @@ int process_meter_new(struct process_meter **ret, const struct process_meter_roo
 
     if (!meter)
         return -ENOMEM;
-    meter->role = role;
     snprintf(pid, sizeof(pid), "%d", id.pid);
     meter->dir_fd = openat(root->proc_fd, pid, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (meter->dir_fd < 0)
@@ -280,10 +274,9 @@ static int read_counters(struct process_meter *meter, int *ret_cpu)
 
 int process_meter_update(struct process_meter *meter, const struct process_meter_root *root)
 {
-    int cpu, r;
+    int cpu;
+    int r = read_counters(meter, &cpu);
 
-    meter->memory_bytes = read_memory(meter);
-    r = read_counters(meter, &cpu);
     if (r < 0)
         return r;
     return update_split(meter, root, cpu);
@@ -293,7 +286,6 @@ void process_meter_update_ended(struct process_meter *meter)
 {
     int cpu;
 
-    meter->memory_bytes = 0;
     read_counters(meter, &cpu);
 }
 
@@ -306,7 +298,6 @@ void process_meter_take(struct process_meter *meter, struct usage_amount *amount
 {
     add_cpu_time(meter, meter->cpu_ns.pending, amount);
     amount->io_bytes += meter->io_bytes.pending;
-    amount->sockets[0].memory_bytes += meter->memory_bytes;
     meter->cpu_ns.pending = 0;
     meter->io_bytes.pending = 0;
 }

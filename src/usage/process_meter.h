@@ -42,7 +42,7 @@ struct process_meter;
  * @return 0, -ESRCH when it is gone or another has its PID, or -ENOMEM
  */
 int process_meter_new(struct process_meter **ret, const struct process_meter_root *root,
-                      struct process_id id, enum vm_process_role role);
+                      struct process_id id);
 struct process_meter *process_meter_free(struct process_meter *meter);
 
 /** Counts what it consumed before it was watched as well, from its start. */
@@ -54,7 +54,7 @@ void process_meter_count_all(struct process_meter *meter);
  */
 int process_meter_update(struct process_meter *meter, const struct process_meter_root *root);
 
-/** The same without its threads and memory: for a process that ended and is about to vanish. */
+/** The same without its threads: for a process that ended and is about to vanish. */
 void process_meter_update_ended(struct process_meter *meter);
 
 /** Takes note of its CPU time, all of it from its start, as told by somebody else. */

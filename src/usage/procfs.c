@@ -2,20 +2,16 @@
 #include "usage/procfs.h"
 
 /*
- * The procfs usage provider: a process meter for each process of a VM, and the
- * CPUs' busy time for the host.
+ * The procfs usage provider: a process meter for each process of a VM; what is
+ * left of the CPUs' busy time is the host's.
  *
- * Births: a process that began after the last sample counts from its start;
- * one that was there before only counts from now on.
+ * Births: a process that began after the last sample, or a moment before it,
+ * counts from its start; one that was there before only counts from now on.
  *
  * Ends: the kernel tells each process' last CPU time (exit_listener.h), and a
  * pidfd that it is over. Where the kernel does not tell, the time can be read
  * until the parent has reaped the process, so dispatch() reads it at once. The
  * last slice counts to the VM at the next sample.
- *
- * The host's own usage is the CPUs' busy time less all VMs. The two are read by
- * different means, a few ticks apart: a negative rest is carried to the next
- * interval, not clipped.
  */
 
 #include <errno.h>
@@ -27,14 +23,15 @@
 #include <sys/syscall.h>
 
 #include "usage/exit_listener.h"
+#include "usage/host_cpus.h"
+#include "usage/memory.h"
 #include "usage/process_meter.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
-#include "util/cpu_busy.h"
-#include "util/file.h"
 #include "util/log.h"
-#include "util/proc_text.h"
-#include "util/topology.h"
+
+/* From the fork of a process to its exec. */
+#define PREPARATION_NS (2 * NSEC_PER_SEC)
 
 struct process {
     struct process_id id; /* first: the search key */
@@ -51,11 +48,9 @@ struct procfs_usage {
     struct process_meter_root root;
     int epoll_fd;                /* the listener (data.ptr NULL) and a pidfd per process */
     struct exit_listener *exits; /* NULL where the kernel refuses */
-    struct cpu_busy *busy;
-    struct topology topology;
+    struct host_cpus *cpus;
+    struct memory_reader *memory;
     uint64_t last_sample_ns; /* CLOCK_BOOTTIME, as start times are; 0 before the first sample */
-    uint64_t last_busy_ns[SOCKETS_MAX];
-    int64_t host_carry_ns[SOCKETS_MAX]; /* <= 0 */
     struct process *processes;
     void *by_id; /* tsearch(3) tree of the same */
 };
@@ -90,13 +85,17 @@ static struct process *process_free(struct process *process)
 }
 DEFINE_CLEANUP(struct process *, process_free);
 
-/* True if the process was born after the last sample: then all it did belongs to this interval. */
+/*
+ * True if all that the process did is the VM's. Who starts QEMU forks, prepares
+ * and execs: when the last sample fell between, the process had begun before it,
+ * but hardly worked.
+ */
 static bool is_newborn(const struct procfs_usage *usage, const struct process *process)
 {
     uint64_t tick_ns = NSEC_PER_SEC / (uint64_t)sysconf(_SC_CLK_TCK);
 
-    /* Its start time is cut to ticks, so it may seem to be up to one tick older. */
-    return usage->last_sample_ns && (process->id.start_ticks + 1) * tick_ns > usage->last_sample_ns;
+    return usage->last_sample_ns &&
+           process->id.start_ticks * tick_ns + PREPARATION_NS > usage->last_sample_ns;
 }
 
 static void watch_end(struct procfs_usage *usage, struct process *process)
@@ -122,7 +121,7 @@ static int track_process(struct procfs_usage *usage, const struct vm *vm,
     uuid_copy(process->uuid, vm->uuid);
     if (usage->root.live)
         watch_end(usage, process);
-    r = process_meter_new(&process->meter, &usage->root, found->id, found->role);
+    r = process_meter_new(&process->meter, &usage->root, found->id);
     if (r < 0)
         return r;
     if (is_newborn(usage, process))
@@ -235,46 +234,11 @@ static void drop_gone(struct procfs_usage *usage)
     }
 }
 
-/* The CPUs' busy time since the last sample, less what the VMs had of it. */
-static void take_host(struct procfs_usage *usage, struct usage *ret)
-{
-    uint64_t busy_ns[SOCKETS_MAX] = {0};
-
-    for (size_t cpu = 0; cpu < cpu_busy_count(usage->busy); cpu++)
-        busy_ns[cpu < usage->topology.n_cpus ? usage->topology.socket[cpu] : 0] +=
-            cpu_busy_ns(usage->busy, cpu);
-    for (unsigned s = 0; s < SOCKETS_MAX; s++) {
-        int64_t rest = (int64_t)(busy_ns[s] - usage->last_busy_ns[s]) + usage->host_carry_ns[s];
-
-        for (size_t i = 0; i < ret->n_vms; i++)
-            rest -= (int64_t)ret->vms[i].amount.sockets[s].cpu_ns;
-        /* No more than a second: a clock that disagrees for ever must not starve the host. */
-        usage->host_carry_ns[s] = rest < -(int64_t)NSEC_PER_SEC ? -(int64_t)NSEC_PER_SEC
-                                  : rest < 0                    ? rest
-                                                                : 0;
-        ret->host.sockets[s].cpu_ns = rest > 0 ? (uint64_t)rest : 0;
-        usage->last_busy_ns[s] = busy_ns[s];
-    }
-}
-
-static uint64_t read_host_memory(const struct procfs_usage *usage, const struct usage *vms)
-{
-    char text[8192];
-    ssize_t length = read_file(usage->root.proc_fd, "meminfo", text, sizeof(text));
-    uint64_t used = 0, of_vms = 0;
-
-    if (length < 0 || parse_proc_meminfo_used(text, (size_t)length, &used) < 0)
-        return 0;
-    for (size_t i = 0; i < vms->n_vms; i++)
-        of_vms += usage_on_socket(&vms->vms[i].amount, -1).memory_bytes;
-    return used > of_vms ? used - of_vms : 0;
-}
-
 static int procfs_sample(struct usage_provider *provider, const struct vm_table *vms,
                          struct usage *ret)
 {
     struct procfs_usage *usage = (struct procfs_usage *)provider;
-    struct usage result = {.n_sockets = usage->root.n_sockets};
+    struct usage result = {0};
     int r;
 
     /* All that can fail comes before the first pending amount is taken. */
@@ -286,9 +250,10 @@ static int procfs_sample(struct usage_provider *provider, const struct vm_table 
         if (r < 0)
             return r;
     }
-    r = cpu_busy_update(usage->busy, now_ns());
+    r = host_cpus_update(usage->cpus);
     if (r < 0)
         return r;
+    usage->root.n_sockets = result.n_sockets = host_cpus_n_sockets(usage->cpus);
     r = list_vms(usage, &result.vms, &result.n_vms);
     if (r < 0)
         return r;
@@ -300,8 +265,10 @@ static int procfs_sample(struct usage_provider *provider, const struct vm_table 
         process_meter_take(p->meter, &vm->amount);
     }
     drop_gone(usage);
-    take_host(usage, &result);
-    result.host.sockets[0].memory_bytes = read_host_memory(usage, &result);
+    host_cpus_take(usage->cpus, &result);
+    r = memory_reader_sample(usage->memory, vms, &result);
+    if (r < 0)
+        log_warning("memory was not read", F_ERROR(r));
     usage->last_sample_ns = clock_ns(CLOCK_BOOTTIME);
     *ret = result;
     return 0;
@@ -347,8 +314,8 @@ static void procfs_free(struct usage_provider *provider)
         process_free(process);
     }
     exit_listener_free(usage->exits);
-    cpu_busy_free(usage->busy);
-    topology_deinit(&usage->topology);
+    memory_reader_free(usage->memory);
+    host_cpus_free(usage->cpus);
     if (usage->epoll_fd >= 0)
         close(usage->epoll_fd);
     if (usage->root.proc_fd >= 0)
@@ -367,7 +334,7 @@ static const struct usage_provider_ops procfs_usage_ops = {
 static void listen_for_exits(struct procfs_usage *usage)
 {
     struct epoll_event event = {.events = EPOLLIN};
-    int r = exit_listener_new(&usage->exits, usage->topology.n_cpus);
+    int r = exit_listener_new(&usage->exits, usage->root.topology->n_cpus);
 
     if (r == 0)
         r = epoll_ctl(usage->epoll_fd, EPOLL_CTL_ADD, exit_listener_fd(usage->exits), &event);
@@ -383,14 +350,12 @@ int procfs_usage_new(struct usage_provider **ret, const char *proc_root, const c
 {
     _cleanup_(cleanup_usage_provider_free) struct usage_provider *provider = NULL;
     struct procfs_usage *usage = calloc(1, sizeof(*usage));
-    size_t n_cpus;
     int r;
 
     if (!usage)
         return -ENOMEM;
     provider = &usage->head;
     provider->ops = &procfs_usage_ops;
-    usage->root.topology = &usage->topology;
     usage->root.live = strcmp(proc_root, "/proc") == 0;
     usage->root.proc_fd = open(proc_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     usage->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -399,19 +364,14 @@ int procfs_usage_new(struct usage_provider **ret, const char *proc_root, const c
         log_error("cannot read usage", F_STRING("directory", proc_root), F_ERROR(r));
         return r;
     }
-    r = cpu_busy_new(&usage->busy, proc_root);
+    r = host_cpus_new(&usage->cpus, proc_root, sysfs_root);
     if (r < 0)
         return r;
-    /* Configured CPUs, not only those online now. */
-    n_cpus = (size_t)sysconf(_SC_NPROCESSORS_CONF);
-    if (cpu_busy_count(usage->busy) > n_cpus)
-        n_cpus = cpu_busy_count(usage->busy);
-    r = topology_read(&usage->topology, sysfs_root, n_cpus, SOCKETS_MAX);
+    usage->root.topology = host_cpus_topology(usage->cpus);
+    usage->root.n_sockets = host_cpus_n_sockets(usage->cpus);
+    r = memory_reader_new(&usage->memory, proc_root, sysfs_root, usage->root.topology);
     if (r < 0)
         return r;
-    for (size_t cpu = 0; cpu < n_cpus; cpu++)
-        if (usage->topology.socket[cpu] >= usage->root.n_sockets)
-            usage->root.n_sockets = usage->topology.socket[cpu] + 1u;
     if (usage->root.live)
         listen_for_exits(usage);
     *ret = TAKE_PTR(provider);

@@ -51,6 +51,7 @@ struct usage {
     struct usage_amount host; /* all that is no VM's, the kernel included */
     struct usage_vm *vms;
     size_t n_vms;
+    size_t n_unlisted; /* processes of VMs that could not be told apart from the host's */
 };
 
 /** Releases what the usage holds and empties it. */
@@ -83,11 +84,18 @@ struct usage_provider_ops {
      */
     int (*sample)(struct usage_provider *provider, const struct vm_table *vms, struct usage *ret);
 
-    /** A descriptor that turns readable when a VM's process ends, or -1. */
+    /** A descriptor that turns readable when a VM's process ends. Optional. */
     int (*event_fd)(const struct usage_provider *provider);
 
-    /** Takes the last CPU time of processes that ended. */
+    /** Takes the last CPU time of processes that ended. Optional, together with event_fd. */
     void (*dispatch)(struct usage_provider *provider);
+
+    /**
+     * Which processes discovery has to look at, since the previous call.
+     * Optional: without it, at all of them.
+     * @param ret  valid until the next call
+     */
+    void (*take_changes)(struct usage_provider *provider, struct process_changes *ret);
 
     void (*free)(struct usage_provider *provider);
 };

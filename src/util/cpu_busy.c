@@ -29,6 +29,7 @@ struct cpu_busy {
     uint64_t tick_ns;
     size_t n;
     size_t online;
+    uint64_t arrivals;
     struct cpu cpus[CPUS_MAX];
     struct proc_cpu lines[CPUS_MAX];
 };
@@ -108,6 +109,7 @@ int cpu_busy_update(struct cpu_busy *busy, uint64_t time_ns)
             busy->cpus[i].online = false;
             continue;
         }
+        busy->arrivals += !busy->cpus[i].online;
         update_cpu(&busy->cpus[i], now->idle_ticks + now->steal_ticks, busy->tick_ns, time_ns);
         line++;
     }
@@ -122,6 +124,11 @@ size_t cpu_busy_count(const struct cpu_busy *busy)
 size_t cpu_busy_online(const struct cpu_busy *busy)
 {
     return busy->online;
+}
+
+uint64_t cpu_busy_arrivals(const struct cpu_busy *busy)
+{
+    return busy->arrivals;
 }
 
 uint64_t cpu_busy_ns(const struct cpu_busy *busy, size_t cpu)

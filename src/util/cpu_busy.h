@@ -26,5 +26,8 @@ size_t cpu_busy_count(const struct cpu_busy *busy);
 /** CPUs online at the last update. */
 size_t cpu_busy_online(const struct cpu_busy *busy);
 
+/** How often a CPU came online: where this changes, one did, and its socket may be known now. */
+uint64_t cpu_busy_arrivals(const struct cpu_busy *busy);
+
 /** Total busy time of a CPU since cpu_busy_new(), nanoseconds, never decreasing. */
 uint64_t cpu_busy_ns(const struct cpu_busy *busy, size_t cpu);

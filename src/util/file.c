@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -104,4 +105,49 @@ int make_directories(const char *path, mode_t mode)
     if (mkdir(partial, mode) < 0 && errno != EEXIST)
         return -errno;
     return 0;
+}
+
+static int write_and_sync(const char *path, const char *content, size_t length)
+{
+    _cleanup_close_ int fd =
+        open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+
+    if (fd < 0)
+        return -errno;
+    while (length > 0) {
+        ssize_t n = write(fd, content, length);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        content += n;
+        length -= (size_t)n;
+    }
+    return fsync(fd) < 0 ? -errno : 0;
+}
+
+int replace_file(const char *path, const char *content, size_t length)
+{
+    char directory[PATH_MAX], temporary[PATH_MAX];
+    const char *name = strrchr(path, '/');
+    _cleanup_close_ int fd = -1;
+    int r;
+
+    if (snprintf(temporary, sizeof(temporary), "%s.new", path) >= (int)sizeof(temporary))
+        return -ENAMETOOLONG;
+    snprintf(directory, sizeof(directory), "%.*s", name ? (int)(name - path) + 1 : 1,
+             name ? path : ".");
+    r = make_directories(directory, 0755);
+    if (r < 0)
+        return r;
+    r = write_and_sync(temporary, content, length);
+    if (r == 0 && rename(temporary, path) < 0)
+        r = -errno;
+    if (r < 0) {
+        unlink(temporary);
+        return r;
+    }
+    fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }

@@ -29,3 +29,11 @@ int read_sysfs_u64(int dir_fd, const char *path, uint64_t *ret);
 
 /** mkdir -p. @return 0 or a negative errno */
 int make_directories(const char *path, mode_t mode);
+
+/**
+ * Writes a file so that, whatever happens, either the old or the new content
+ * is there, all of it: a temporary file beside it, fsync, rename, fsync of the
+ * directory, which is made if need be. The file's mode is 0644.
+ * @return 0 or a negative errno, then the old content stays
+ */
+int replace_file(const char *path, const char *content, size_t length);

@@ -2,87 +2,9 @@
 #include "util/proc_text.h"
 
 #include <errno.h>
-#include <limits.h>
-#include <stdbool.h>
 #include <string.h>
 
-#include "util/parse.h"
-
-/* The bytes not yet read. */
-struct cursor {
-    const char *p;
-    const char *end;
-};
-
-/* The next word: at least one byte, ended by a blank or newline, which is not taken. A word that
- * the end of the buffer cuts is no word: a truncated number would pass for a smaller one. */
-static bool take_word(struct cursor *c, const char **ret, size_t *ret_length)
-{
-    const char *p = c->p;
-
-    while (p < c->end && *p != ' ' && *p != '\n')
-        p++;
-    if (p == c->p || p == c->end)
-        return false;
-    *ret = c->p;
-    *ret_length = (size_t)(p - c->p);
-    c->p = p;
-    return true;
-}
-
-static bool take_number(struct cursor *c, uint64_t *ret)
-{
-    const char *word;
-    size_t length;
-
-    return take_word(c, &word, &length) && parse_u64(word, length, ret) == 0;
-}
-
-static bool take_int(struct cursor *c, int *ret)
-{
-    uint64_t value;
-
-    if (!take_number(c, &value) || value > INT_MAX)
-        return false;
-    *ret = (int)value;
-    return true;
-}
-
-static bool take_byte(struct cursor *c, char byte)
-{
-    if (c->p == c->end || *c->p != byte)
-        return false;
-    c->p++;
-    return true;
-}
-
-static bool take_text(struct cursor *c, const char *text)
-{
-    size_t length = strlen(text);
-
-    if ((size_t)(c->end - c->p) < length || memcmp(c->p, text, length) != 0)
-        return false;
-    c->p += length;
-    return true;
-}
-
-static void skip_blanks(struct cursor *c)
-{
-    while (c->p < c->end && (*c->p == ' ' || *c->p == '\t'))
-        c->p++;
-}
-
-/* The next line without its newline; false at the end, or where the newline is missing. */
-static bool take_line(struct cursor *c, struct cursor *ret_line)
-{
-    const char *newline = c->p < c->end ? memchr(c->p, '\n', (size_t)(c->end - c->p)) : NULL;
-
-    if (!newline)
-        return false;
-    *ret_line = (struct cursor){c->p, newline};
-    c->p = newline + 1;
-    return true;
-}
+#include "util/cursor.h"
 
 static bool skip_words(struct cursor *c, unsigned n)
 {
@@ -131,14 +53,16 @@ int parse_proc_stat(const char *text, size_t length, struct proc_stat *ret)
     if (!take_int(&c, &stat.pid) || !take_comm(&c, stat.comm, sizeof(stat.comm)) ||
         !take_state(&c, &stat.state) || !take_byte(&c, ' ') || !take_int(&c, &stat.ppid))
         return -EBADMSG;
-    /* The fields of proc(5) by number: 4 is ppid, 9 flags, 14 utime, 15 stime, 22 starttime,
-     * 39 processor. */
+    /* The fields of proc(5) by number: 4 is ppid, 9 flags, 14 utime, 15 stime, 20 num_threads,
+     * 22 starttime, 39 processor. */
     if (!skip_words(&c, 8 - 4) || !take_byte(&c, ' ') || !take_number(&c, &stat.flags))
         return -EBADMSG;
     if (!skip_words(&c, 13 - 9) || !take_byte(&c, ' ') || !take_number(&c, &stat.utime_ticks) ||
         !take_byte(&c, ' ') || !take_number(&c, &stat.stime_ticks))
         return -EBADMSG;
-    if (!skip_words(&c, 21 - 15) || !take_byte(&c, ' ') || !take_number(&c, &stat.start_ticks))
+    if (!skip_words(&c, 19 - 15) || !take_byte(&c, ' ') || !take_number(&c, &stat.threads))
+        return -EBADMSG;
+    if (!skip_words(&c, 21 - 20) || !take_byte(&c, ' ') || !take_number(&c, &stat.start_ticks))
         return -EBADMSG;
     if (!skip_words(&c, 38 - 22) || !take_byte(&c, ' ') || !take_int(&c, &stat.processor))
         return -EBADMSG;
@@ -169,19 +93,25 @@ struct proc_key {
 
 static int parse_value(struct cursor line, struct proc_key *key)
 {
-    const char *digits;
     uint64_t value;
 
     skip_blanks(&line);
-    digits = line.p;
-    while (line.p < line.end && *line.p >= '0' && *line.p <= '9')
-        line.p++;
-    if (parse_u64(digits, (size_t)(line.p - digits), &value) < 0 || !take_text(&line, key->unit) ||
-        line.p != line.end || __builtin_mul_overflow(value, key->scale, &value))
+    if (!take_digits(&line, &value) || !take_text(&line, key->unit) || line.p != line.end ||
+        __builtin_mul_overflow(value, key->scale, &value))
         return -EBADMSG;
     *key->value = value;
     key->found = true;
     return 0;
+}
+
+/* A node's meminfo says "Node 0 " at the head of each line. */
+static void skip_node(struct cursor *line)
+{
+    struct cursor c = *line;
+    uint64_t node;
+
+    if (take_text(&c, "Node ") && take_number(&c, &node) && take_byte(&c, ' '))
+        *line = c;
 }
 
 /* A text that does not end in a newline was cut: values may be missing, so it is refused. */
@@ -192,7 +122,8 @@ static int parse_keys(const char *text, size_t length, struct proc_key *keys, si
 
     if (length == 0 || text[length - 1] != '\n')
         return -EBADMSG;
-    while (take_line(&c, &line))
+    while (take_line(&c, &line)) {
+        skip_node(&line);
         for (size_t i = 0; i < n; i++) {
             struct cursor rest = line;
 
@@ -201,6 +132,7 @@ static int parse_keys(const char *text, size_t length, struct proc_key *keys, si
             if (keys[i].found || parse_value(rest, &keys[i]) < 0)
                 return -EBADMSG;
         }
+    }
     return 0;
 }
 
@@ -298,19 +230,36 @@ int parse_proc_cpus(const char *text, size_t length, struct proc_cpu *ret, size_
     return walk_cpus(text, length, ret, ret_n);
 }
 
-int parse_proc_meminfo_used(const char *text, size_t length, uint64_t *ret_bytes)
+int parse_meminfo_used(const char *text, size_t length, uint64_t *ret_bytes)
 {
-    uint64_t total, available;
+    uint64_t total, free, file = 0, buffers = 0, cached = 0, swap_cached = 0, shared = 0,
+                          reclaimable = 0;
     struct proc_key keys[] = {
         {"MemTotal:", " kB", 1024, &total, false},
-        {"MemAvailable:", " kB", 1024, &available, false},
+        {"MemFree:", " kB", 1024, &free, false},
+        {"FilePages:", " kB", 1024, &file, false}, /* a node's; the host's are the next three */
+        {"Buffers:", " kB", 1024, &buffers, false},
+        {"Cached:", " kB", 1024, &cached, false},
+        {"SwapCached:", " kB", 1024, &swap_cached, false},
+        {"Shmem:", " kB", 1024, &shared, false},
+        {"SReclaimable:", " kB", 1024, &reclaimable, false},
     };
     int r = parse_keys(text, length, keys, sizeof(keys) / sizeof(keys[0]));
+    __uint128_t available;
 
     if (r < 0)
         return r;
-    if (!keys[0].found || !keys[1].found || available > total)
+    if (!keys[0].found || !keys[1].found)
         return -EBADMSG;
-    *ret_bytes = total - available;
+    if (!keys[2].found)
+        available = (__uint128_t)buffers + cached + swap_cached;
+    else
+        available = file;
+    /* The kernel does not read them at one moment. */
+    available = available > shared ? available - shared : 0;
+    available += (__uint128_t)free + reclaimable;
+    if (available > total)
+        return -EBADMSG;
+    *ret_bytes = total - (uint64_t)available;
     return 0;
 }

@@ -20,6 +20,7 @@ struct proc_stat {
     uint64_t flags;       /* PF_KTHREAD is 0x00200000 */
     uint64_t utime_ticks; /* guest time included; ended threads included in PID/stat */
     uint64_t stime_ticks;
+    uint64_t threads;     /* of the process, this one included */
     uint64_t start_ticks; /* clock ticks after boot */
     int processor;        /* CPU last run on */
 };
@@ -56,5 +57,9 @@ struct proc_cpu {
 int parse_proc_cpus(const char *text, size_t length, struct proc_cpu *ret, size_t max,
                     size_t *ret_n);
 
-/** /proc/meminfo: MemTotal - MemAvailable, the memory in use, in bytes. */
-int parse_proc_meminfo_used(const char *text, size_t length, uint64_t *ret_bytes);
+/**
+ * /proc/meminfo, or devices/system/node/nodeN/meminfo in sysfs: memory in use, in bytes.
+ * MemTotal - MemFree - page cache other than shared memory - reclaimable slab.
+ * (MemAvailable, which also leaves the kernel its reserves, is not told per node.)
+ */
+int parse_meminfo_used(const char *text, size_t length, uint64_t *ret_bytes);

@@ -14,6 +14,11 @@ from harness.guest import Guest
 from harness.libvirtd import Libvirtd
 
 
+def pytest_addoption(parser):
+    parser.addoption("--provider", default="auto", choices=("auto", "bpf", "procfs"),
+                     help="who tells the daemon of usage")
+
+
 def pytest_configure():
     # SIGTERM like Ctrl-C: fixtures take down what they started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -62,12 +67,23 @@ def libvirtd(session_libvirtd):
     session_libvirtd.remove_domains()
 
 
+@pytest.fixture(scope="session")
+def provider(pytestconfig):
+    """The daemon's [usage] provider."""
+    name = pytestconfig.getoption("provider")
+    with system.TemporaryDirectory() as directory:
+        daemon = Daemon(directory, {"usage": {"provider": name}})
+        if daemon.check_config() != 0:
+            pytest.skip(f"this virtjouled has no provider {name}: {daemon.log().strip()}")
+    return name
+
+
 @pytest.fixture
-def start_daemon(directory, stack):
+def start_daemon(directory, stack, provider):
     """start_daemon({section: {key: value}}); its log is shown when the test fails."""
 
     def start(settings=None):
-        daemon = Daemon(directory, settings)
+        daemon = Daemon(directory, {"usage": {"provider": provider}, **(settings or {})})
         stack.callback(lambda: print(daemon.log()))
         return stack.enter_context(daemon)
 
@@ -82,10 +98,11 @@ def start_vm(directory, stack):
 
 @pytest.fixture
 def start_guest(directory, stack, libvirtd):
-    """start_guest(daemon, ...): a real guest with its energy share attached."""
+    """start_guest(daemon, ...): a real guest with its energy share attached, or with none."""
 
-    def start(daemon, **options):
-        guest = Guest(libvirtd, directory, mountpoint=daemon.mountpoint, **options)
+    def start(daemon, share=True, **options):
+        guest = Guest(libvirtd, directory, mountpoint=daemon.mountpoint if share else None,
+                      **options)
         return stack.enter_context(guest)
 
     return start

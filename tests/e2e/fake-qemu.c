@@ -7,6 +7,8 @@
  * FAKE_QEMU_DUTY     percent of one CPU to use, 0 to 100
  * FAKE_QEMU_THREADS  "long": one thread does it; "short": each period's work is
  *                    done by a thread of its own that then ends
+ * FAKE_QEMU_SLEEPERS number of threads that do nothing
+ * FAKE_QEMU_COMM     name of all threads, the file's if not given
  *
  * It obeys lines on standard input and ends at their end:
  *
@@ -14,12 +16,15 @@
  *     stop  stops working, then prints the same
  */
 
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
 
 #include "util/clock.h"
 
@@ -73,6 +78,26 @@ static void *work(void *short_threads)
     return NULL;
 }
 
+static void *sleep_for_ever(void *unused)
+{
+    for (;;)
+        pause();
+    return NULL;
+}
+
+static bool start_sleepers(unsigned long n)
+{
+    pthread_attr_t attributes;
+    pthread_t thread;
+
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, PTHREAD_STACK_MIN);
+    while (n > 0 && pthread_create(&thread, &attributes, sleep_for_ever, NULL) == 0)
+        n--;
+    pthread_attr_destroy(&attributes);
+    return n == 0;
+}
+
 static void report(void)
 {
     printf("%llu\n", (unsigned long long)clock_ns(CLOCK_PROCESS_CPUTIME_ID));
@@ -83,11 +108,17 @@ int main(void)
 {
     const char *duty = getenv("FAKE_QEMU_DUTY");
     const char *threads = getenv("FAKE_QEMU_THREADS");
+    const char *sleepers = getenv("FAKE_QEMU_SLEEPERS");
+    const char *comm = getenv("FAKE_QEMU_COMM");
     bool short_threads = threads && strcmp(threads, "short") == 0;
     pthread_t worker;
     char line[16];
 
     work_ns = PERIOD_NS / 100 * strtoul(duty ? duty : "0", NULL, 10);
+    if (comm)
+        prctl(PR_SET_NAME, comm);
+    if (!start_sleepers(strtoul(sleepers ? sleepers : "0", NULL, 10)))
+        return EXIT_FAILURE;
     if (pthread_create(&worker, NULL, work, short_threads ? &stopped : NULL) != 0)
         return EXIT_FAILURE;
     while (fgets(line, sizeof(line), stdin)) {

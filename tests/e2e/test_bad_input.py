@@ -17,12 +17,11 @@ import pytest
 
 from harness import libvirtd as libvirt
 from harness import system
-from harness.daemon import Daemon
+from harness.daemon import FAST, Daemon
 from harness.guest import Guest
 from harness.powercap import Package, SimulatedPowercap
 
 EX_UNAVAILABLE, EX_CONFIG = 69, 78
-FAST = {"interval": "200ms", "allow_fine_interval": "yes"}
 # CPU 0 on the first package, the others on the second.
 CPUS = ((0,), tuple(range(1, os.cpu_count())))
 

@@ -13,6 +13,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct config_error error;
     struct config config;
 
+    config_init(&config);
+    if (config_parse_baselines((const char *)data, size, &config, &error) == 0)
+        require(config.n_baselines <= CONFIG_BASELINES_MAX);
     if (config_parse((const char *)data, size, &config, &error) < 0) {
         require(error.problem[0] != '\0' && error.line >= 0);
         return 0;

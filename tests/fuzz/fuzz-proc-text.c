@@ -25,6 +25,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     (void)parse_proc_schedstat(text, size, &value);
     (void)parse_proc_memory(text, size, &memory);
     (void)parse_proc_io(text, size, &value);
-    (void)parse_proc_meminfo_used(text, size, &value);
+    (void)parse_meminfo_used(text, size, &value);
     return 0;
 }

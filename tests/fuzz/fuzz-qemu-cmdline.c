@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "discovery/helper_cmdline.h"
-#include "discovery/machine_cgroup.h"
 #include "discovery/qemu_cmdline.h"
+#include "util/machine_cgroup.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -16,6 +16,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char socket[SOCKET_PATH_SIZE];
     struct machine_cgroup cgroup;
     struct qemu_cmdline vm;
+    const char *line;
+    size_t length;
 
     if (parse_qemu_cmdline(text, size, &vm) > 0) {
         require(strnlen(vm.name, sizeof(vm.name)) < sizeof(vm.name));
@@ -27,7 +29,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     if (parse_helper_cmdline(text, size, socket))
         require(strnlen(socket, sizeof(socket)) < sizeof(socket) && socket[0] != '\0');
-    if (parse_machine_cgroup(text, size, &cgroup))
+    if (parse_machine_cgroup(text, size, &cgroup)) {
         require(cgroup.path >= text && cgroup.path + cgroup.length <= text + size);
+        (void)machine_cgroup_is_private(&cgroup);
+    }
+    if (parse_cgroup_line(text, size, "memory", &line, &length))
+        require(line >= text && line + length <= text + size && line[length - 1] == '\n');
     return 0;
 }

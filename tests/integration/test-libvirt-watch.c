@@ -161,11 +161,12 @@ enum vm_state { ABSENT, OFF, ON, ON_TRANSIENT };
 
 static enum vm_state vm_state(void)
 {
+    const struct process_changes changes = {.all = true};
     struct vm_table table;
     const struct vm *vm;
     enum vm_state state = ABSENT;
 
-    CHECK(discovery_refresh(fixture.discovery, &table) == 0);
+    CHECK(discovery_refresh(fixture.discovery, &changes, &table) == 0);
     vm = vm_table_find(&table, fixture.uuid);
     if (vm) {
         CHECK(strcmp(vm->name, fixture.name) == 0);

@@ -23,7 +23,7 @@ struct host {
     double drift;    /* watts per second that static_watts grows by */
     double load;     /* 0 to 1 */
     double watts;    /* of the last second, before noise */
-    double lowest;   /* watts, of all samples but outliers */
+    double lowest;   /* watts, of all samples, before noise */
     uint64_t random; /* state; the seed to begin with */
 };
 
@@ -75,10 +75,10 @@ static void run_seconds(struct baseline_learner *learner, struct host *host, int
 
         host->static_watts += host->drift;
         host->watts = host->watts > 0 ? host->lag * host->watts + (1 - host->lag) * watts : watts;
+        host->lowest = host->lowest > 0 ? fmin(host->lowest, host->watts) : host->watts;
         watts = host->watts * (1 + host->noise * normal(host));
-        host->lowest = host->lowest > 0 ? fmin(host->lowest, watts) : watts;
         if (uniform(host) < host->outliers)
-            watts *= uniform(host) < 0.1 ? 0.01 : 1 + 2 * uniform(host);
+            watts *= uniform(host) < 0.05 ? 0.01 : 1 + 2 * uniform(host);
         baseline_learner_add(learner, (uint64_t)(watts * 1e6), NSEC_PER_SEC, load * CORES);
     }
 }
@@ -131,12 +131,12 @@ static double very_convex(double u)
 }
 
 /* Beyond half the threads, siblings share cores; who cannot see that gets this. */
-static double smt(double u)
+static double smt_hidden(double u)
 {
     return u < 0.5 ? 1.3 * u : 0.65 + 0.7 * (u - 0.5);
 }
 
-static double strong_smt(double u)
+static double strong_smt_hidden(double u)
 {
     return u < 0.5 ? 1.6 * u : 0.8 + 0.4 * (u - 0.5);
 }
@@ -149,35 +149,273 @@ static double rising_clock(double u)
     return u * clock * clock;
 }
 
+static const struct host typical = {
+    .static_watts = 40,
+    .dynamic_watts = 80,
+    .curve = line,
+    .load_min = 0.2,
+    .load_max = 0.9,
+    .noise = 0.005,
+};
+
+/* Learns for ten minutes on ten traces; the power must come out within a part of the truth. */
+static void check_host(const struct host *model, double tolerance)
+{
+    for (uint64_t seed = 0; seed < 10; seed++) {
+        struct host host = *model;
+        struct baseline_estimate estimate;
+
+        host.random = seed;
+        estimate = learn(&host, 10 * MINUTES);
+        assert_int_equal(estimate.state, BASELINE_LEARNED);
+        assert_true(estimate.known);
+        assert_float_equal(watts_of(&estimate), model->static_watts,
+                           tolerance * model->static_watts);
+        assert_true(watts_of(&estimate) <= host.lowest);
+        assert_in_range(estimate.uncertainty_uw, 1, 40000000 / 5);
+        assert_true(fabs(watts_of(&estimate) - model->static_watts) * 1e6 <=
+                    2.5 * (double)estimate.uncertainty_uw);
+    }
+}
+
 /* The claim: within 5 % after ten minutes of 20 to 90 % load, never above the lowest power. */
 static void test_never_idle(void **state)
 {
-    static double (*const curves[])(double) = {line,   thesis_host, concave, very_concave,
-                                               convex, very_convex, smt,     strong_smt};
+    static double (*const curves[])(double) = {line,   thesis_host, concave,    very_concave,
+                                               convex, very_convex, smt_hidden, strong_smt_hidden};
 
-    for (unsigned c = 0; c < ELEMENTS(curves); c++)
-        for (uint64_t seed = 0; seed < 10; seed++) {
-            struct host host = {.static_watts = 40,
-                                .dynamic_watts = 80,
-                                .curve = curves[c],
-                                .load_min = 0.2,
-                                .load_max = 0.9,
-                                .noise = 0.005,
-                                .random = seed};
-            struct baseline_estimate estimate = learn(&host, 10 * MINUTES);
+    for (size_t i = 0; i < ELEMENTS(curves); i++) {
+        struct host host = typical;
 
-            assert_int_equal(estimate.state, BASELINE_LEARNED);
-            assert_true(estimate.known);
-            assert_float_equal(watts_of(&estimate), 40, 0.05 * 40);
-            assert_true(watts_of(&estimate) <= host.lowest);
-            assert_in_range(estimate.uncertainty_uw, 1, 40000000 / 5);
-        }
+        host.curve = curves[i];
+        check_host(&host, 0.05);
+    }
+}
+
+static void test_rising_clock(void **state)
+{
+    struct host host = typical;
+
+    host.curve = rising_clock;
+    check_host(&host, 0.05);
+}
+
+/* What filtering adds to RAPL: a power that comes late, and noise. */
+static void test_noise(void **state)
+{
+    struct host noisy = typical;
+    struct host late = typical;
+
+    noisy.noise = 0.01;
+    late.noise = 0.01;
+    late.lag = 0.1;
+    check_host(&noisy, 0.05);
+    check_host(&late, 0.05);
+}
+
+static void test_outliers(void **state)
+{
+    struct host host = typical;
+
+    host.outliers = 0.04;
+    check_host(&host, 0.05);
+}
+
+static void test_spikes(void **state)
+{
+    struct host host = typical;
+    struct host rare = typical;
+
+    host.spikes = 0.05;
+    rare.load_min = 0.05;
+    rare.load_max = 0.9;
+    rare.spikes = 0.02;
+    check_host(&host, 0.05);
+    check_host(&rare, 0.05);
+}
+
+static void test_two_levels(void **state)
+{
+    struct host host = typical;
+
+    host.levels = 2;
+    check_host(&host, 0.05);
+}
+
+/* Nothing is extrapolated: the lowest load is none. */
+static void test_idle_at_times(void **state)
+{
+    static double (*const curves[])(double) = {line, very_concave, very_convex, strong_smt_hidden};
+
+    for (size_t i = 0; i < ELEMENTS(curves); i++) {
+        struct host host = typical;
+
+        host.curve = curves[i];
+        host.load_min = 0;
+        check_host(&host, 0.03);
+    }
+}
+
+/* +20 % in half an hour: the estimate is never more than 5 % off. */
+static void test_drift(void **state)
+{
+    struct host host = typical;
+    struct baseline_learner *learner;
+
+    host.random = 3;
+    assert_int_equal(baseline_learner_new(&learner), 0);
+    run_seconds(learner, &host, 10 * MINUTES);
+    host.drift = 8.0 / (30 * MINUTES);
+    for (int i = 0; i < 30; i++) {
+        struct baseline_estimate estimate;
+
+        run_seconds(learner, &host, MINUTES);
+        estimate = baseline_learner_estimate(learner);
+        assert_int_equal(estimate.state, BASELINE_LEARNED);
+        assert_float_equal(watts_of(&estimate), host.static_watts, 0.05 * host.static_watts);
+    }
+    host.drift = 0;
+    run_seconds(learner, &host, 10 * MINUTES);
+    assert_float_equal((double)baseline_learner_estimate(learner).power_uw / 1e6, 48, 0.05 * 48);
+    baseline_learner_free(learner);
+}
+
+static void test_constant_load(void **state)
+{
+    struct host host = typical;
+    struct host jitter = typical;
+    struct baseline_estimate estimate;
+
+    host.load_min = 0.5;
+    host.load_max = 0.5;
+    host.levels = 1;
+    jitter.load_min = 0.5;
+    jitter.load_max = 0.53;
+    estimate = learn(&host, 30 * MINUTES);
+    assert_int_equal(estimate.state, BASELINE_NOT_IDENTIFIABLE);
+    assert_false(estimate.known);
+    assert_int_equal(estimate.power_uw, 0);
+    estimate = learn(&jitter, 30 * MINUTES);
+    assert_int_equal(estimate.state, BASELINE_NOT_IDENTIFIABLE);
+    assert_false(estimate.known);
+}
+
+/* What was learned stays while the load says nothing new. */
+static void test_load_becomes_constant(void **state)
+{
+    struct host host = typical;
+    struct baseline_learner *learner;
+    struct baseline_estimate before, after;
+
+    host.random = 1;
+    assert_int_equal(baseline_learner_new(&learner), 0);
+    run_seconds(learner, &host, 20 * MINUTES);
+    before = baseline_learner_estimate(learner);
+    host.load_min = host.load_max = host.load = 0.4;
+    host.levels = 1;
+    run_seconds(learner, &host, 60 * MINUTES);
+    after = baseline_learner_estimate(learner);
+    assert_int_equal(after.state, BASELINE_NOT_IDENTIFIABLE);
+    assert_true(after.known);
+    assert_float_equal(watts_of(&after), watts_of(&before), 0.05 * 40);
+    baseline_learner_free(learner);
+}
+
+/* The host draws less than was learned: the baseline is below that within seconds. */
+static void test_power_falls(void **state)
+{
+    struct host host = typical;
+    struct baseline_learner *learner;
+
+    host.random = 2;
+    assert_int_equal(baseline_learner_new(&learner), 0);
+    run_seconds(learner, &host, 20 * MINUTES);
+    host = typical;
+    host.static_watts = 10;
+    host.dynamic_watts = 20;
+    host.load_min = 0.5;
+    host.load_max = 0.5;
+    host.levels = 1;
+    host.noise = 0;
+    run_seconds(learner, &host, 10);
+    assert_int_equal(baseline_learner_estimate(learner).power_uw, 20000000);
+    baseline_learner_free(learner);
+}
+
+static void test_power_does_not_follow_load(void **state)
+{
+    struct host host = typical;
+
+    host.dynamic_watts = -20;
+    assert_int_equal(learn(&host, 10 * MINUTES).state, BASELINE_NOT_IDENTIFIABLE);
+    host = typical;
+    host.static_watts = 0;
+    host.dynamic_watts = 0;
+    assert_int_equal(learn(&host, 10 * MINUTES).state, BASELINE_NOT_IDENTIFIABLE);
+    host = typical;
+    host.load_min = 0;
+    host.load_max = 0;
+    host.levels = 1;
+    assert_int_equal(learn(&host, 10 * MINUTES).state, BASELINE_NOT_IDENTIFIABLE);
+}
+
+/* Nothing is said too early, and what is said then comes in slowly. */
+static void test_beginning(void **state)
+{
+    struct host host = typical;
+    struct baseline_learner *learner;
+    double last = 0;
+
+    host.random = 5;
+    assert_int_equal(baseline_learner_new(&learner), 0);
+    run_seconds(learner, &host, 59);
+    assert_int_equal(baseline_learner_estimate(learner).state, BASELINE_LEARNING);
+    assert_false(baseline_learner_estimate(learner).known);
+    for (int i = 0; i < 10 * MINUTES; i++) {
+        struct baseline_estimate estimate;
+
+        run_seconds(learner, &host, 1);
+        estimate = baseline_learner_estimate(learner);
+        assert_true(fabs(watts_of(&estimate) - last) < 1);
+        last = watts_of(&estimate);
+    }
+    baseline_learner_free(learner);
+}
+
+/* Ten intervals of 100 ms teach what one of a second does. */
+static void test_fine_interval(void **state)
+{
+    struct host host = typical;
+    struct baseline_learner *coarse, *fine;
+
+    host.random = 6;
+    assert_int_equal(baseline_learner_new(&coarse), 0);
+    assert_int_equal(baseline_learner_new(&fine), 0);
+    for (int i = 0; i < 5 * MINUTES; i++) {
+        double load = next_load(&host);
+        uint64_t energy_uj = (uint64_t)((40 + 80 * load) * 1e6);
+
+        baseline_learner_add(coarse, energy_uj / 10 * 10, NSEC_PER_SEC, load);
+        for (int part = 0; part < 10; part++)
+            baseline_learner_add(fine, energy_uj / 10, NSEC_PER_SEC / 10, load);
+    }
+    assert_in_range(baseline_learner_estimate(fine).power_uw,
+                    baseline_learner_estimate(coarse).power_uw - 10,
+                    baseline_learner_estimate(coarse).power_uw + 10);
+    baseline_learner_free(coarse);
+    baseline_learner_free(fine);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_never_idle),
+        cmocka_unit_test(test_never_idle),    cmocka_unit_test(test_rising_clock),
+        cmocka_unit_test(test_noise),         cmocka_unit_test(test_outliers),
+        cmocka_unit_test(test_spikes),        cmocka_unit_test(test_two_levels),
+        cmocka_unit_test(test_idle_at_times), cmocka_unit_test(test_drift),
+        cmocka_unit_test(test_constant_load), cmocka_unit_test(test_load_becomes_constant),
+        cmocka_unit_test(test_power_falls),   cmocka_unit_test(test_power_does_not_follow_load),
+        cmocka_unit_test(test_beginning),     cmocka_unit_test(test_fine_interval),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

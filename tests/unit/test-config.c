@@ -2,9 +2,11 @@
 #include "unit.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "daemon/config.h"
+#include "fixture.h"
 
 static int parse(const char *text, struct config *config, struct config_error *error)
 {
@@ -24,6 +26,7 @@ static void test_defaults(void **state)
     assert_int_equal(config.file_mode, 0444);
     assert_int_equal(config.quantum_uj, 1000);
     assert_string_equal(config.runtime_dir, "/run/virtjoule");
+    assert_string_equal(config.state_dir, "/var/lib/virtjoule");
     assert_string_equal(config.mountpoint, "/run/virtjoule/vms");
     assert_string_equal(config.libvirt_uri, "qemu:///system");
     assert_string_equal(config.listen, "127.0.0.1:9177");
@@ -43,6 +46,7 @@ static void test_documented_defaults(void **state)
     assert_int_equal(documented.interval_ns, defaults.interval_ns);
     assert_int_equal(documented.allow_fine_interval, defaults.allow_fine_interval);
     assert_string_equal(documented.runtime_dir, defaults.runtime_dir);
+    assert_string_equal(documented.state_dir, defaults.state_dir);
     assert_int_equal(documented.energy, defaults.energy);
     assert_string_equal(documented.sysfs_root, defaults.sysfs_root);
     assert_int_equal(documented.estimate.idle_uw, defaults.estimate.idle_uw);
@@ -57,6 +61,8 @@ static void test_documented_defaults(void **state)
     assert_int_equal(documented.static_policy, defaults.static_policy);
     assert_int_equal(documented.publish_psys, defaults.publish_psys);
     assert_int_equal(documented.n_baselines, 0);
+    assert_string_equal(documented.baseline_file, defaults.baseline_file);
+    assert_int_equal(documented.other_baselines.state, defaults.other_baselines.state);
     assert_string_equal(documented.mountpoint, defaults.mountpoint);
     assert_int_equal(documented.file_mode, defaults.file_mode);
     assert_int_equal(documented.file_uid, defaults.file_uid);
@@ -72,6 +78,7 @@ static void test_every_key(void **state)
                                "interval = 500ms\n"
                                "allow_fine_interval = yes\n"
                                "runtime_dir = /tmp/run ; another\n"
+                               "state_dir = /tmp/state\n"
                                "[source]\nenergy = rapl\n"
                                "[rapl]\nsysfs_root=/tmp/sys\n"
                                "[estimate]\nidle_watts=10W\nmax_watts=99.5W\nexponent=0.75\n"
@@ -79,7 +86,8 @@ static void test_every_key(void **state)
                                "[usage]\nprovider=procfs\n"
                                "[attribution]\nmodel=/etc/model\nsmt_power_ratio=1.25\n"
                                "curve_exponent=0.3\nstatic_policy=vcpu\nplatform=psys\n"
-                               "[baseline]\npackage-0 = 20.5W\ndram = 800mW\n"
+                               "[baseline]\npackage-0 = 20.5W +- 200mW\ndram = 800mW\n"
+                               "core = auto\npsys = none\ndefault = auto\n"
                                "[powercapfs]\nmountpoint=/tmp/vms\nfile_mode=0400\nfile_uid=7\n"
                                "file_gid=8\nquantum=1uJ\n"
                                "[exporter]\nlisten=[::1]:9\n";
@@ -102,9 +110,18 @@ static void test_every_key(void **state)
     assert_true(config.model_options.curve_exponent == 0.3);
     assert_int_equal(config.static_policy, STATIC_VCPU);
     assert_true(config.publish_psys);
-    assert_int_equal(config.n_baselines, 2);
+    assert_int_equal(config.n_baselines, 4);
+    assert_int_equal(config.baselines[0].baseline.power_uw, 20500000);
+    assert_int_equal(config.baselines[0].baseline.uncertainty_uw, 200000);
+    assert_int_equal(config.baselines[0].baseline.origin, BASELINE_CONFIGURED);
+    assert_int_equal(config.baselines[0].baseline.state, BASELINE_FIXED);
+    assert_int_equal(config.baselines[2].baseline.state, BASELINE_LEARNING);
+    assert_int_equal(config.baselines[2].baseline.origin, BASELINE_NONE);
+    assert_int_equal(config.baselines[3].baseline.state, BASELINE_FIXED);
+    assert_int_equal(config.baselines[3].baseline.origin, BASELINE_NONE);
+    assert_int_equal(config.other_baselines.state, BASELINE_LEARNING);
     assert_string_equal(config.baselines[1].zone, "dram");
-    assert_int_equal(config.baselines[1].power_uw, 800000);
+    assert_int_equal(config.baselines[1].baseline.power_uw, 800000);
     assert_string_equal(config.mountpoint, "/tmp/vms");
     assert_int_equal(config.file_mode, 0400);
     assert_int_equal(config.file_uid, 7);
@@ -138,7 +155,7 @@ static void test_errors_name_the_place(void **state)
         {"[estimate]\nidle_watts = 130W\n", 2, "estimate", "idle_watts", "above max_watts"},
         {"[estimate]\nexponent = 0\n", 2, "estimate", "exponent", "a number above 0"},
         {"[discovery]\nprocfs = maybe\n", 2, "discovery", "procfs", "yes or no"},
-        {"[usage]\nprovider = magic\n", 2, "usage", "provider", "auto or procfs"},
+        {"[usage]\nprovider = magic\n", 2, "usage", "provider", "auto, bpf or procfs"},
         {"[attribution]\nmodel = ./x\n", 2, "attribution", "model", "cputime"},
         {"[attribution]\nsmt_power_ratio = 0.9\n", 2, "attribution", "smt_power_ratio", "1 to 2"},
         {"[attribution]\nsmt_power_ratio = 2.1\n", 2, "attribution", "smt_power_ratio", "1 to 2"},
@@ -149,6 +166,10 @@ static void test_errors_name_the_place(void **state)
         {"[baseline]\npackage-0 = 20000W\n", 2, "baseline", "package-0", "not a power"},
         {"[baseline]\n../etc = 1W\n", 2, "baseline", "../etc", "not the name of a zone"},
         {"[baseline]\ndram = 1W\ndram = 2W\n", 3, "baseline", "dram", "given twice"},
+        {"[baseline]\ndram = learned\n", 2, "baseline", "dram", "nor auto or none"},
+        {"[baseline]\ndram = 1W +- 2\n", 2, "baseline", "dram", "not a power"},
+        {"[baseline]\ndefault = 5W\n", 2, "baseline", "default", "none or auto"},
+        {"[baseline]\nfile = baseline.conf\n", 2, "baseline", "file", "an absolute path"},
         {"[powercapfs]\nfile_mode = 0644\n", 2, "powercapfs", "file_mode", "octal mode"},
         {"[powercapfs]\nfile_mode = 0044\n", 2, "powercapfs", "file_mode", "octal mode"},
         {"[powercapfs]\nfile_uid = root\n", 2, "powercapfs", "file_uid", "user id"},
@@ -168,6 +189,83 @@ static void test_errors_name_the_place(void **state)
             fail_msg("\"%s\" does not say \"%s\"", error.problem, cases[i].problem);
         assert_int_equal(config.file_uid, 42); /* untouched */
     }
+}
+
+static void test_baseline_file(void **state)
+{
+    static const char file[] = "# by virtjoule calibrate\n"
+                               "[baseline]\n"
+                               "package-0 = 40.25W +- 0.5W\n"
+                               "package-1 = 41W\n";
+    struct config_error error;
+    struct config config;
+
+    assert_int_equal(parse("[baseline]\npackage-1 = auto\n", &config, &error), 0);
+    assert_int_equal(config_parse_baselines(file, strlen(file), &config, &error), 0);
+    assert_int_equal(config.n_baselines, 2);
+    /* What the configuration says itself wins. */
+    assert_string_equal(config.baselines[0].zone, "package-1");
+    assert_int_equal(config.baselines[0].baseline.state, BASELINE_LEARNING);
+    assert_string_equal(config.baselines[1].zone, "package-0");
+    assert_int_equal(config.baselines[1].baseline.power_uw, 40250000);
+    assert_int_equal(config.baselines[1].baseline.uncertainty_uw, 500000);
+    assert_int_equal(config.baselines[1].baseline.origin, BASELINE_CALIBRATED);
+}
+
+static void test_bad_baseline_file(void **state)
+{
+    static const struct {
+        const char *text;
+        int line;
+        const char *section, *key, *problem;
+    } cases[] = {
+        {"[baseline]\npackage-0 = -5W\n", 2, "baseline", "package-0", "not a power"},
+        {"[baseline]\npackage-0 = 1e9W\n", 2, "baseline", "package-0", "not a power"},
+        {"[baseline]\npackage-0 = 123456W\n", 2, "baseline", "package-0", "up to 10000W"},
+        {"[baseline]\npackage-0 = nan\n", 2, "baseline", "package-0", "not a power"},
+        {"[baseline]\npackage-0 = 20.5\n", 2, "baseline", "package-0", "with its unit"},
+        {"[baseline]\npackage-0 = 20W +- \n", 2, "baseline", "package-0", "not a power"},
+        {"[baseline]\n\npackage-0 = auto\n", 3, "baseline", "package-0", "not a power"},
+        {"[baseline]\ndram = 1W\ndram = 2W\n", 3, "baseline", "dram", "given twice"},
+        {"[baseline]\ndefault = auto\n", 2, "baseline", "default", "not a power"},
+        {"[baseline]\nfile = /x\n", 2, "baseline", "file", "not a power"},
+        {"[daemon]\ninterval = 2s\n", 2, "daemon", "interval", "[baseline] section only"},
+        {"package-0 = 20W\n", 1, "", "package-0", "[baseline] section only"},
+        {"garbage\n", 1, "", "", "neither a section"},
+    };
+
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        struct config_error error = {0};
+        struct config config;
+
+        config_init(&config);
+        assert_int_equal(
+            config_parse_baselines(cases[i].text, strlen(cases[i].text), &config, &error), -EINVAL);
+        assert_int_equal(error.line, cases[i].line);
+        assert_string_equal(error.section, cases[i].section);
+        assert_string_equal(error.key, cases[i].key);
+        if (!strstr(error.problem, cases[i].problem))
+            fail_msg("\"%s\" does not say \"%s\"", error.problem, cases[i].problem);
+        assert_int_equal(config.n_baselines, 0);
+    }
+}
+
+/* The file that the configuration names is part of it, also for --check-config. */
+static void test_baseline_file_is_loaded(void **state)
+{
+    const char *root = *state;
+    char path[CONFIG_PATH_MAX], text[2 * CONFIG_PATH_MAX];
+    struct config config = {0};
+
+    snprintf(path, sizeof(path), "%s/virtjouled.conf", root);
+    snprintf(text, sizeof(text), "[baseline]\nfile = %s/baseline.conf\n", root);
+    fixture_write(root, text, "virtjouled.conf");
+    assert_int_equal(config_load(path, &config), -ENOENT);
+    fixture_write(root, "[baseline]\npackage-0 = 20W\n", "baseline.conf");
+    assert_int_equal(config_load(path, &config), 0);
+    assert_int_equal(config.baselines[0].baseline.power_uw, 20000000);
+    fixture_write(root, "[baseline]\npackage-0 = -20W\n", "baseline.conf");
+    assert_int_equal(config_load(path, &config), -EINVAL);
 }
 
 static void test_hostile_text(void **state)
@@ -190,8 +288,14 @@ static void test_hostile_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),     cmocka_unit_test(test_documented_defaults),
-        cmocka_unit_test(test_every_key),    cmocka_unit_test(test_errors_name_the_place),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_documented_defaults),
+        cmocka_unit_test(test_every_key),
+        cmocka_unit_test(test_errors_name_the_place),
+        cmocka_unit_test(test_baseline_file),
+        cmocka_unit_test(test_bad_baseline_file),
+        cmocka_unit_test_setup_teardown(test_baseline_file_is_loaded, fixture_setup,
+                                        fixture_teardown),
         cmocka_unit_test(test_hostile_text),
     };
 

@@ -66,10 +66,13 @@ static struct snapshot *two_vms(void)
     snapshot->zones[0].static_uj = 40;
     snapshot->zones[0].unattributed_uj = 5;
     snapshot->zones[0].measured_uj = 1000001 + 2 + 3000000 + 40 + 5;
+    snapshot->zones[0].baseline =
+        (struct zone_baseline){BASELINE_FROM_LOAD, BASELINE_NOT_IDENTIFIABLE, 40000001, 1500000};
     strcpy(snapshot->zones[1].zone.name, "core"); /* never read */
     strcpy(snapshot->zones[2].zone.name, "dram"); /* read once, gone since */
     snapshot->zones[2].measured_uj = snapshot->zones[2].unattributed_uj = 1;
     snapshot->health.ticks_missed = 3;
+    snapshot->health.unlisted_processes = 4;
     snapshot->health.tick_buckets[0] = 5;
     snapshot->health.tick_buckets[2] = 1;
     snapshot->health.tick_buckets[TICK_BUCKETS] = 2;
@@ -99,6 +102,11 @@ static void test_render(void **state)
         "virtjoule_zone_readable{" RAPL_PACKAGE "} 1",
         "virtjoule_zone_readable{source=\"rapl\",zone=\"core\"} 0",
         "virtjoule_zone_readable{source=\"rapl\",zone=\"dram\"} 0",
+        "virtjoule_baseline_watts{" RAPL_PACKAGE
+        ",origin=\"learned\",state=\"not-identifiable\"} 40.000001",
+        "virtjoule_baseline_watts{source=\"rapl\",zone=\"core\",origin=\"none\","
+        "state=\"fixed\"} 0.000000",
+        "virtjoule_baseline_uncertainty_watts{" RAPL_PACKAGE "} 1.500000",
         "virtjoule_vm_cpu_seconds_total{" WEB "} 12.000000034",
         "virtjoule_vm_memory_bytes{" WEB "} 4096",
         "virtjoule_vm_block_io_bytes_total{" WEB "} 512",
@@ -116,6 +124,7 @@ static void test_render(void **state)
         "virtjoule_tick_seconds_sum 1.500000000",
         "virtjoule_tick_seconds_count 8",
         "virtjoule_ticks_missed_total 3",
+        "virtjoule_unlisted_processes 4",
         BUILD_INFO,
     };
     struct snapshot *snapshot = two_vms();

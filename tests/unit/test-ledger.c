@@ -140,6 +140,30 @@ static void test_dram_goes_by_memory(void **state)
     host_deinit(&host);
 }
 
+/* A VM whose memory is all on the other node has nothing of this node's energy. */
+static void test_dram_of_a_node_goes_to_who_lives_there(void **state)
+{
+    struct snapshot *snapshot;
+    struct host host;
+
+    host_init(&host, STATIC_EXCLUDE);
+    host.usage_vms[0].amount.sockets[0].memory_bytes = 8u << 20;
+    host.usage_vms[1].amount.sockets[1].memory_bytes = 3u << 20;
+    host.usage.host.sockets[1].memory_bytes = 1u << 20;
+    set_energy(&host, DRAM, 5000);
+    set_energy(&host, DRAM_1, 4000);
+    record(&host);
+    snapshot = take_snapshot(&host);
+    assert_int_equal(snapshot->vms[0].dynamic_uj[DRAM], 5000);
+    assert_int_equal(snapshot->vms[0].dynamic_uj[DRAM_1], 0);
+    assert_int_equal(snapshot->vms[1].dynamic_uj[DRAM], 0);
+    assert_int_equal(snapshot->vms[1].dynamic_uj[DRAM_1], 3000);
+    assert_int_equal(snapshot->zones[DRAM].host_uj, 0);
+    assert_int_equal(snapshot->zones[DRAM_1].host_uj, 1000);
+    snapshot_free(snapshot);
+    host_deinit(&host);
+}
+
 static void test_no_usage_is_unattributed(void **state)
 {
     struct snapshot *snapshot;
@@ -332,6 +356,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sockets_are_kept_apart),
         cmocka_unit_test(test_dram_goes_by_memory),
+        cmocka_unit_test(test_dram_of_a_node_goes_to_who_lives_there),
         cmocka_unit_test(test_no_usage_is_unattributed),
         cmocka_unit_test(test_static_policies),
         cmocka_unit_test(test_fractions_over_time),

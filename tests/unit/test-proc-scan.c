@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "discovery/proc_scan.h"
+#include "discovery/process.h"
 #include "fixture.h"
 
 /*
@@ -42,6 +43,7 @@ struct fake {
     const char *cgroup;
     char state;
     unsigned flags;
+    unsigned threads;
 };
 
 static void write_cmdline(const struct fixture *f, int pid, const char *arguments)
@@ -81,10 +83,11 @@ static void start_fake(const struct fixture *f, const struct fake *fake)
     char text[512];
 
     snprintf(text, sizeof(text),
-             "%d (%s) %c %d 1 1 0 -1 %u 0 0 0 0 1 1 0 0 20 0 1 0 %u 0 0 0 0 0 0 0 0 0 0 "
+             "%d (%s) %c %d 1 1 0 -1 %u 0 0 0 0 1 1 0 0 20 0 %u 0 %u 0 0 0 0 0 0 0 0 0 0 "
              "0 0 0 0 0 17 0 0 0 0 0 0\n",
              fake->pid, fake->comm ? fake->comm : "comm", fake->state ? fake->state : 'S',
-             fake->parent, fake->flags, fake->start ? fake->start : 1000);
+             fake->parent, fake->flags, fake->threads ? fake->threads : 1,
+             fake->start ? fake->start : 1000);
     fixture_write(f->root, text, "%d/stat", fake->pid);
     write_cmdline(f, fake->pid, fake->cmdline ? fake->cmdline : "");
     fixture_write(f->root, cgroup, "%d/cgroup", fake->pid);
@@ -100,7 +103,7 @@ static void start_qemu(const struct fixture *f, int pid, unsigned start, const c
 static void scan(struct fixture *f)
 {
     vm_table_deinit(&f->table);
-    assert_int_equal(proc_scan_refresh(f->scan, &f->table), 0);
+    assert_int_equal(proc_scan_refresh(f->scan, &(struct process_changes){.all = true}, &f->table), 0);
     for (size_t i = 0; i < f->table.n; i++) {
         const struct vm *vm = &f->table.vms[i];
 
@@ -663,6 +666,59 @@ static void test_vhost(void **state)
     assert_int_equal(f->table.n, 0);
 }
 
+/* A QEMU process with that many vCPU threads, and one that is none. */
+static void name_vcpus(const struct fixture *f, int pid, unsigned n)
+{
+    start_fake(f, &(struct fake){.pid = pid,
+                                 .executable = QEMU,
+                                 .cmdline = "q|-uuid|" UUID_A "|-smp|2,maxcpus=3",
+                                 .threads = n + 1});
+    fixture_write(f->root, "CPU 0/KVM\n", "%d/comm", pid); /* of the process, no thread's */
+    fixture_write(f->root, "worker\n", "%d/task/%d/comm", pid, pid);
+    for (unsigned i = 0; i < n; i++) {
+        char comm[32];
+
+        snprintf(comm, sizeof(comm), "CPU %u/KVM\n", i);
+        fixture_write(f->root, comm, "%d/task/%d/comm", pid, pid + 1 + (int)i);
+    }
+}
+
+static void test_vcpus_plugged(void **state)
+{
+    static const unsigned counts[] = {2, 3, 1};
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < ELEMENTS(counts); i++) {
+        if (i > 0)
+            kill_fake(f, 10);
+        name_vcpus(f, 10, counts[i]);
+        scan(f);
+        assert_int_equal(vm_of_uuid(f, UUID_A)->vcpus, counts[i]);
+    }
+    /* As many threads as before: found later. */
+    fixture_write(f->root, "CPU 1/KVM\n", "10/task/10/comm");
+    for (int i = 0; i < MANY_SCANS; i++)
+        scan(f);
+    assert_int_equal(vm_of_uuid(f, UUID_A)->vcpus, 2);
+    /* QEMU without debug-threads: as the command line says. */
+    kill_fake(f, 10);
+    name_vcpus(f, 10, 0);
+    scan(f);
+    assert_int_equal(vm_of_uuid(f, UUID_A)->vcpus, 2);
+}
+
+static void test_vcpu_names(void **state)
+{
+    static const char *const others[] = {"",          "CPU",          "CPU ",    "CPU /KVM",
+                                         "CPU x/KVM", "CPU 0",        "cpu 0/x", "XCPU 0/K",
+                                         "CPU 1 /K",  "ALL CPUs/TCG", "vcpu 0"};
+
+    for (size_t i = 0; i < ELEMENTS(others); i++)
+        assert_false(comm_is_vcpu(others[i]));
+    assert_true(comm_is_vcpu("CPU 0/KVM"));
+    assert_true(comm_is_vcpu("CPU 127/TCG\n"));
+}
+
 static void test_no_proc_root(void **state)
 {
     struct proc_scan *scan = NULL;
@@ -694,6 +750,8 @@ int main(void)
         TEST(test_helper_moved),
         TEST(test_kubevirt),
         TEST(test_vhost),
+        TEST(test_vcpus_plugged),
+        cmocka_unit_test(test_vcpu_names),
         cmocka_unit_test(test_no_proc_root),
     };
 

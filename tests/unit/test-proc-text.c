@@ -144,6 +144,7 @@ static void test_stat_broken(void **state)
     assert_int_equal(stat.pid, 42);
     /* What the others were made of. */
     assert_int_equal(parse_stat(good, sizeof(good) - 1, &stat), 0);
+    assert_int_equal(stat.threads, 1);
     assert_int_equal(stat.start_ticks, 7);
 }
 
@@ -203,18 +204,29 @@ static void test_numbers(void **state)
         {parse_proc_io, IO_HEAD "read_bytes: 1 kB\nwrite_bytes: 1\n", -EBADMSG, 0},
         {parse_proc_io, "", -EBADMSG, 0},
 
-        {parse_proc_meminfo_used,
+        {parse_meminfo_used,
          "MemTotal:       24684092 kB\nMemFree:        24501020 kB\nMemAvailable:   24424308 kB\n"
-         "Buffers:             672 kB\n",
-         0, (24684092 - 24424308) * UINT64_C(1024)},
-        {parse_proc_meminfo_used, "MemTotal: 5 kB\nMemAvailable: 5 kB\n", 0, 0},
-        {parse_proc_meminfo_used, "MemTotal: 5 kB\nMemAvailable: 6 kB\n", -EBADMSG, 0},
-        {parse_proc_meminfo_used, "MemTotal: 5 kB\nMemFree: 4 kB\n", -EBADMSG, 0},
-        {parse_proc_meminfo_used, "MemTotal: 5 kB\nMemAvailable: 4 k", -EBADMSG, 0},
-        {parse_proc_meminfo_used, "MemTotal: 5\nMemAvailable: 4 kB\n", -EBADMSG, 0},
-        {parse_proc_meminfo_used, "MemTotal: 18446744073709551615 kB\nMemAvailable: 4 kB\n",
-         -EBADMSG, 0},
-        {parse_proc_meminfo_used, "\n\n\n", -EBADMSG, 0},
+         "Buffers:             672 kB\nCached:           53220 kB\nSwapCached:            4 kB\n"
+         "Shmem:              1208 kB\nKReclaimable:       9000 kB\nSReclaimable:       8192 kB\n",
+         0, (24684092 - 24501020 - (672 + 53220 + 4 - 1208) - 8192) * UINT64_C(1024)},
+        {parse_meminfo_used,
+         "Node 0 MemTotal:        6645972 kB\nNode 0 MemFree:         5821332 kB\n"
+         "Node 0 MemUsed:          824640 kB\nNode 0 SwapCached:            8 kB\n"
+         "Node 0 Active(file):     308500 kB\nNode 0 FilePages:        363488 kB\n"
+         "Node 0 Shmem:              8856 kB\nNode 0 KReclaimable:     230624 kB\n"
+         "Node 0 SReclaimable:     220624 kB\nNode 0 HugePages_Total:     0\n",
+         0, (6645972 - 5821332 - (363488 - 8856) - 220624) * UINT64_C(1024)},
+        {parse_meminfo_used, "MemTotal: 5 kB\nMemFree: 5 kB\n", 0, 0},
+        {parse_meminfo_used, "MemTotal: 5 kB\nMemFree: 1 kB\nCached: 1 kB\nShmem: 2 kB\n", 0, 4096},
+        {parse_meminfo_used, "Node 7 MemTotal: 5 kB\nNode 7 MemFree: 4 kB\n", 0, 1024},
+        {parse_meminfo_used, "Node x MemTotal: 5 kB\nNode x MemFree: 4 kB\n", -EBADMSG, 0},
+        {parse_meminfo_used, "MemTotal: 5 kB\nMemFree: 6 kB\n", -EBADMSG, 0},
+        {parse_meminfo_used, "MemTotal: 5 kB\nMemFree: 4 kB\nCached: 2 kB\n", -EBADMSG, 0},
+        {parse_meminfo_used, "MemTotal: 5 kB\nMemAvailable: 4 kB\n", -EBADMSG, 0},
+        {parse_meminfo_used, "MemTotal: 5 kB\nMemFree: 4 k", -EBADMSG, 0},
+        {parse_meminfo_used, "MemTotal: 5\nMemFree: 4 kB\n", -EBADMSG, 0},
+        {parse_meminfo_used, "MemTotal: 18446744073709551615 kB\nMemFree: 4 kB\n", -EBADMSG, 0},
+        {parse_meminfo_used, "\n\n\n", -EBADMSG, 0},
     };
 
     for (size_t i = 0; i < ELEMENTS(cases); i++) {

@@ -69,7 +69,7 @@ static int setup(void **state)
     write_cpus(*state, 0, 0);
     fixture_write(*state, "0\n", "devices/system/cpu/cpu0/topology/physical_package_id");
     fixture_write(*state, "1\n", "devices/system/cpu/cpu1/topology/physical_package_id");
-    fixture_write(*state, "MemTotal: 1000 kB\nMemFree: 100 kB\nMemAvailable: 400 kB\n", "meminfo");
+    fixture_write(*state, "MemTotal: 1000 kB\nMemFree: 100 kB\nCached: 300 kB\n", "meminfo");
     return 0;
 }
 
@@ -141,6 +141,49 @@ static void test_processes_on_two_sockets(void **state)
     usage_provider_free(provider);
 }
 
+static void test_cpu_comes_online(void **state)
+{
+    static const char package[] = "devices/system/cpu/cpu1/topology/physical_package_id";
+    static const char one_cpu[] = "cpu  0 0 0 0 0 0 0 0 0 0\ncpu0 0 0 0 0 0 0 0 0 0 0\nintr 0\n";
+    const char *root = *state;
+    struct usage_provider *provider;
+    struct guest guest;
+    struct usage usage;
+
+    /* Offline, a CPU has neither times nor a socket. */
+    fixture_remove(root, package);
+    fixture_write(root, one_cpu, "stat");
+    provider = new_provider(root, root);
+    write_process(root, 10, 500, 100);
+    write_thread(root, 10, 10, 3 * NSEC_PER_SEC, 0);
+    guest_init(&guest, 1, 10, 100);
+    usage = sample(provider, &guest);
+    assert_int_equal(usage.n_sockets, 1);
+    usage_deinit(&usage);
+
+    fixture_write(root, "1\n", package);
+    write_cpus(root, 0, 0);
+    usage = sample(provider, &guest);
+    assert_int_equal(usage.n_sockets, 2);
+    usage_deinit(&usage);
+
+    /* It goes and comes back. */
+    fixture_remove(root, package);
+    fixture_write(root, one_cpu, "stat");
+    usage = sample(provider, &guest);
+    usage_deinit(&usage);
+    fixture_write(root, "1\n", package);
+    write_cpus(root, 0, 0);
+    usage = sample(provider, &guest);
+    usage_deinit(&usage);
+    write_process(root, 10, 540, 100);
+    write_thread(root, 10, 10, 3 * NSEC_PER_SEC + 400 * NSEC_PER_MSEC, 1);
+    usage = sample(provider, &guest);
+    assert_int_equal(usage.vms[0].amount.sockets[1].cpu_ns, 40 * TICK_NS);
+    usage_deinit(&usage);
+    usage_provider_free(provider);
+}
+
 static void test_memory_and_io(void **state)
 {
     static const char status[] = "RssAnon:\t 10 kB\nRssFile:\t 20 kB\nRssShmem:\t 200 kB\n"
@@ -192,22 +235,31 @@ static void test_reused_pid_is_another_process(void **state)
     usage_provider_free(provider);
 }
 
-static void test_newborn_counts_from_its_start(void **state)
+/* CPU time of a process that is first seen in the second sample, its age in ticks. */
+static uint64_t first_cpu_ns(const char *root, unsigned age)
 {
-    const char *root = *state;
     struct usage_provider *provider = new_provider(root, root);
     struct guest guest, nobody = {0};
     struct usage usage = sample(provider, &nobody);
-    unsigned start;
+    unsigned start = (unsigned)(clock_ns(CLOCK_BOOTTIME) / TICK_NS) - age;
+    uint64_t cpu_ns;
 
     usage_deinit(&usage);
-    start = (unsigned)(clock_ns(CLOCK_BOOTTIME) / TICK_NS);
     write_process(root, 10, 7, start);
     guest_init(&guest, 1, 10, start);
     usage = sample(provider, &guest);
-    assert_int_equal(usage.vms[0].amount.sockets[0].cpu_ns, 7 * TICK_NS);
+    cpu_ns = usage.vms[0].amount.sockets[0].cpu_ns;
     usage_deinit(&usage);
     usage_provider_free(provider);
+    return cpu_ns;
+}
+
+static void test_newborn_counts_from_its_start(void **state)
+{
+    assert_int_equal(first_cpu_ns(*state, 0), 7 * TICK_NS);
+    /* Forked before the first sample, QEMU after it. */
+    assert_int_equal(first_cpu_ns(*state, 100), 7 * TICK_NS);
+    assert_int_equal(first_cpu_ns(*state, 500), 0);
 }
 
 static void test_host_is_the_rest(void **state)
@@ -365,6 +417,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_processes_on_two_sockets, setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_cpu_comes_online, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_memory_and_io, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_reused_pid_is_another_process, setup,
                                         fixture_teardown),

@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "discovery/helper_cmdline.h"
-#include "discovery/machine_cgroup.h"
 #include "discovery/qemu_cmdline.h"
+#include "util/machine_cgroup.h"
 
 /* A copy of exactly its length, so that the sanitizer sees a read past the end. */
 static char *exact_copy(const char *text, size_t length)
@@ -467,6 +467,36 @@ static void test_cgroups(void **state)
     }
 }
 
+/* Each hierarchy has a line of its own; the controllers' names are whole words. */
+static void test_cgroup_lines(void **state)
+{
+    static const char text[] = "5:cpu,cpuacct:/a\n4:name=memory:/b:memory:/x\n3:hugetlb,memory:/c\n"
+                               "broken\n2:memory2:/d\n0::/e\n1:pids:/f";
+    static const struct {
+        const char *controller, *line;
+    } cases[] = {
+        {"memory", "3:hugetlb,memory:/c\n"},
+        {"hugetlb", "3:hugetlb,memory:/c\n"},
+        {"cpu", "5:cpu,cpuacct:/a\n"},
+        {"", "0::/e\n"},
+        {"cpua", NULL},
+        {"pids", NULL}, /* cut */
+    };
+
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        char *copy = exact_copy(text, strlen(text));
+        const char *line = NULL;
+        size_t length = 0;
+
+        assert_int_equal(parse_cgroup_line(copy, strlen(text), cases[i].controller, &line, &length),
+                         cases[i].line != NULL);
+        assert_int_equal(length, cases[i].line ? strlen(cases[i].line) : 0);
+        if (line)
+            assert_memory_equal(line, cases[i].line, length);
+        free(copy);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -476,7 +506,7 @@ int main(void)
         cmocka_unit_test(test_empty),       cmocka_unit_test(test_truncated),
         cmocka_unit_test(test_long_name),   cmocka_unit_test(test_managers),
         cmocka_unit_test(test_executables), cmocka_unit_test(test_helpers),
-        cmocka_unit_test(test_cgroups),
+        cmocka_unit_test(test_cgroups),     cmocka_unit_test(test_cgroup_lines),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

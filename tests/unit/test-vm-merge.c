@@ -67,7 +67,7 @@ static void test_both(void **state)
     assert_true(table.vms[2].defined);
     assert_true(table.vms[2].running);
     assert_int_equal(table.vms[2].processes[0].id.pid, 103);
-    assert_int_equal(table.vms[2].vcpus, 4);
+    assert_int_equal(table.vms[2].vcpus, 1); /* as its process has now */
 
     assert_int_equal(table.vms[3].manager, VM_MANAGER_PROXMOX);
 
@@ -75,7 +75,7 @@ static void test_both(void **state)
     assert_false(table.vms[4].defined);
     assert_true(table.vms[4].running);
     assert_int_equal(table.vms[4].manager, VM_MANAGER_KUBEVIRT);
-    assert_int_equal(table.vms[4].vcpus, 8);
+    assert_int_equal(table.vms[4].vcpus, 1);
 
     assert_string_equal(table.vms[5].name, "last");
     vm_table_deinit(&table);

@@ -3,8 +3,10 @@
 
     libvirtd.py   a running libvirtd: the system's, or one of our own
     guest.py      real QEMU guests and the commands they obey
+    guest_host.py one of them as the hypervisor
     daemon.py     virtjouled under a configuration of the test's
     metrics.py    Prometheus text, to the microjoule
+    audit.py      what must hold at every scrape
     powercap.py   a simulated host with energy counters
     fake_qemu.py  processes under QEMU's name with a known CPU time
     system.py     temporary directories, processes, waiting

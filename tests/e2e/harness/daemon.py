@@ -13,6 +13,7 @@ from .metrics import Metrics
 
 VIRTJOULED = system.BUILD / "src/daemon/virtjouled"
 VIRTJOULE = system.BUILD / "src/cli/virtjoule"
+FAST = {"interval": "200ms", "allow_fine_interval": "yes"}  # of section "daemon"
 
 
 class NotifySocket:
@@ -51,6 +52,7 @@ class Daemon:
     def __init__(self, directory, settings=None):
         self.directory = directory
         self.runtime_dir = directory / "run"
+        self.state_dir = directory / "state"
         self.mountpoint = directory / "vms"
         self.port = system.free_port()
         self.process = None
@@ -62,7 +64,7 @@ class Daemon:
     def configure(self, settings):
         """Writes the configuration; takes effect at the next start."""
         sections = {
-            "daemon": {"runtime_dir": self.runtime_dir},
+            "daemon": {"runtime_dir": self.runtime_dir, "state_dir": self.state_dir},
             "powercapfs": {"mountpoint": self.mountpoint},
             "exporter": {"listen": f"127.0.0.1:{self.port}"},
             "discovery": {"libvirt_uri": ""},

@@ -12,30 +12,38 @@ from . import system
 class FakeQemu:
     """Looks like a VM and uses `duty` percent of a CPU; use as a context.
 
-    threads="short" does the work in threads that live for milliseconds;
-    cpu pins it; arguments replaces QEMU's usual ones.
+    threads="short" does the work in threads that live for milliseconds, sleepers
+    adds such that do nothing, comm names them all; cpu pins it, cgroup is where
+    it is started; arguments replaces QEMU's usual ones, program its file's name.
     """
 
     def __init__(self, directory, name="fake", uuid=None, duty=0, threads="long", cpu=None,
-                 arguments=None):
+                 vcpus=1, sleepers=0, comm=None, cgroup=None, arguments=None,
+                 program="qemu-system-x86_64"):
         self.name = name
         self.uuid = uuid or str(uuids.uuid4())
         self.process = None
-        self._program = directory / "qemu-system-x86_64"
+        self._program = directory / program
         self._cpu = cpu
-        self._environment = {"FAKE_QEMU_DUTY": str(duty), "FAKE_QEMU_THREADS": threads}
+        self._cgroup = cgroup
+        self._environment = {"FAKE_QEMU_DUTY": str(duty), "FAKE_QEMU_THREADS": threads,
+                             "FAKE_QEMU_SLEEPERS": str(sleepers)}
+        if comm is not None:
+            self._environment["FAKE_QEMU_COMM"] = comm
         if arguments is None:
             arguments = ["-name", f"guest={name},debug-threads=on", "-machine", "pc", "-m", "128",
-                         "-uuid", self.uuid, "-smp", "1"]
+                         "-uuid", self.uuid, "-smp", str(vcpus)]
         self._arguments = arguments
 
     def __enter__(self):
         if not self._program.exists():
             shutil.copy(system.BUILD / "tests/e2e/fake-qemu", self._program)
         pin = ["taskset", "-c", str(self._cpu)] if self._cpu is not None else []
+        join = (["sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', self._cgroup.path]
+                if self._cgroup else [])
         self.process = system.start_child(
-            [*pin, self._program, *self._arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            text=True, env={**os.environ, **self._environment})
+            [*join, *pin, self._program, *self._arguments], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True, env={**os.environ, **self._environment})
         return self
 
     def __exit__(self, *_):

@@ -3,18 +3,22 @@
 
 import base64
 import itertools
+import os
 import random
+import re
 import shlex
 import shutil
+import signal
 import socket
 import time
 import uuid
 from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 import libvirt
 
-from . import system
+from . import cgroup, system
 from .libvirtd import remove_domain
 
 _XML = """
@@ -23,7 +27,7 @@ _XML = """
   <uuid>{uuid}</uuid>
   <memory unit='MiB'>192</memory>
   <memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>
-  <vcpu{cpuset}>{vcpus}</vcpu>
+  <vcpu{cpuset} current='{vcpus}'>{max_vcpus}</vcpu>
   <os>
     <type arch='x86_64' machine='pc'>hvm</type>
     <kernel>{directory}/vmlinuz</kernel>
@@ -32,19 +36,21 @@ _XML = """
   </os>
   <features><acpi/></features>
   <devices>
-    <filesystem type='mount' accessmode='passthrough'>
-      <driver type='virtiofs'/>
-      <binary path='/usr/lib/qemu/virtiofsd'><cache mode='none'/></binary>
-      <source dir='{share}'/>
-      <target dir='virtjoule'/>
-    </filesystem>
-    <serial type='file'><source path='{directory}/{name}.log'/><target port='0'/></serial>
+{share}    <serial type='file'><source path='{directory}/{name}.log'/><target port='0'/></serial>
     <serial type='unix'>
       <source mode='bind' path='{directory}/{name}.sock'/><target port='1'/>
     </serial>
     <memballoon model='none'/>
   </devices>
 </domain>
+"""
+_SHARE_XML = """
+    <filesystem type='mount' accessmode='passthrough'>
+      <driver type='virtiofs'/>
+      <binary path='/usr/lib/qemu/virtiofsd'><cache mode='none'/></binary>
+      <source dir='{directory}'/>
+      <target dir='virtjoule'/>
+    </filesystem>
 """
 
 
@@ -63,13 +69,15 @@ class Guest:
     """A domain named virtjoule-test-*; use as a context, which starts it.
 
     `mountpoint` is the daemon's: the guest is given the directory of its UUID
-    there as its energy share.
+    there as its energy share. With None it has no share: libvirt cannot save
+    a domain with virtiofs.
     """
 
     POWERCAP = "/sys/class/powercap"
     SHARE = "/run/virtjoule/share"
 
-    def __init__(self, libvirtd, directory, mountpoint, vcpus=1, cpus=None, label=""):
+    def __init__(self, libvirtd, directory, mountpoint, vcpus=1, max_vcpus=None, cpus=None,
+                 label=""):
         self.name = f"{system.PREFIX}{label}{random.randrange(16**6):06x}"
         self.uuid = str(uuid.uuid4())
         self._libvirtd = libvirtd
@@ -77,9 +85,10 @@ class Guest:
         self._ids = itertools.count(1)
         self._socket = None
         self._received = b""
-        self._share = mountpoint / self.uuid
+        self._share = mountpoint / self.uuid if mountpoint else None
         self._xml = _XML.format(name=self.name, uuid=self.uuid, directory=directory,
-                                share=self._share, vcpus=vcpus,
+                                share=_SHARE_XML.format(directory=self._share) if mountpoint else "",
+                                vcpus=vcpus, max_vcpus=max_vcpus or vcpus,
                                 cpuset=f" cpuset='{cpus}'" if cpus else "")
 
     def __enter__(self):
@@ -110,8 +119,9 @@ class Guest:
 
     def start(self, timeout=60):
         """Starts the domain and waits until it obeys."""
-        # The daemon learns of a new domain from libvirt as we do: give it a moment.
-        system.wait_until(self._share.is_dir, 5, f"{self._share} is there")
+        if self._share:
+            # The daemon learns of a new domain from libvirt as we do: give it a moment.
+            system.wait_until(self._share.is_dir, 5, f"{self._share} is there")
         self.domain.create()
         self._connect(timeout)
 
@@ -119,10 +129,40 @@ class Guest:
         self._disconnect()
         self.domain.destroy()
 
+    def save(self):
+        """The next start() goes on from here."""
+        self._disconnect()
+        self.domain.managedSave()
+
+    def kill(self):
+        """SIGKILL to QEMU; returns when libvirt knows."""
+        self._disconnect()
+        os.kill(self.pid, signal.SIGKILL)
+        system.wait_until(lambda: not self.domain.isActive(), 10, f"{self.name} is dead")
+
+    @property
+    def pid(self):
+        """Of its QEMU."""
+        return int(Path(f"/run/libvirt/qemu/{self.name}.pid").read_text())
+
+    def cgroup_cpu_seconds(self):
+        """The kernel's own account of all that works for the running domain."""
+        path = re.search(r"^0::(.*?(\.libvirt-qemu|\.scope))(/|$)",
+                         Path(f"/proc/{self.pid}/cgroup").read_text(), re.MULTILINE)[1]
+        return cgroup.cpu_seconds(f"{system.cgroup2_mountpoint()}{path}")
+
     def reset(self, timeout=60):
         """The reset button: the guest boots anew within the same QEMU process."""
         self.check("touch /tmp/before-reset")
         self.domain.reset()
+        self._wait_for_boot(timeout)
+
+    def reboot(self, timeout=60):
+        """The same by the guest itself."""
+        self.check("touch /tmp/before-reset; (sleep 0.1; reboot -f) >/dev/null 2>&1 &")
+        self._wait_for_boot(timeout)
+
+    def _wait_for_boot(self, timeout):
         self._wait_for("test ! -e /tmp/before-reset", timeout)
 
     def run(self, script, timeout=30):

@@ -134,7 +134,7 @@ def remove_domain(domain):
     with suppress(libvirt.libvirtError):
         domain.destroy()
     with suppress(libvirt.libvirtError):
-        domain.undefine()
+        domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
     # libvirt keeps the logs of the domain and its virtiofsd for ever.
     for log in Path("/var/log/libvirt/qemu").glob(f"{name}*.log"):
         os.unlink(log)

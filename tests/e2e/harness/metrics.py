@@ -32,10 +32,10 @@ class Metrics:
             raise LookupError(f"{len(found)} samples of {name} with {labels} in:\n{self.text}")
         return found[0][1]
 
-    def vm_energy(self, uuid):
-        """Dynamic energy of a VM over its packages, joules."""
+    def vm_energy(self, uuid, part=""):
+        """Energy of a VM over its packages, joules: the dynamic one, or part="static_"."""
         return sum((value for labels, value in
-                    self.select("virtjoule_vm_energy_joules_total", uuid=uuid)
+                    self.select(f"virtjoule_vm_{part}energy_joules_total", uuid=uuid)
                     if labels["zone"].startswith("package")), Decimal(0))
 
     def zones(self):

@@ -103,6 +103,12 @@ def mounts_below(directory):
     return found[::-1]
 
 
+def cgroup2_mountpoint():
+    """Where the unified hierarchy is; a host of old keeps it beside the others."""
+    return next(line.split(" ")[4] for line in
+                Path("/proc/self/mountinfo").read_text().splitlines() if " - cgroup2 " in line)
+
+
 def detach_mount(path):
     if _libc.umount2(os.fsencode(path), _MNT_DETACH) != 0:
         error = ctypes.get_errno()

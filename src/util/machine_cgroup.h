@@ -5,6 +5,7 @@
  * The control group that holds all processes of one VM.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum machine_cgroup_type {
@@ -24,3 +25,20 @@ struct machine_cgroup {
  * @return 1, or 0 where the process is in none; ret is then untouched
  */
 int parse_machine_cgroup(const char *text, size_t length, struct machine_cgroup *ret);
+
+/**
+ * Finds the line of one hierarchy in /proc/PID/cgroup.
+ * @param controller  of cgroup v1, "memory"; "" for cgroup v2
+ * @param ret         points into the text; ends with the newline
+ * @return 1, or 0 where there is none; ret is then untouched
+ */
+int parse_cgroup_line(const char *text, size_t length, const char *controller, const char **ret,
+                      size_t *ret_length);
+
+/**
+ * Whether only the host's service manager can have made the group: it is a
+ * scope, and all groups above it are slices (libvirt without systemd: "machine"
+ * and "*.partition"). What a user or a container makes is below a service or a
+ * scope, and may have any name.
+ */
+bool machine_cgroup_is_private(const struct machine_cgroup *cgroup);

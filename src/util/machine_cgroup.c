@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "discovery/machine_cgroup.h"
+#include "util/machine_cgroup.h"
 
 #include <stdbool.h>
 #include <string.h>
@@ -91,18 +91,36 @@ static int search_path(struct text path, struct machine_cgroup *ret)
     return has_pod;
 }
 
-/* The path is what follows the line's second colon; controllers' names hold none. */
-static bool line_path(struct text line, struct text *ret)
+/* A line "id:controllers:path"; controllers' names hold no colon. */
+static bool split_line(struct text line, struct text *ret_controllers, struct text *ret_path)
 {
     const char *end = line.p + line.length;
-    const char *colon = memchr(line.p, ':', line.length);
+    const char *first = memchr(line.p, ':', line.length), *second;
 
-    if (colon)
-        colon = memchr(colon + 1, ':', (size_t)(end - colon - 1));
-    if (!colon)
+    if (!first)
         return false;
-    *ret = (struct text){colon + 1, (size_t)(end - colon - 1)};
+    second = memchr(first + 1, ':', (size_t)(end - first - 1));
+    if (!second)
+        return false;
+    *ret_controllers = (struct text){first + 1, (size_t)(second - first - 1)};
+    *ret_path = (struct text){second + 1, (size_t)(end - second - 1)};
     return true;
+}
+
+/* Whether a list "cpu,cpuacct" has the word; the empty list has the empty word. */
+static bool list_has(struct text list, const char *word)
+{
+    for (;;) {
+        const char *comma = memchr(list.p, ',', list.length);
+        struct text item = {list.p, comma ? (size_t)(comma - list.p) : list.length};
+
+        if (is_equal(item, word))
+            return true;
+        if (!comma)
+            return false;
+        list.length -= (size_t)(comma + 1 - list.p);
+        list.p = comma + 1;
+    }
 }
 
 int parse_machine_cgroup(const char *text, size_t length, struct machine_cgroup *ret)
@@ -111,14 +129,55 @@ int parse_machine_cgroup(const char *text, size_t length, struct machine_cgroup 
 
     while (text < end) {
         const char *newline = memchr(text, '\n', (size_t)(end - text));
-        struct text path;
+        struct text controllers, path;
 
         if (!newline)
             return 0;
-        if (line_path((struct text){text, (size_t)(newline - text)}, &path) &&
+        if (split_line((struct text){text, (size_t)(newline - text)}, &controllers, &path) &&
             search_path(path, ret))
             return 1;
         text = newline + 1;
     }
     return 0;
+}
+
+int parse_cgroup_line(const char *text, size_t length, const char *controller, const char **ret,
+                      size_t *ret_length)
+{
+    const char *end = text + length;
+
+    while (text < end) {
+        const char *newline = memchr(text, '\n', (size_t)(end - text));
+        struct text controllers, path;
+
+        if (!newline)
+            return 0;
+        if (split_line((struct text){text, (size_t)(newline - text)}, &controllers, &path) &&
+            list_has(controllers, controller)) {
+            *ret = text;
+            *ret_length = (size_t)(newline + 1 - text);
+            return 1;
+        }
+        text = newline + 1;
+    }
+    return 0;
+}
+
+bool machine_cgroup_is_private(const struct machine_cgroup *cgroup)
+{
+    const char *end = cgroup->path + cgroup->length;
+
+    if (cgroup->type != MACHINE_CGROUP_SCOPE || cgroup->length == 0 || *cgroup->path != '/')
+        return false;
+    for (const char *p = cgroup->path + 1;;) {
+        const char *slash = memchr(p, '/', (size_t)(end - p));
+        struct text component = {p, (size_t)((slash ? slash : end) - p)};
+
+        if (!slash)
+            return true; /* the machine itself */
+        if (!ends_with(component, ".slice") && !ends_with(component, ".partition") &&
+            !is_equal(component, "machine"))
+            return false;
+        p = slash + 1;
+    }
 }

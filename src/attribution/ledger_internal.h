@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What the files of the ledger share: ledger.c (arithmetic) and ledger_save.c (to bytes and back).
+ */
+
+#include "attribution/ledger.h"
+#include "attribution/ledger_image.h"
+
+/* The row "former" has the first id. */
+#define LEDGER_FORMER_ID 1
+
+/* One VM's totals. */
+struct row {
+    uuid_t uuid; /* first: the search key */
+    uint32_t id;
+    char name[VM_NAME_MAX];
+    enum vm_manager manager;
+    bool defined;
+    bool running;
+    unsigned vcpus;
+    unsigned tree_zones;
+    uint64_t last_seen_ns;                   /* when it was last in the VM table */
+    struct image_energy energies[ZONES_MAX]; /* by account */
+    uint64_t cpu_ns;
+    uint64_t io_bytes;
+    uint64_t memory_bytes;
+    struct ramp tree[TREE_ZONES];
+    struct row *next;
+};
+
+/* One zone's totals. */
+struct account {
+    char source[LEDGER_SOURCE_MAX];
+    char name[ZONE_NAME_MAX];
+    enum zone_kind kind;
+    struct baseline baseline;
+    uint64_t measured_uj;
+    uint64_t carried_uj;
+    uint64_t host_uj;
+    uint64_t host_fraction;
+    uint64_t static_uj;
+    uint64_t unattributed_uj;
+};
+
+/* Work space for one interval: entity 0 is the host, entity i > 0 is rows[i]. */
+struct division {
+    size_t n;
+    struct row **rows;
+    uint64_t *weights;
+    uint64_t *fractions;
+    uint64_t *shares;
+};
+
+struct ledger {
+    struct ledger_config config;
+    struct account accounts[ZONES_MAX]; /* also of zones and sources that are gone */
+    size_t n_accounts;
+    struct account *slots[ZONES_MAX]; /* the account of each zone slot; NULL: there is no room */
+    size_t n_slots;
+    uint64_t power_uw[ZONES_MAX]; /* static power, by slot */
+    struct row *rows;             /* newest first: in descending order of ids */
+    size_t n_rows;
+    void *by_uuid; /* tsearch(3) tree of the same */
+    uint32_t last_id;
+    struct row former; /* what ended VMs had used */
+    bool has_former;
+    uint64_t ramp_start_ns;
+    bool recorded; /* since the last snapshot */
+    struct division division;
+    size_t division_size;
+};
+
+static inline size_t account_index(const struct ledger *ledger, const struct account *account)
+{
+    return (size_t)(account - ledger->accounts);
+}
+
+/** Empties the ledger. */
+void ledger_reset(struct ledger *ledger);
+
+/** Adds a row of zeros as the newest. @return 0, -EEXIST or -ENOMEM */
+int ledger_add_row(struct ledger *ledger, const uuid_t uuid, uint32_t id, struct row **ret);
+
+/** The row's trees stand at its totals. */
+void ledger_settle_ramps(const struct ledger *ledger, struct row *row);

@@ -1,0 +1,513 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "usage/bpf.h"
+
+/*
+ * The bpf usage provider: reads what the kernel side (bpf/vm_usage.bpf.c)
+ * counted for each process it has listed, and adds it up by VM.
+ *
+ * The kernel lists processes that may belong to a VM before anybody could tell
+ * to which. Until discovery has found out, what such a process used is kept:
+ * its first interval counts when its VM is known. One that no VM has claimed
+ * after a while is taken off the list, and was the host's all the time, for the
+ * host has what is left of the CPUs' busy time. A child of a VM's process works
+ * for that VM, known to discovery or not.
+ *
+ * The order of the kernel's map is of no use: populations are sorted by key, so
+ * that this one, the last one, and what discovery found can be walked side by
+ * side. Nothing here grows with the number of other processes of the host.
+ */
+
+#include <errno.h>
+#include <linux/perf_event.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "usage/bpf_programs.h"
+#include "usage/host_cpus.h"
+#include "usage/memory.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/log.h"
+
+/* How long a process may be unknown to discovery. */
+#define CLAIM_NS (10 * NSEC_PER_SEC)
+
+/* All processes are looked at again this often, whatever the kernel told. */
+#define RESCAN_NS (600 * NSEC_PER_SEC)
+
+/* A listed process. */
+struct member {
+    struct vm_usage_key key;
+    uuid_t uuid; /* of its VM, if it is claimed */
+    bool claimed;
+    bool found;         /* discovery lists it */
+    uint64_t listed_ns; /* when it was seen first */
+    size_t record;      /* index into the population's records */
+};
+
+/* All of them, sorted by key. */
+struct population {
+    struct member *members;
+    char *records;
+    size_t n;
+};
+
+/* A process that discovery found. */
+struct finding {
+    struct vm_usage_key key;
+    const struct vm *vm;
+};
+
+struct bpf_usage {
+    struct usage_provider head;
+    struct host_cpus *cpus;
+    struct memory_reader *memory;
+    struct bpf_programs *programs;
+    unsigned n_sockets; /* of a record: at least those of the host */
+    size_t processes_max;
+    size_t record_size;
+    struct population known;        /* as of the last sample */
+    struct vm_usage_cpu *last_cpus; /* for the totals of their others, as of then */
+    uint64_t n_unlisted;            /* processes of VMs without a record, at the last sample */
+    uint64_t rescan_ns;             /* when all processes are to be looked at again */
+    pid_t *changed;                 /* PIDs, for discovery */
+    size_t n_changed;
+};
+
+const struct cpu_counter bpf_usage_counters[VM_USAGE_COUNTERS] = {
+    [VM_USAGE_CYCLES] = {PERF_TYPE_HARDWARE, PERF_COUNT_HW_CPU_CYCLES},
+    [VM_USAGE_INSTRUCTIONS] = {PERF_TYPE_HARDWARE, PERF_COUNT_HW_INSTRUCTIONS},
+    [VM_USAGE_LLC_MISSES] = {PERF_TYPE_HARDWARE, PERF_COUNT_HW_CACHE_MISSES},
+};
+
+static int compare_keys(const void *a, const void *b)
+{
+    const struct vm_usage_key *x = a, *y = b;
+
+    if (x->pid != y->pid)
+        return x->pid < y->pid ? -1 : 1;
+    return (x->start_ticks > y->start_ticks) - (x->start_ticks < y->start_ticks);
+}
+
+/* Populations. */
+
+static void population_deinit(struct population *population)
+{
+    free(population->members);
+    free(population->records);
+    *population = (struct population){0};
+}
+
+static struct member *find_member(const struct population *population,
+                                  const struct vm_usage_key *key)
+{
+    if (population->n == 0)
+        return NULL;
+    return bsearch(key, population->members, population->n, sizeof(*population->members),
+                   compare_keys);
+}
+
+static const struct vm_usage_process *record_of(const struct bpf_usage *usage,
+                                                const struct population *population,
+                                                const struct member *member)
+{
+    return (const void *)(population->records + member->record * usage->record_size);
+}
+
+static int read_population(struct bpf_usage *usage, struct population *ret)
+{
+    struct population population = {0};
+    const struct vm_usage_key *keys;
+    const char *records;
+    uint64_t now = now_ns();
+    int r = bpf_programs_read(usage->programs, &keys, &records, &population.n);
+
+    if (r < 0)
+        return r;
+    population.members = calloc(population.n + 1, sizeof(*population.members));
+    population.records = malloc(population.n * usage->record_size + 1);
+    if (!population.members || !population.records) {
+        population_deinit(&population);
+        return -ENOMEM;
+    }
+    memcpy(population.records, records, population.n * usage->record_size);
+    for (size_t i = 0; i < population.n; i++)
+        population.members[i] = (struct member){.key = keys[i], .listed_ns = now, .record = i};
+    qsort(population.members, population.n, sizeof(*population.members), compare_keys);
+    *ret = population;
+    return 0;
+}
+
+/* What discovery found. */
+
+static int list_findings(const struct vm_table *vms, struct finding **ret, size_t *ret_n)
+{
+    struct finding *findings;
+    size_t n = 0;
+
+    for (size_t i = 0; i < vms->n; i++)
+        n += vms->vms[i].n_processes;
+    findings = calloc(n + 1, sizeof(*findings));
+    if (!findings)
+        return -ENOMEM;
+    n = 0;
+    for (size_t i = 0; i < vms->n; i++)
+        for (size_t j = 0; j < vms->vms[i].n_processes; j++) {
+            const struct process_id *id = &vms->vms[i].processes[j].id;
+
+            findings[n++] = (struct finding){
+                .key = {.pid = (uint32_t)id->pid, .start_ticks = id->start_ticks},
+                .vm = &vms->vms[i],
+            };
+        }
+    qsort(findings, n, sizeof(*findings), compare_keys);
+    *ret = findings;
+    *ret_n = n;
+    return 0;
+}
+
+/* Processes that were there before us, or have a name of which the kernel side knows nothing. */
+static void add_findings(struct bpf_usage *usage, const struct finding *findings, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!find_member(&usage->known, &findings[i].key))
+            bpf_programs_add(usage->programs, &findings[i].key);
+}
+
+static void claim(struct member *member, const uuid_t uuid)
+{
+    uuid_copy(member->uuid, uuid);
+    member->claimed = true;
+}
+
+/* Each member is claimed by the VM that discovery found it in, or that it was claimed by before. */
+static void claim_members(struct bpf_usage *usage, struct population *population,
+                          const struct finding *findings, size_t n_findings)
+{
+    size_t finding = 0, known = 0, n_listed = 0;
+
+    for (size_t i = 0; i < population->n; i++) {
+        struct member *member = &population->members[i];
+
+        while (known < usage->known.n &&
+               compare_keys(&usage->known.members[known].key, &member->key) < 0)
+            known++;
+        if (known < usage->known.n &&
+            compare_keys(&usage->known.members[known].key, &member->key) == 0) {
+            const struct member *old = &usage->known.members[known];
+
+            member->claimed = old->claimed;
+            member->listed_ns = old->listed_ns;
+            uuid_copy(member->uuid, old->uuid);
+        }
+        while (finding < n_findings && compare_keys(&findings[finding].key, &member->key) < 0)
+            finding++;
+        if (finding < n_findings && compare_keys(&findings[finding].key, &member->key) == 0) {
+            claim(member, findings[finding].vm->uuid);
+            member->found = true;
+            n_listed++;
+        }
+    }
+    if (n_findings - n_listed > usage->n_unlisted)
+        log_warning("no room for all processes of VMs: what some use counts to the host",
+                    F_UINT("without_record", n_findings - n_listed),
+                    F_UINT("room", usage->processes_max));
+    usage->n_unlisted = n_findings - n_listed;
+}
+
+static void claim_children(const struct bpf_usage *usage, struct population *population)
+{
+    for (size_t i = 0; i < population->n; i++) {
+        struct member *member = &population->members[i], *parent;
+        const struct vm_usage_process *record = record_of(usage, population, member);
+
+        if (member->claimed || record->parent.pid == 0)
+            continue;
+        parent = find_member(population, &record->parent);
+        if (parent && parent->claimed)
+            claim(member, parent->uuid);
+    }
+}
+
+/* The amounts. */
+
+static uint64_t growth(uint64_t now, uint64_t before)
+{
+    return now > before ? now - before : 0;
+}
+
+static void add_counts(struct usage_socket *total, const struct vm_usage_counts *now,
+                       const struct vm_usage_counts *before)
+{
+    total->cpu_ns += growth(now->cpu_ns, before->cpu_ns);
+    total->corun_ns += growth(now->corun_ns, before->corun_ns);
+    total->cycles += growth(now->counters[VM_USAGE_CYCLES], before->counters[VM_USAGE_CYCLES]);
+    total->instructions +=
+        growth(now->counters[VM_USAGE_INSTRUCTIONS], before->counters[VM_USAGE_INSTRUCTIONS]);
+    total->llc_misses +=
+        growth(now->counters[VM_USAGE_LLC_MISSES], before->counters[VM_USAGE_LLC_MISSES]);
+}
+
+/* What a member used since it was last counted; one that was not claimed until now, ever. */
+static void add_member(const struct bpf_usage *usage, const struct population *population,
+                       const struct member *member, struct usage_amount *amount)
+{
+    static const struct vm_usage_process nothing;
+    const struct member *old = find_member(&usage->known, &member->key);
+    const struct vm_usage_process *now = record_of(usage, population, member);
+    const struct vm_usage_process *before =
+        old && old->claimed ? record_of(usage, &usage->known, old) : &nothing;
+
+    for (unsigned s = 0; s < usage->n_sockets; s++)
+        add_counts(&amount->sockets[s], &now->sockets[s], &before->sockets[s]);
+    amount->io_bytes += growth(now->io_bytes, before->io_bytes);
+}
+
+static int compare_usage_vm(const void *a, const void *b)
+{
+    return uuid_compare(((const struct usage_vm *)a)->uuid, ((const struct usage_vm *)b)->uuid);
+}
+
+/* One usage_vm for each UUID that has claimed a member, sorted. */
+static int list_vms(const struct population *population, struct usage *ret)
+{
+    struct usage_vm *vms = calloc(population->n + 1, sizeof(*vms));
+    size_t n = 0, unique = 0;
+
+    if (!vms)
+        return -ENOMEM;
+    for (size_t i = 0; i < population->n; i++)
+        if (population->members[i].claimed)
+            uuid_copy(vms[n++].uuid, population->members[i].uuid);
+    qsort(vms, n, sizeof(*vms), compare_usage_vm);
+    for (size_t i = 0; i < n; i++)
+        if (unique == 0 || uuid_compare(vms[unique - 1].uuid, vms[i].uuid) != 0)
+            vms[unique++] = vms[i];
+    ret->vms = vms;
+    ret->n_vms = unique;
+    return 0;
+}
+
+static void add_members(const struct bpf_usage *usage, const struct population *population,
+                        struct usage *ret)
+{
+    for (size_t i = 0; i < population->n; i++) {
+        const struct member *member = &population->members[i];
+        struct usage_vm key, *vm;
+
+        if (!member->claimed)
+            continue;
+        uuid_copy(key.uuid, member->uuid);
+        vm = bsearch(&key, ret->vms, ret->n_vms, sizeof(key), compare_usage_vm);
+        add_member(usage, population, member, &vm->amount);
+    }
+}
+
+static void take_others(struct bpf_usage *usage, struct usage *ret)
+{
+    for (size_t i = 0; i < bpf_programs_n_cpus(usage->programs); i++) {
+        struct vm_usage_cpu now = bpf_programs_cpu(usage->programs, i);
+        const struct vm_usage_cpu *before = &usage->last_cpus[i];
+
+        add_counts(&ret->host.sockets[now.socket], &now.others, &before->others);
+        ret->host.io_bytes += growth(now.others_io_bytes, before->others_io_bytes);
+        usage->last_cpus[i] = now;
+    }
+    /* Interrupts that find a CPU idle are nobody's task, and the host's as well. */
+    host_cpus_take(usage->cpus, ret);
+    for (unsigned s = 0; s < SOCKETS_MAX; s++)
+        if (ret->host.sockets[s].corun_ns > ret->host.sockets[s].cpu_ns)
+            ret->host.sockets[s].corun_ns = ret->host.sockets[s].cpu_ns;
+}
+
+/* The interval. */
+
+/* Idle CPUs are left alone: an interrupt would wake them. A switch may go unseen
+ * (bpf/vm_usage.bpf.c), so a CPU that seems to idle is asked as well if it was busy lately. */
+static void close_running_slices(struct bpf_usage *usage)
+{
+    for (size_t i = 0; i < bpf_programs_n_cpus(usage->programs); i++)
+        if (bpf_programs_cpu(usage->programs, i).pid != 0 || host_cpus_was_busy(usage->cpus, i))
+            bpf_programs_close_slice(usage->programs, i);
+}
+
+static void remove_ended(struct bpf_usage *usage, const struct population *population)
+{
+    uint64_t now = now_ns();
+
+    for (size_t i = 0; i < population->n; i++) {
+        const struct member *member = &population->members[i];
+        const struct member *old = find_member(&usage->known, &member->key);
+        /* Not when its end is seen first: its last threads may still be at work. */
+        bool ended = old && record_of(usage, &usage->known, old)->ended && !member->found;
+
+        if (ended || (!member->claimed && now - member->listed_ns > CLAIM_NS))
+            bpf_programs_remove(usage->programs, &member->key);
+    }
+}
+
+static unsigned features(const struct bpf_usage *usage)
+{
+    unsigned counters = bpf_programs_counters(usage->programs);
+
+    return (bpf_programs_has_siblings(usage->programs) ? USAGE_CORUN : 0) |
+           (counters & 1u << VM_USAGE_CYCLES ? USAGE_CYCLES : 0) |
+           (counters & 1u << VM_USAGE_INSTRUCTIONS ? USAGE_INSTRUCTIONS : 0) |
+           (counters & 1u << VM_USAGE_LLC_MISSES ? USAGE_LLC_MISSES : 0);
+}
+
+static int update_cpus(struct bpf_usage *usage)
+{
+    int r = host_cpus_update(usage->cpus);
+
+    if (r > 0)
+        bpf_programs_update_cpus(usage->programs, host_cpus_topology(usage->cpus));
+    return r < 0 ? r : 0;
+}
+
+static int bpf_sample(struct usage_provider *provider, const struct vm_table *vms,
+                      struct usage *ret)
+{
+    struct bpf_usage *usage = (struct bpf_usage *)provider;
+    _cleanup_(population_deinit) struct population population = {0};
+    _cleanup_(usage_deinit) struct usage result = {0};
+    _cleanup_free_ struct finding *findings = NULL;
+    size_t n_findings;
+    int r;
+
+    /* All that can fail comes before anything is taken. */
+    r = list_findings(vms, &findings, &n_findings);
+    if (r < 0)
+        return r;
+    r = update_cpus(usage);
+    if (r < 0)
+        return r;
+    add_findings(usage, findings, n_findings);
+    close_running_slices(usage);
+    r = read_population(usage, &population);
+    if (r < 0)
+        return r;
+    claim_members(usage, &population, findings, n_findings);
+    claim_children(usage, &population);
+    result.n_sockets = host_cpus_n_sockets(usage->cpus);
+    result.features = features(usage);
+    result.n_unlisted = usage->n_unlisted;
+    r = list_vms(&population, &result);
+    if (r < 0)
+        return r;
+    add_members(usage, &population, &result);
+    take_others(usage, &result);
+    r = memory_reader_sample(usage->memory, vms, &result);
+    if (r < 0)
+        log_warning("memory was not read", F_ERROR(r));
+    remove_ended(usage, &population);
+    population_deinit(&usage->known);
+    usage->known = population;
+    population = (struct population){0};
+    *ret = result;
+    result = (struct usage){0};
+    return 0;
+}
+
+/* News. */
+
+static void on_process(pid_t pid, void *userdata)
+{
+    struct bpf_usage *usage = userdata;
+    pid_t *grown = realloc(usage->changed, (usage->n_changed + 1) * sizeof(*grown));
+
+    if (!grown) {
+        usage->rescan_ns = 0;
+        return;
+    }
+    usage->changed = grown;
+    usage->changed[usage->n_changed++] = pid;
+}
+
+static void bpf_take_changes(struct usage_provider *provider, struct process_changes *ret)
+{
+    struct bpf_usage *usage = (struct bpf_usage *)provider;
+    uint64_t now = now_ns();
+
+    usage->n_changed = 0;
+    if (bpf_programs_take_news(usage->programs, on_process, usage) < 0)
+        usage->rescan_ns = 0;
+    /* To give back a large guest's memory takes a process seconds, in which it seems to live. */
+    for (size_t i = 0; i < usage->known.n; i++)
+        if (record_of(usage, &usage->known, &usage->known.members[i])->ended)
+            on_process((pid_t)usage->known.members[i].key.pid, usage);
+    *ret = (struct process_changes){
+        .all = now >= usage->rescan_ns,
+        .pids = usage->changed,
+        .n = usage->n_changed,
+    };
+    if (ret->all)
+        usage->rescan_ns = now + RESCAN_NS;
+}
+
+static void bpf_free(struct usage_provider *provider)
+{
+    struct bpf_usage *usage = (struct bpf_usage *)provider;
+
+    bpf_programs_free(usage->programs);
+    memory_reader_free(usage->memory);
+    host_cpus_free(usage->cpus);
+    population_deinit(&usage->known);
+    free(usage->last_cpus);
+    free(usage->changed);
+    free(usage);
+}
+
+static const struct usage_provider_ops bpf_usage_ops = {
+    .name = "bpf",
+    .sample = bpf_sample,
+    .take_changes = bpf_take_changes,
+    .free = bpf_free,
+};
+
+static int load_programs(struct bpf_usage *usage, const struct bpf_usage_config *config)
+{
+    const struct bpf_programs_config programs = {
+        .topology = host_cpus_topology(usage->cpus),
+        /* CPUs that are offline may turn out to be on any socket. */
+        .n_sockets = host_cpus_all_online(usage->cpus) ? host_cpus_n_sockets(usage->cpus)
+                                                       : SOCKETS_MAX,
+        .processes_max = config->processes_max,
+        .counters = config->counters,
+    };
+    int r = bpf_programs_new(&usage->programs, &programs);
+
+    if (r < 0)
+        return r;
+    usage->n_sockets = programs.n_sockets;
+    usage->processes_max = programs.processes_max;
+    usage->record_size = bpf_programs_record_size(usage->programs);
+    usage->last_cpus = calloc(bpf_programs_n_cpus(usage->programs), sizeof(*usage->last_cpus));
+    return usage->last_cpus ? 0 : -ENOMEM;
+}
+
+DEFINE_CLEANUP(struct usage_provider *, usage_provider_free);
+
+int bpf_usage_new(struct usage_provider **ret, const struct bpf_usage_config *config)
+{
+    _cleanup_(cleanup_usage_provider_free) struct usage_provider *provider = NULL;
+    struct bpf_usage *usage = calloc(1, sizeof(*usage));
+    int r;
+
+    if (!usage)
+        return -ENOMEM;
+    provider = &usage->head;
+    provider->ops = &bpf_usage_ops;
+    r = host_cpus_new(&usage->cpus, "/proc", config->sysfs_root);
+    if (r < 0)
+        return r;
+    r = memory_reader_new(&usage->memory, "/proc", config->sysfs_root,
+                          host_cpus_topology(usage->cpus));
+    if (r < 0)
+        return r;
+    r = load_programs(usage, config);
+    if (r < 0)
+        return r;
+    *ret = TAKE_PTR(provider);
+    return 0;
+}

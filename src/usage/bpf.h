@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "usage/cpu_counters.h"
+#include "usage/usage.h"
+
+/** What the tests set differently. */
+struct bpf_usage_config {
+    const char *sysfs_root;             /* where the CPUs' sockets are read from */
+    size_t processes_max;               /* QEMU and helper processes, of all VMs together */
+    const struct cpu_counter *counters; /* cycles, instructions, LLC misses */
+};
+
+/** Room for 5000 VMs with two helpers each: 2 MiB of the kernel's memory on one socket. */
+#define BPF_USAGE_PROCESSES_MAX 16384
+
+/** The PMU's events. */
+extern const struct cpu_counter bpf_usage_counters[];
+
+/**
+ * Usage from the scheduler's own account, kept in the kernel by eBPF programs:
+ * exact to the nanosecond, per socket, with the time that SMT siblings ran
+ * together and the PMU's counts where there is one.
+ * @return 0, or a negative errno when the kernel does not let it (logged for
+ *         debugging only); -EXDEV in a PID namespace
+ */
+int bpf_usage_new(struct usage_provider **ret, const struct bpf_usage_config *config);

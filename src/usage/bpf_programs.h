@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The kernel side of the bpf provider: bpf/vm_usage.bpf.c, loaded and attached,
+ * and its maps.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "usage/cpu_counters.h"
+#include "util/topology.h"
+#include "vm_usage.h"
+
+struct bpf_programs;
+
+struct bpf_programs_config {
+    const struct topology *topology;
+    unsigned n_sockets;
+    size_t processes_max;               /* how many processes can be listed */
+    const struct cpu_counter *counters; /* VM_USAGE_COUNTERS of them */
+};
+
+/** @return 0, or a negative errno when the kernel does not let it; logged for debugging only */
+int bpf_programs_new(struct bpf_programs **ret, const struct bpf_programs_config *config);
+struct bpf_programs *bpf_programs_free(struct bpf_programs *programs);
+
+/** Bit per enum vm_usage_counter that the machine counts. */
+unsigned bpf_programs_counters(const struct bpf_programs *programs);
+
+/** Whether any core runs two threads. */
+bool bpf_programs_has_siblings(const struct bpf_programs *programs);
+
+/** Takes in that CPUs came or went. */
+void bpf_programs_update_cpus(struct bpf_programs *programs, const struct topology *topology);
+
+/** Highest number of a CPU + 1. */
+size_t bpf_programs_n_cpus(const struct bpf_programs *programs);
+
+/** A CPU as it is now; it changes its members at any time, each at once. */
+struct vm_usage_cpu bpf_programs_cpu(const struct bpf_programs *programs, size_t cpu);
+
+/**
+ * Charges the task that runs on a CPU with what it used so far, as of the
+ * scheduler's last tick there: 1 to 10 ms ago, a second ago on a nohz_full CPU;
+ * what is newer counts the next time. The CPU is interrupted for it.
+ */
+void bpf_programs_close_slice(struct bpf_programs *programs, size_t cpu);
+
+/** Lists a process, from now on. @return 0; -EEXIST: it is listed; -E2BIG: no room */
+int bpf_programs_add(struct bpf_programs *programs, const struct vm_usage_key *key);
+void bpf_programs_remove(struct bpf_programs *programs, const struct vm_usage_key *key);
+
+/** Size of a process' record: that of struct vm_usage_process for the sockets of the host. */
+size_t bpf_programs_record_size(const struct bpf_programs *programs);
+
+/**
+ * Reads the totals of all listed processes.
+ * @param ret_keys     valid until the next call, in no order
+ * @param ret_records  as many records
+ * @return 0 or a negative errno
+ */
+int bpf_programs_read(struct bpf_programs *programs, const struct vm_usage_key **ret_keys,
+                      const char **ret_records, size_t *ret_n);
+
+/**
+ * Calls back for each process that was listed, became another program, or
+ * ended since the last call.
+ * @return 0, or -EOVERFLOW when some were missed
+ */
+int bpf_programs_take_news(struct bpf_programs *programs, void (*on_process)(pid_t pid, void *),
+                           void *userdata);

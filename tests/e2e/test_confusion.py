@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Names and numbers made to confuse: no VM, and no tenant beside them, steals or gains by them."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.audit import Audit
+from harness.cgroup import Cgroup
+from harness.daemon import FAST
+from harness.powercap import Package, SimulatedPowercap
+
+SECONDS = 4
+N_THREADS = 10_000
+# CPU 0 on the first package, the others on the second: threads are told apart by their sockets.
+PACKAGES = [Package(cpus=(0,)), Package(cpus=tuple(range(1, os.cpu_count())))]
+
+# At most 15 bytes, as the kernel keeps them.
+COMMS = {
+    "parenthesis": ") R 1 1 1 0 -1",
+    "open": "((((((((((((((",
+    "newline": "a\nb) Z 1\n2 (c)",
+    "zombie": "x) Z 0 0 0 0 0",
+    "number": "1 (qemu) S 1",
+    "blank": " ",
+    "empty": "",
+    "not-utf-8": "\udcff\udcfe",
+    "control": "\x1b[2J\x01\t",
+}
+
+
+@pytest.fixture
+def settings(directory, stack):
+    (directory / "sys").mkdir()
+    host = stack.enter_context(SimulatedPowercap(directory / "sys", PACKAGES))
+    return {"daemon": FAST, "rapl": {"sysfs_root": host.root},
+            "baseline": {f"package-{i}": f"{package.static_watts}W"
+                         for i, package in enumerate(PACKAGES)}}
+
+
+@pytest.fixture
+def start_in_cgroup(stack, start_vm):
+    """start_in_cgroup(path, ...): a process in a control group of the unified hierarchy."""
+
+    def start(path, **options):
+        cgroup = stack.enter_context(Cgroup(path))
+        process = start_vm(**options)
+        cgroup.add(process.process.pid)
+        return process
+
+    return start
+
+
+def cpu_seconds(metrics, vm):
+    return float(metrics.value("virtjoule_vm_cpu_seconds_total", uuid=vm.uuid))
+
+
+def assert_paid_for(daemon, truths):
+    """{VM: CPU seconds it used}: these it is said to have used, and no others."""
+    metrics = daemon.wait_ticks(3)
+    for vm, seconds in truths.items():
+        assert cpu_seconds(metrics, vm) == pytest.approx(seconds, rel=0.01, abs=0.01), vm.name
+
+
+def test_thread_names(settings, start_daemon, start_vm):
+    daemon = start_daemon(settings)
+    vms = [start_vm(name=name, comm=comm, duty=10, threads=threads)
+           for (name, comm), threads in zip(COMMS.items(), ["long", "short"] * len(COMMS))]
+    # No part of a VM, whatever they are called.
+    for comm in (f"vhost-{vms[0].process.pid}", "CPU 0/KVM", "qemu-system-x86"):
+        start_vm(program="decoy", comm=comm, duty=15)
+    with Audit(daemon) as audit:
+        for vm in vms:
+            daemon.wait_metrics(lambda m: m.vm_energy(vm.uuid) > 0, what=f"energy of {vm.name}")
+            audit.watch_tree(vm.uuid)
+        time.sleep(SECONDS)
+        truths = {vm: vm.stop_load() / 1e9 for vm in vms}
+        assert_paid_for(daemon, truths)
+
+
+def test_cgroup_names(settings, start_daemon, start_in_cgroup):
+    daemon = start_daemon(settings)
+    machine = "machine/qemu-1-victim.libvirt-qemu"
+    victim = start_in_cgroup(machine, name="victim", duty=20)
+    helper = start_in_cgroup(f"{machine}/emulator", program="helper", duty=20)
+    for path in ("tenant/qemu-1-victim.libvirt-qemu",
+                 f"tenant/{machine}",
+                 f"0::/{machine}",
+                 "machine/qemu-1-victim.libvirt-qemu.libvirt-qemu",
+                 "machine/qemu-1-victim.libvirt-qem",
+                 f"x.libvirt-qemu/{machine}",
+                 r"tenant/machine-qemu\x2d1\x2dvictim.scope",
+                 r"machine-qemu\x2d1\x2dvictim.scope/victim"):
+        start_in_cgroup(path, program="tenant", duty=10)
+    with Audit(daemon) as audit:
+        daemon.wait_metrics(lambda m: m.vm_energy(victim.uuid) > 0)
+        audit.watch_tree(victim.uuid)
+        time.sleep(SECONDS)
+        # What the helper did before it was moved to the VM's group was not the VM's.
+        assert_paid_for(daemon, {victim: (victim.stop_load() + helper.stop_load()) / 1e9})
+
+
+def test_ten_thousand_threads(settings, start_daemon, start_vm):
+    del settings["daemon"]  # the usual interval
+    daemon = start_daemon(settings)
+    crowd = start_vm(name="crowd", duty=30, threads="short", sleepers=N_THREADS)
+    other = start_vm(name="other", duty=30)
+    with Audit(daemon) as audit:
+        for vm in (crowd, other):
+            daemon.wait_metrics(lambda m: m.vm_energy(vm.uuid) > 0, what=f"energy of {vm.name}")
+            audit.watch_tree(vm.uuid)
+        assert len(os.listdir(f"/proc/{crowd.process.pid}/task")) >= N_THREADS
+        time.sleep(SECONDS)
+        assert_paid_for(daemon, {vm: vm.stop_load() / 1e9 for vm in (crowd, other)})
+    # Of the ticking thread: its CPU time, as the machine may be busy otherwise.
+    tick_ns = int(Path(f"/proc/{daemon.process.pid}/schedstat").read_text().split()[0])
+    assert tick_ns / 1e9 / float(daemon.metrics().value("virtjoule_tick_seconds_count")) < 0.5

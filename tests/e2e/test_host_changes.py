@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What happens to a host while it is watched: its clock jumps, its CPUs go and come back.
+
+The host is a guest of this machine: nobody else's clock and CPUs are touched.
+"""
+
+import time
+
+import pytest
+
+from harness import system
+from harness.audit import Audit
+from harness.guest_host import WATTS, GuestHost
+
+HOUR = 3600
+INTERVAL_S = 0.5
+
+
+@pytest.fixture
+def host(directory, libvirtd, provider):
+    with GuestHost(libvirtd, directory, provider) as host:
+        yield host
+        print(host.log())
+
+
+def joules(metrics, uuid, package):
+    return float(metrics.sum("virtjoule_vm_energy_joules_total", uuid=uuid,
+                             zone=f"package-{package}"))
+
+
+def measured(metrics):
+    return float(metrics.sum("virtjoule_source_energy_joules_total"))
+
+
+def cpu_seconds(metrics, uuid):
+    return float(metrics.value("virtjoule_vm_cpu_seconds_total", uuid=uuid))
+
+
+def ticks(metrics):
+    return int(metrics.value("virtjoule_tick_seconds_count")
+               + metrics.value("virtjoule_ticks_missed_total"))
+
+
+def look_for(audit, seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        audit.look()
+        time.sleep(INTERVAL_S / 3)
+
+
+def assert_works_on(host, uuid, package):
+    """A VM's energy grows on that package, and on no other, once an interval has gone by."""
+    time.sleep(2 * INTERVAL_S)
+    before = host.metrics()
+    time.sleep(4 * INTERVAL_S)
+    after = host.metrics()
+    assert joules(after, uuid, package) > joules(before, uuid, package)
+    assert joules(after, uuid, 1 - package) == joules(before, uuid, 1 - package)
+
+
+def test_ebpf_loads(host, provider):
+    """Debian 12's kernel, 6.1, takes the same programs as this machine's."""
+    host.start_daemon()
+    assert host.metrics().value("virtjoule_build_info",
+                                usage_provider="procfs" if provider == "procfs" else "bpf") == 1
+    vm = host.start_vm("some", cpu=1)
+    assert_works_on(host, vm, 1)
+    truth = host.stop_vm("some")
+    time.sleep(3 * INTERVAL_S)
+    assert cpu_seconds(host.metrics(), vm) == pytest.approx(truth, rel=0.005, abs=0.01)
+
+
+def test_clock_jumps(host):
+    """Neither energies nor ramps nor ticks notice."""
+    host.start_daemon()
+    vm = host.start_vm("some", cpu=1)
+    system.wait_until(lambda: host.metrics().vm_energy(vm) > 0, 10, "the VM has energy")
+    audit = Audit(host)
+    start_s, start, tree_uj = host.uptime(), host.metrics(), host.tree_uj(vm)
+    for step in (6 * HOUR, -12 * HOUR, 48 * HOUR, -30 * 365 * 24 * HOUR, 60 * 365 * 24 * HOUR, -1):
+        host.step_clock(step)
+        look_for(audit, 2 * INTERVAL_S)
+        last_uj, tree_uj = tree_uj, host.tree_uj(vm)
+        assert last_uj < tree_uj
+    end_s, end = host.uptime(), host.metrics()
+    # Two packages; a scrape is up to an interval, and the commands' time, behind the uptime.
+    assert measured(end) - measured(start) == pytest.approx(
+        2 * WATTS * (end_s - start_s), abs=2 * WATTS * 2 * INTERVAL_S)
+    assert ticks(end) - ticks(start) == pytest.approx((end_s - start_s) / INTERVAL_S, abs=2)
+    truth = host.stop_vm("some")
+    time.sleep(3 * INTERVAL_S)
+    assert cpu_seconds(host.metrics(), vm) == pytest.approx(truth, rel=0.01, abs=0.01)
+
+
+def test_cpu_goes_and_comes_back(host):
+    host.start_daemon()
+    vm = host.start_vm("moved", cpu=1)
+    audit = Audit(host)
+    assert_works_on(host, vm, 1)
+    host.switch_cpu(1, on=False)
+    look_for(audit, 2)
+    assert_works_on(host, vm, 0)
+    host.switch_cpu(1, on=True)
+    look_for(audit, 2)
+    truth = host.stop_vm("moved")
+    assert_works_on(host, host.start_vm("later", cpu=1), 1)
+    audit.look()
+    assert cpu_seconds(host.metrics(), vm) == pytest.approx(truth, rel=0.01, abs=0.01)
+
+
+def test_cpu_comes_after_the_daemon(host):
+    """It is on the socket that it names only now."""
+    host.switch_cpu(1, on=False)
+    host.start_daemon()
+    host.switch_cpu(1, on=True)
+    vm = host.start_vm("some", cpu=1)
+    assert_works_on(host, vm, 1)
+    Audit(host).look()

@@ -1,0 +1,578 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The bpf usage provider on the running kernel: programs that call themselves
+ * QEMU use CPU time in ways that are hard to count, and tell what the kernel
+ * charged them with.
+ *
+ *     test-bpf-usage                  the tests
+ *     qemu-system-test WORK SECONDS   a copy of it: works, then prints what the kernel says
+ */
+
+#include "unit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/perf_event.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "usage/bpf.h"
+#include "usage/bpf_programs.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/file.h"
+#include "util/log.h"
+#include "util/proc_text.h"
+
+#define WORKER "qemu-system-test"
+
+/* The running slice is known as of the scheduler's last tick: 10 ms with the slowest HZ. */
+#define TICK_NS (10 * NSEC_PER_MSEC)
+
+/* The worker's side. */
+
+static void burn(uint64_t duration_ns)
+{
+    uint64_t end = clock_ns(CLOCK_THREAD_CPUTIME_ID) + duration_ns;
+
+    while (clock_ns(CLOCK_THREAD_CPUTIME_ID) < end)
+        ;
+}
+
+static void *burn_millisecond(void *unused)
+{
+    burn(NSEC_PER_MSEC);
+    return NULL;
+}
+
+static void work_short_threads(void)
+{
+    pthread_t thread;
+
+    if (pthread_create(&thread, NULL, burn_millisecond, NULL) == 0)
+        pthread_join(thread, NULL);
+}
+
+static void work_bursts(void)
+{
+    struct timespec pause = {.tv_nsec = 5 * NSEC_PER_MSEC};
+
+    burn(5 * NSEC_PER_MSEC);
+    nanosleep(&pause, NULL);
+}
+
+static void work_children(void)
+{
+    pid_t child = fork();
+
+    if (child == 0) {
+        burn(20 * NSEC_PER_MSEC);
+        _exit(0);
+    }
+    waitpid(child, NULL, 0);
+}
+
+static void work_spinning(void)
+{
+    burn(100 * NSEC_PER_MSEC);
+}
+
+static const struct work {
+    const char *name;
+    void (*once)(void);
+} works[] = {
+    {"short-threads", work_short_threads},
+    {"bursts", work_bursts},
+    {"children", work_children},
+    {"spinning", work_spinning},
+};
+
+/* Works until it is told to stop, or told how long; then waits to be read and killed. */
+static int run_worker(const char *name, uint64_t duration_ns)
+{
+    uint64_t end = now_ns() + duration_ns;
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    for (size_t i = 0; i < sizeof(works) / sizeof(works[0]); i++)
+        while (strcmp(works[i].name, name) == 0 && now_ns() < end)
+            works[i].once();
+    kill(getpid(), SIGSTOP);
+    return 0;
+}
+
+/* The tests' side. */
+
+struct fixture {
+    char directory[32];
+    char worker_path[64];
+    char sysfs[64]; /* of a made-up topology, or empty */
+    struct usage_provider *provider;
+    struct vm vms[1];
+    struct vm_process processes[1];
+    struct usage_socket vm; /* totals */
+    struct usage_socket host;
+    uint64_t io_bytes;
+};
+
+static int copy_self(const char *path)
+{
+    _cleanup_free_ char *text = NULL;
+    size_t length;
+    FILE *file;
+    int r = read_file_full(AT_FDCWD, "/proc/self/exe", 64 << 20, &text, &length);
+
+    if (r < 0)
+        return r;
+    file = fopen(path, "we");
+    if (!file || fwrite(text, 1, length, file) != length || fclose(file) != 0)
+        return -EIO;
+    return chmod(path, 0700);
+}
+
+static int set_up(void **state)
+{
+    static struct fixture fixture;
+
+    fixture = (struct fixture){.directory = "/tmp/virtjoule-bpf-XXXXXX"};
+    if (!mkdtemp(fixture.directory))
+        return -1;
+    snprintf(fixture.worker_path, sizeof(fixture.worker_path), "%s/" WORKER, fixture.directory);
+    *state = &fixture;
+    return copy_self(fixture.worker_path);
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+    char command[64];
+
+    usage_provider_free(f->provider);
+    snprintf(command, sizeof(command), "rm -rf %s", f->directory);
+    return system(command);
+}
+
+static void open_provider(struct fixture *f, const struct bpf_usage_config *config)
+{
+    int r = bpf_usage_new(&f->provider, config);
+
+    if (r < 0)
+        print_message("bpf_usage_new: %s\n", strerror(-r));
+    assert_int_equal(r, 0);
+}
+
+static const struct bpf_usage_config real_config = {
+    .sysfs_root = "/sys",
+    .processes_max = BPF_USAGE_PROCESSES_MAX,
+    .counters = bpf_usage_counters,
+};
+
+static pid_t start_worker(const struct fixture *f, const char *name, unsigned milliseconds)
+{
+    char duration[16];
+    pid_t pid;
+
+    snprintf(duration, sizeof(duration), "%u", milliseconds);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        execl(f->worker_path, WORKER, name, duration, NULL);
+        _exit(1);
+    }
+    return pid;
+}
+
+static void wait_stopped(pid_t pid)
+{
+    int status;
+
+    assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+    assert_true(WIFSTOPPED(status));
+}
+
+static void end_worker(pid_t pid)
+{
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+}
+
+static uint64_t start_ticks(pid_t pid)
+{
+    char path[32], text[1024];
+    struct proc_stat stat;
+    ssize_t length;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+    length = read_file(AT_FDCWD, path, text, sizeof(text));
+    assert_true(length > 0);
+    assert_int_equal(parse_proc_stat(text, (size_t)length, &stat), 0);
+    return stat.start_ticks;
+}
+
+/* The kernel's own account of the process and of its children that were waited for. */
+static uint64_t charged_ns(pid_t pid)
+{
+    struct timespec time;
+    clockid_t clock;
+
+    assert_int_equal(clock_getcpuclockid(pid, &clock), 0);
+    assert_int_equal(clock_gettime(clock, &time), 0);
+    return (uint64_t)time.tv_sec * NSEC_PER_SEC + (uint64_t)time.tv_nsec;
+}
+
+/* What discovery will tell of the worker. */
+static void find_vm(struct fixture *f, pid_t pid)
+{
+    f->processes[0] =
+        (struct vm_process){{.pid = pid, .start_ticks = start_ticks(pid)}, VM_PROCESS_QEMU};
+    f->vms[0] = (struct vm){
+        .running = true, .vcpus = 1, .processes = f->processes, .n_processes = 1, .uuid = {1}};
+}
+
+static void add(struct usage_socket *total, struct usage_socket amount)
+{
+    total->cpu_ns += amount.cpu_ns;
+    total->corun_ns += amount.corun_ns;
+    total->cycles += amount.cycles;
+}
+
+static size_t sample(struct fixture *f, size_t n_vms)
+{
+    struct usage usage;
+    size_t n_unlisted;
+
+    assert_int_equal(
+        f->provider->ops->sample(f->provider, &(struct vm_table){f->vms, n_vms}, &usage), 0);
+    assert_true(usage.n_vms <= 1);
+    add(&f->host, usage_on_socket(&usage.host, -1));
+    for (size_t i = 0; i < usage.n_vms; i++) {
+        add(&f->vm, usage_on_socket(&usage.vms[i].amount, -1));
+        f->io_bytes += usage.vms[i].amount.io_bytes;
+    }
+    n_unlisted = usage.n_unlisted;
+    usage_deinit(&usage);
+    return n_unlisted;
+}
+
+static void pause_ms(unsigned milliseconds)
+{
+    usleep(milliseconds * 1000);
+}
+
+static void check_near(uint64_t is, uint64_t should, uint64_t tolerance)
+{
+    if (is + tolerance < should || should + tolerance < is)
+        fail_msg("%lu is not %lu +- %lu", (unsigned long)is, (unsigned long)should,
+                 (unsigned long)tolerance);
+}
+
+/* Of what a worker uses from its exec on, nothing is lost, though nobody knows it till the end. */
+static void check_worker(struct fixture *f, const char *name)
+{
+    pid_t pid;
+    uint64_t charged;
+
+    open_provider(f, &real_config);
+    sample(f, 0);
+    pid = start_worker(f, name, 1000);
+    pause_ms(300);
+    sample(f, 0);
+    assert_int_equal(f->vm.cpu_ns, 0);
+    wait_stopped(pid);
+    charged = charged_ns(pid);
+    assert_true(charged > 200 * NSEC_PER_MSEC);
+    find_vm(f, pid);
+    sample(f, 1);
+    /* Between fork and exec it was no worker: a fraction of a millisecond. */
+    check_near(f->vm.cpu_ns, charged, charged / 200 + 2 * NSEC_PER_MSEC);
+    end_worker(pid);
+}
+
+static void test_bursts(void **state)
+{
+    check_worker(*state, "bursts");
+}
+
+static void test_short_threads(void **state)
+{
+    check_worker(*state, "short-threads");
+}
+
+/* A thread that is hardly ever switched out counts at every sample. */
+static void test_spinning(void **state)
+{
+    struct fixture *f = *state;
+    pid_t pid;
+
+    open_provider(f, &real_config);
+    pid = start_worker(f, "spinning", 1500);
+    pause_ms(100);
+    find_vm(f, pid);
+    for (int i = 0; i < 5; i++) {
+        uint64_t before;
+
+        sample(f, 1);
+        before = charged_ns(pid);
+        check_near(f->vm.cpu_ns, before, 2 * TICK_NS);
+        pause_ms(200);
+    }
+    end_worker(pid);
+}
+
+/* One that runs since before the programs were attached counts from then on. */
+static void test_spinning_before(void **state)
+{
+    struct fixture *f = *state;
+    pid_t pid = start_worker(f, "spinning", 1500);
+    uint64_t before;
+
+    pause_ms(200);
+    find_vm(f, pid);
+    open_provider(f, &real_config);
+    sample(f, 1);
+    before = charged_ns(pid);
+    f->vm.cpu_ns = 0;
+    for (int i = 0; i < 3; i++) {
+        pause_ms(200);
+        sample(f, 1);
+        check_near(f->vm.cpu_ns, charged_ns(pid) - before, 2 * TICK_NS);
+    }
+    end_worker(pid);
+}
+
+/* What the process' children used that were waited for, to the clock tick. */
+static uint64_t children_ns(pid_t pid)
+{
+    char path[32], text[1024], *p;
+    unsigned long user, system;
+    ssize_t length;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+    length = read_file(AT_FDCWD, path, text, sizeof(text));
+    assert_true(length > 0 && (size_t)length < sizeof(text));
+    text[length] = '\0';
+    p = strrchr(text, ')');
+    assert_non_null(p);
+    assert_int_equal(
+        sscanf(p, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %lu %lu", &user, &system),
+        2);
+    return (user + system) * NSEC_PER_SEC / (uint64_t)sysconf(_SC_CLK_TCK);
+}
+
+/* The children of a VM's process work for the VM. */
+static void test_children(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t charged;
+    pid_t pid;
+
+    open_provider(f, &real_config);
+    pid = start_worker(f, "children", 1000);
+    wait_stopped(pid);
+    find_vm(f, pid);
+    sample(f, 1);
+    charged = charged_ns(pid) + children_ns(pid);
+    check_near(f->vm.cpu_ns, charged, charged / 50 + 2 * TICK_NS);
+    end_worker(pid);
+}
+
+/* The last slices, and the time it takes to end, are the VM's as well. */
+static void test_end(void **state)
+{
+    struct fixture *f = *state;
+    struct process_changes changes;
+    uint64_t charged;
+    bool told = false;
+    pid_t pid;
+
+    open_provider(f, &real_config);
+    f->provider->ops->take_changes(f->provider, &changes);
+    assert_true(changes.all);
+    pid = start_worker(f, "spinning", 10000);
+    pause_ms(100);
+    find_vm(f, pid);
+    sample(f, 1);
+    f->provider->ops->take_changes(f->provider, &changes);
+    assert_false(changes.all);
+    for (size_t i = 0; i < changes.n; i++)
+        told |= changes.pids[i] == pid;
+    assert_true(told);
+    pause_ms(100);
+    kill(pid, SIGKILL);
+    /* A zombie still has its clock. */
+    assert_int_equal(waitid(P_PID, (id_t)pid, &(siginfo_t){0}, WEXITED | WNOWAIT), 0);
+    charged = charged_ns(pid);
+    waitpid(pid, NULL, 0);
+    sample(f, 0);
+    check_near(f->vm.cpu_ns, charged, 3 * NSEC_PER_MSEC);
+    f->provider->ops->take_changes(f->provider, &changes);
+    told = false;
+    for (size_t i = 0; i < changes.n; i++)
+        told |= changes.pids[i] == pid;
+    assert_true(told);
+    /* It is forgotten then, and counted once. */
+    f->vm.cpu_ns = 0;
+    sample(f, 0);
+    sample(f, 0);
+    sample(f, 0);
+    assert_int_equal(f->vm.cpu_ns, 0);
+    f->provider->ops->take_changes(f->provider, &changes);
+    assert_int_equal(changes.n, 0);
+}
+
+/* Without room for all, what is not told apart is told. */
+static void test_no_room(void **state)
+{
+    struct fixture *f = *state;
+    struct bpf_usage_config config = real_config;
+    pid_t first, second;
+
+    config.processes_max = 1;
+    open_provider(f, &config);
+    first = start_worker(f, "spinning", 3000);
+    pause_ms(50);
+    second = start_worker(f, "spinning", 3000);
+    pause_ms(50);
+    find_vm(f, second);
+    assert_int_equal(sample(f, 1), 1);
+    assert_int_equal(f->vm.cpu_ns, 0);
+    /* There is room again when the first has ended and has been forgotten. */
+    end_worker(first);
+    for (int i = 0; i < 3; i++)
+        sample(f, 1);
+    assert_int_equal(sample(f, 1), 0);
+    end_worker(second);
+}
+
+/* Two CPUs said to be one core: each of two busy threads has the other beside it. */
+static void test_siblings(void **state)
+{
+    struct fixture *f = *state;
+    struct bpf_usage_config config = real_config;
+    char path[128];
+    pid_t workers[2];
+    FILE *file;
+
+    if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+        skip();
+    for (int cpu = 0; cpu < 2; cpu++) {
+        snprintf(path, sizeof(path), "mkdir -p %s/devices/system/cpu/cpu%d/topology", f->directory,
+                 cpu);
+        assert_int_equal(system(path), 0);
+        snprintf(path, sizeof(path), "%s/devices/system/cpu/cpu%d/topology/thread_siblings_list",
+                 f->directory, cpu);
+        file = fopen(path, "we");
+        assert_non_null(file);
+        fputs("0-1\n", file);
+        fclose(file);
+    }
+    config.sysfs_root = f->directory;
+    open_provider(f, &config);
+    for (int i = 0; i < 2; i++) {
+        cpu_set_t set;
+
+        CPU_ZERO(&set);
+        CPU_SET(i, &set);
+        workers[i] = start_worker(f, "spinning", 5000);
+        sched_setaffinity(workers[i], sizeof(set), &set);
+    }
+    pause_ms(300);
+    find_vm(f, workers[0]);
+    sample(f, 1);
+    f->vm = (struct usage_socket){0};
+    pause_ms(500);
+    sample(f, 1);
+    check_near(f->vm.corun_ns, f->vm.cpu_ns, f->vm.cpu_ns / 20 + TICK_NS);
+    end_worker(workers[1]);
+    end_worker(workers[0]);
+}
+
+/* The path of the PMU's counts, with a counter that every kernel has: nanoseconds. */
+static void test_counters(void **state)
+{
+    static const struct cpu_counter clocks[] = {
+        {PERF_TYPE_SOFTWARE, PERF_COUNT_SW_CPU_CLOCK},
+        {PERF_TYPE_SOFTWARE, PERF_COUNT_SW_MAX + 1}, /* no such */
+        {PERF_TYPE_SOFTWARE, PERF_COUNT_SW_CPU_CLOCK},
+    };
+    struct fixture *f = *state;
+    struct bpf_usage_config config = real_config;
+    struct usage usage;
+    pid_t pid;
+
+    config.counters = clocks;
+    open_provider(f, &config);
+    pid = start_worker(f, "bursts", 600);
+    wait_stopped(pid);
+    find_vm(f, pid);
+    assert_int_equal(f->provider->ops->sample(f->provider, &(struct vm_table){f->vms, 1}, &usage),
+                     0);
+    assert_int_equal(usage.features & (USAGE_CYCLES | USAGE_INSTRUCTIONS | USAGE_LLC_MISSES),
+                     USAGE_CYCLES | USAGE_LLC_MISSES);
+    add(&f->vm, usage_on_socket(&usage.vms[0].amount, -1));
+    usage_deinit(&usage);
+    check_near(f->vm.cycles, f->vm.cpu_ns, f->vm.cpu_ns / 20);
+    end_worker(pid);
+}
+
+/* The host has what is left; all together is the CPUs' busy time. */
+static void test_host(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t began, elapsed;
+    cpu_set_t set;
+    pid_t pid;
+
+    open_provider(f, &real_config);
+    pid = start_worker(f, "spinning", 3000);
+    CPU_ZERO(&set);
+    CPU_SET(0, &set);
+    sched_setaffinity(pid, sizeof(set), &set);
+    pause_ms(50);
+    find_vm(f, pid);
+    sample(f, 1);
+    f->vm = f->host = (struct usage_socket){0};
+    began = now_ns();
+    burn(300 * NSEC_PER_MSEC);
+    sample(f, 1);
+    elapsed = now_ns() - began;
+    assert_true(f->host.cpu_ns + 50 * NSEC_PER_MSEC > 300 * NSEC_PER_MSEC);
+    assert_true(f->host.cpu_ns + f->vm.cpu_ns <=
+                elapsed * (uint64_t)sysconf(_SC_NPROCESSORS_ONLN) + 50 * NSEC_PER_MSEC);
+    end_worker(pid);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_bursts, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_short_threads, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_spinning, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_spinning_before, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_children, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_end, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_no_room, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_siblings, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_counters, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_host, set_up, tear_down),
+    };
+
+    if (argc == 3)
+        return run_worker(argv[1], strtoul(argv[2], NULL, 10) * NSEC_PER_MSEC);
+    if (geteuid() != 0) {
+        puts("skipped: needs root");
+        return 77;
+    }
+    if (getenv("VIRTJOULE_DEBUG"))
+        log_set_max_level(LOG_DEBUG);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "unit.h"
+
+#include <errno.h>
+
+#include "../ledger_fixture.h"
+#include "attribution/ledger_image.h"
+#include "attribution/ledger_reserve.h"
+
+static const struct ledger_stamp stamp = {.sequence = 1, .identity = {{1}, {2}}};
+
+static void start(struct ledger_fixture *fixture, const char *source, enum static_policy policy)
+{
+    assert_int_equal(ledger_fixture_init(fixture, 3, source, policy), 0);
+}
+
+static void run(struct ledger_fixture *fixture, unsigned ticks)
+{
+    for (unsigned i = 0; i < ticks; i++)
+        assert_int_equal(ledger_fixture_tick(fixture), 0);
+}
+
+static struct ledger_image save(const struct ledger_fixture *fixture, struct ledger_buffer *buffer)
+{
+    struct ledger_image image;
+
+    assert_int_equal(ledger_save(fixture->ledger, &fixture->sampler, &stamp, buffer), 0);
+    assert_int_equal(ledger_image_parse(buffer->bytes, buffer->size, &image), 0);
+    return image;
+}
+
+/* The next daemon, at the same moment. */
+static void restart(struct ledger_fixture *fixture, const char *source, enum static_policy policy)
+{
+    struct ledger_buffer buffer = {0};
+    struct ledger_image image = save(fixture, &buffer);
+    uint64_t tick = fixture->tick;
+
+    ledger_fixture_deinit(fixture);
+    start(fixture, source, policy);
+    fixture->tick = tick;
+    assert_int_equal(ledger_restore(fixture->ledger, &image, ledger_fixture_time(fixture)), 0);
+    ledger_image_readings(&image, source, &fixture->zones, ledger_fixture_time(fixture),
+                          &fixture->sampler);
+    ledger_buffer_deinit(&buffer);
+}
+
+static struct snapshot *snapshot(struct ledger_fixture *fixture)
+{
+    struct snapshot *ret;
+
+    assert_int_equal(ledger_snapshot(fixture->ledger, &fixture->zones, &fixture->sample,
+                                     ledger_fixture_time(fixture), &ret),
+                     0);
+    for (size_t slot = 0; slot < ret->n_zones; slot++) {
+        uint64_t sum = ret->zones[slot].host_uj + ret->zones[slot].static_uj +
+                       ret->zones[slot].unattributed_uj;
+
+        for (size_t i = 0; i < ret->n_vms; i++)
+            sum += ret->vms[i].dynamic_uj[slot];
+        assert_int_equal(sum, ret->zones[slot].measured_uj);
+    }
+    return ret;
+}
+
+/* To the last fraction: a daemon that was restarted ends where one that was not ends. */
+static void test_continues_as_if_never_stopped(void **state)
+{
+    struct ledger_buffer one_image = {0}, other_image = {0};
+    struct ledger_fixture one, other;
+
+    start(&one, "rapl", STATIC_VCPU);
+    start(&other, "rapl", STATIC_VCPU);
+    run(&one, 40);
+    for (int i = 0; i < 4; i++) {
+        run(&other, 10);
+        restart(&other, "rapl", STATIC_VCPU);
+        assert_true(other.sampler.last[3].valid && other.sampler.gap[3]);
+    }
+    run(&one, 1);
+    run(&other, 1);
+    save(&one, &one_image);
+    save(&other, &other_image);
+    assert_int_equal(one_image.size, other_image.size);
+    assert_memory_equal(one_image.bytes, other_image.bytes, one_image.size);
+    ledger_buffer_deinit(&one_image);
+    ledger_buffer_deinit(&other_image);
+    ledger_fixture_deinit(&one);
+    ledger_fixture_deinit(&other);
+}
+
+static void test_zones_are_known_by_name(void **state)
+{
+    struct ledger_fixture fixture;
+    struct ledger_buffer buffer = {0};
+    struct ledger_image image;
+    struct snapshot *before, *after;
+    struct sampler sampler = {0};
+
+    start(&fixture, "rapl", STATIC_EQUAL);
+    run(&fixture, 5);
+    before = snapshot(&fixture);
+    image = save(&fixture, &buffer);
+    /* package-1 comes first now, and dram-1 is gone. */
+    fixture.zones.zones[0] = fixture.zones.zones[2];
+    fixture.zones.zones[2] = before->zones[0].zone;
+    fixture.zones.n = 3;
+    ledger_image_readings(&image, "rapl", &fixture.zones, ledger_fixture_time(&fixture), &sampler);
+    assert_int_equal(sampler.last[2].energy_uj, fixture.sampler.last[0].energy_uj);
+    assert_false(sampler.last[3].valid);
+    assert_int_equal(ledger_restore(fixture.ledger, &image, 0), 0);
+    assert_int_equal(ledger_update_vms(fixture.ledger, &fixture.vms, 0), 0);
+    after = snapshot(&fixture);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(after->vms[i].dynamic_uj[0], before->vms[i].dynamic_uj[2]);
+        assert_int_equal(after->vms[i].static_uj[2], before->vms[i].static_uj[0]);
+        assert_int_equal(after->vms[i].dynamic_uj[1], before->vms[i].dynamic_uj[1]);
+        assert_int_equal(after->vms[i].id, before->vms[i].id);
+        /* What guests see lost nothing with the zone, and stands where its ramp was to end. */
+        assert_memory_equal(&after->vms[i].tree[TREE_DRAM].to_uj,
+                            &before->vms[i].tree[TREE_DRAM].to_uj, sizeof(uint64_t));
+        assert_int_equal(after->vms[i].tree[TREE_PACKAGE].from_uj,
+                         before->vms[i].tree[TREE_PACKAGE].to_uj);
+    }
+    assert_int_equal(after->zones[0].measured_uj, before->zones[2].measured_uj);
+    snapshot_free(before);
+    snapshot_free(after);
+    ledger_buffer_deinit(&buffer);
+    ledger_fixture_deinit(&fixture);
+}
+
+static void test_readings_of_another_counter(void **state)
+{
+    struct ledger_buffer buffer = {0};
+    struct ledger_fixture fixture;
+    struct sampler sampler = {0};
+    struct ledger_image image;
+
+    start(&fixture, "rapl", STATIC_EXCLUDE);
+    run(&fixture, 2);
+    image = save(&fixture, &buffer);
+    ledger_image_readings(&image, "estimate", &fixture.zones, UINT64_MAX, &sampler);
+    assert_false(sampler.last[0].valid);
+    ledger_image_readings(&image, "rapl", &fixture.zones, fixture.sampler.last[0].time_ns - 1,
+                          &sampler);
+    assert_false(sampler.last[0].valid);
+    fixture.zones.zones[0].max_energy_uj = fixture.sampler.last[0].energy_uj - 1;
+    ledger_image_readings(&image, "rapl", &fixture.zones, UINT64_MAX, &sampler);
+    assert_false(sampler.last[0].valid);
+    assert_true(sampler.last[1].valid);
+    ledger_buffer_deinit(&buffer);
+    ledger_fixture_deinit(&fixture);
+}
+
+/* An estimate is no measurement: it has its own totals. Guests' counters run over both. */
+static void test_sources_are_kept_apart(void **state)
+{
+    struct snapshot *rapl, *estimate, *rapl_again;
+    struct ledger_fixture fixture;
+
+    start(&fixture, "rapl", STATIC_EXCLUDE);
+    run(&fixture, 5);
+    rapl = snapshot(&fixture);
+    restart(&fixture, "estimate", STATIC_EXCLUDE);
+    run(&fixture, 1);
+    estimate = snapshot(&fixture);
+    assert_true(estimate->zones[0].measured_uj < rapl->zones[0].measured_uj);
+    restart(&fixture, "rapl", STATIC_EXCLUDE);
+    run(&fixture, 0);
+    assert_int_equal(ledger_update_vms(fixture.ledger, &fixture.vms, 0), 0);
+    rapl_again = snapshot(&fixture);
+    assert_int_equal(rapl_again->zones[0].measured_uj, rapl->zones[0].measured_uj);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(rapl_again->vms[i].dynamic_uj[0], rapl->vms[i].dynamic_uj[0]);
+        assert_int_equal(estimate->vms[i].tree[TREE_PACKAGE].from_uj,
+                         rapl->vms[i].tree[TREE_PACKAGE].to_uj);
+        assert_true(estimate->vms[i].tree[TREE_PACKAGE].to_uj >=
+                    rapl->vms[i].tree[TREE_PACKAGE].to_uj);
+        assert_int_equal(rapl_again->vms[i].tree[TREE_PACKAGE].from_uj,
+                         estimate->vms[i].tree[TREE_PACKAGE].to_uj);
+    }
+    snapshot_free(rapl);
+    snapshot_free(estimate);
+    snapshot_free(rapl_again);
+    ledger_fixture_deinit(&fixture);
+}
+
+static void assert_not_below(const struct snapshot *after, const struct snapshot *before)
+{
+    assert_int_equal(after->n_vms, before->n_vms);
+    for (size_t i = 0; i < after->n_vms; i++) {
+        const struct snapshot_vm *vm = &after->vms[i], *was = &before->vms[i];
+
+        for (size_t slot = 0; slot < after->n_zones; slot++) {
+            assert_true(vm->dynamic_uj[slot] >= was->dynamic_uj[slot]);
+            assert_true(vm->static_uj[slot] >= was->static_uj[slot]);
+        }
+        for (int zone = 0; zone < TREE_ZONES; zone++)
+            assert_true(vm->tree[zone].from_uj >= was->tree[zone].to_uj);
+        assert_true(vm->cpu_ns >= was->cpu_ns);
+    }
+}
+
+static void test_a_policy_change_moves_nothing_back(void **state)
+{
+    for (int from = STATIC_EXCLUDE; from <= STATIC_VCPU; from++) {
+        for (int to = STATIC_EXCLUDE; to <= STATIC_VCPU; to++) {
+            struct snapshot *before, *after;
+            struct ledger_fixture fixture;
+
+            start(&fixture, "rapl", (enum static_policy)from);
+            run(&fixture, 5);
+            before = snapshot(&fixture);
+            assert_int_equal(before->vms[2].static_uj[0] > 0, from != STATIC_EXCLUDE);
+            restart(&fixture, "rapl", (enum static_policy)to);
+            run(&fixture, 1);
+            after = snapshot(&fixture);
+            assert_not_below(after, before);
+            assert_int_equal(after->vms[2].static_uj[0] > before->vms[2].static_uj[0],
+                             to != STATIC_EXCLUDE);
+            snapshot_free(before);
+            snapshot_free(after);
+            ledger_fixture_deinit(&fixture);
+        }
+    }
+}
+
+static void forget(uint32_t id, void *userdata)
+{
+    *(uint32_t *)userdata = id;
+}
+
+static void test_ended_vms_and_ids(void **state)
+{
+    struct ledger_fixture fixture;
+    struct snapshot *after;
+    uint32_t forgotten = 0;
+    uint64_t energy_uj;
+
+    start(&fixture, "rapl", STATIC_EXCLUDE);
+    run(&fixture, 5);
+    snapshot_free(snapshot(&fixture));
+    /* The last VM ends; its row outlives a restart, then goes to "former", which outlives one. */
+    fixture.vms.n = fixture.usage.n_vms = 2;
+    restart(&fixture, "rapl", STATIC_EXCLUDE);
+    fixture.vms.n = fixture.usage.n_vms = 2;
+    run(&fixture, 1);
+    after = snapshot(&fixture);
+    assert_int_equal(after->n_vms, 3);
+    assert_string_equal(after->vms[2].name, "vm2");
+    assert_false(after->vms[2].running);
+    energy_uj = after->vms[2].dynamic_uj[0];
+    assert_true(energy_uj > 0);
+    snapshot_free(after);
+    ledger_expire(fixture.ledger, ledger_fixture_time(&fixture) + LEDGER_KEEP_NS, forget,
+                  &forgotten);
+    assert_true(forgotten > 0);
+    restart(&fixture, "rapl", STATIC_EXCLUDE);
+    run(&fixture, 1);
+    after = snapshot(&fixture);
+    assert_int_equal(after->n_vms, 4);
+    assert_string_equal(after->vms[0].name, "former");
+    assert_int_equal(after->vms[0].dynamic_uj[0], energy_uj);
+    assert_true(after->vms[3].id > forgotten);
+    snapshot_free(after);
+    ledger_fixture_deinit(&fixture);
+}
+
+/* Bytes that are not an image. */
+
+static void test_every_cut_and_every_bit(void **state)
+{
+    struct ledger_buffer buffer = {0};
+    struct ledger_fixture fixture;
+    struct ledger_image image;
+
+    start(&fixture, "rapl", STATIC_EQUAL);
+    run(&fixture, 2);
+    save(&fixture, &buffer);
+    for (size_t size = 0; size < buffer.size; size++) {
+        /* Exactly so long, for the sanitizers and valgrind to see what lies beyond. */
+        unsigned char *cut = malloc(size);
+
+        memcpy(cut, buffer.bytes, size);
+        assert_true(ledger_image_parse(cut, size, &image) < 0);
+        free(cut);
+    }
+    for (size_t bit = 0; bit < buffer.size * 8; bit++) {
+        buffer.bytes[bit / 8] ^= (unsigned char)(1u << bit % 8);
+        assert_true(ledger_image_parse(buffer.bytes, buffer.size, &image) < 0);
+        buffer.bytes[bit / 8] ^= (unsigned char)(1u << bit % 8);
+    }
+    assert_int_equal(ledger_image_parse(buffer.bytes, buffer.size, &image), 0);
+    ((struct image_head *)buffer.bytes)->version++;
+    assert_int_equal(ledger_image_parse(buffer.bytes, buffer.size, &image), -EPROTONOSUPPORT);
+    ((struct image_head *)buffer.bytes)->magic[0]++;
+    assert_int_equal(ledger_image_parse(buffer.bytes, buffer.size, &image), -ENOMSG);
+    ledger_buffer_deinit(&buffer);
+    ledger_fixture_deinit(&fixture);
+}
+
+/* What a checksum does not tell: each writes one 32 or 64 bit value. */
+static const struct {
+    enum { HEAD, ACCOUNT, SECOND_ACCOUNT, ROW, SECOND_ROW, FORMER, ENERGY, RECORDS } record;
+    size_t offset;
+    size_t size;
+    uint64_t value;
+} wrongs[] = {
+#define FIELD(record, type, member, value)                                                         \
+    {                                                                                              \
+        record, offsetof(struct type, member), sizeof(((struct type *)0)->member), value           \
+    }
+    FIELD(HEAD, image_head, last_id, 3),
+    FIELD(HEAD, image_head, zero, 1),
+    FIELD(ACCOUNT, image_account, kind, ZONE_PSYS + 1),
+    FIELD(ACCOUNT, image_account, reading_valid, 2),
+    FIELD(ACCOUNT, image_account, measured_uj, 12345),
+    FIELD(ACCOUNT, image_account, host_uj, UINT64_MAX),
+    FIELD(ACCOUNT, image_account, baseline_carry_uj, 1),
+    FIELD(ACCOUNT, image_account, baseline_carry_uj, UINT64_C(1) << 63),
+    {ACCOUNT, offsetof(struct image_account, name), 1, 0},
+    {SECOND_ACCOUNT, offsetof(struct image_account, name), 1, 0},
+    FIELD(ROW, image_row, id, 0),
+    FIELD(ROW, image_row, id, 99),
+    FIELD(ROW, image_row, manager, 99),
+    FIELD(ROW, image_row, cpu_ns, UINT64_MAX),
+    FIELD(ROW, image_row, io_bytes, UINT64_MAX),
+    {ROW, offsetof(struct image_row, uuid) + 15, 1, 0}, /* as if it were "former" */
+    FIELD(SECOND_ROW, image_row, id, 4),                /* that of the first */
+    {FORMER, offsetof(struct image_row, uuid), 1, 1},
+    FIELD(ENERGY, image_energy, dynamic_uj, 1),
+    FIELD(ENERGY, image_energy, static_uj, UINT64_MAX),
+};
+
+static void test_wrong_content(void **state)
+{
+    struct ledger_buffer buffer = {0};
+    struct ledger_fixture fixture;
+    struct ledger_image image;
+
+    start(&fixture, "rapl", STATIC_EQUAL);
+    run(&fixture, 2);
+    for (size_t i = 0; i < ELEMENTS(wrongs); i++) {
+        void *records[RECORDS];
+
+        image = save(&fixture, &buffer);
+        records[HEAD] = image.head;
+        records[ACCOUNT] = image.accounts;
+        records[SECOND_ACCOUNT] = image.accounts + 1;
+        records[ROW] = ledger_image_row(&image, 0);
+        records[SECOND_ROW] = ledger_image_row(&image, 1);
+        records[FORMER] = ledger_image_row(&image, 3);
+        records[ENERGY] = image_row_energies(ledger_image_row(&image, 0));
+        memcpy((char *)records[wrongs[i].record] + wrongs[i].offset, &wrongs[i].value,
+               wrongs[i].size);
+        ledger_image_seal(buffer.bytes);
+        if (ledger_image_parse(buffer.bytes, buffer.size, &image) != -EBADMSG)
+            fail_msg("wrong content %zu was accepted", i);
+    }
+    ledger_buffer_deinit(&buffer);
+    ledger_fixture_deinit(&fixture);
+}
+
+/* Two accounts of one zone, two rows of one VM. */
+static void test_twice(void **state)
+{
+    struct ledger_buffer buffer = {0};
+    struct ledger_fixture fixture;
+    struct ledger_image image;
+
+    start(&fixture, "rapl", STATIC_EQUAL);
+    run(&fixture, 2);
+    image = save(&fixture, &buffer);
+    memcpy(image.accounts[1].name, image.accounts[0].name, ZONE_NAME_MAX);
+    ledger_image_seal(buffer.bytes);
+    assert_int_equal(ledger_image_parse(buffer.bytes, buffer.size, &image), -EBADMSG);
+
+    image = save(&fixture, &buffer);
+    memcpy(ledger_image_row(&image, 1)->uuid, ledger_image_row(&image, 0)->uuid, sizeof(uuid_t));
+    ledger_image_seal(buffer.bytes);
+    assert_int_equal(ledger_image_parse(buffer.bytes, buffer.size, &image), 0);
+    assert_int_equal(ledger_restore(fixture.ledger, &image, 0), -EBADMSG);
+    /* It is empty, and works. */
+    assert_int_equal(save(&fixture, &buffer).head->n_rows, 1);
+    run(&fixture, 1);
+    ledger_buffer_deinit(&buffer);
+    ledger_fixture_deinit(&fixture);
+}
+
+/* The reserve. */
+
+static void test_reserve(void **state)
+{
+    struct ledger_buffer buffers[4] = {{0}};
+    struct ledger_image before, now, checkpoint;
+    struct ledger_stamp first = stamp, second = stamp;
+    struct ledger_fixture fixture;
+
+    start(&fixture, "rapl", STATIC_EXCLUDE);
+    run(&fixture, 2);
+    first.time_ns = ledger_fixture_time(&fixture);
+    assert_int_equal(ledger_save(fixture.ledger, &fixture.sampler, &first, &buffers[0]), 0);
+    run(&fixture, 1);
+    second.time_ns = ledger_fixture_time(&fixture);
+    assert_int_equal(ledger_save(fixture.ledger, &fixture.sampler, &second, &buffers[1]), 0);
+    before = ledger_image_view(buffers[0].bytes);
+    now = ledger_image_view(buffers[1].bytes);
+
+    assert_int_equal(ledger_reserve_add(&now, &before, NULL, &buffers[2]), 0);
+    /* Conservation holds: the parser sees to it. */
+    assert_int_equal(ledger_image_parse(buffers[2].bytes, buffers[2].size, &checkpoint), 0);
+    assert_true(checkpoint.head->flags & LEDGER_IMAGE_RESERVE);
+    assert_false(checkpoint.accounts[0].reading_valid);
+    assert_true(ledger_reserve_covers(&checkpoint, &now, &before));
+    /* 7 W of static power for 75 s; nothing for what does not grow. */
+    assert_in_range(checkpoint.accounts[0].static_uj - now.accounts[0].static_uj, 525000000,
+                    525000100);
+    assert_int_equal(checkpoint.accounts[0].unattributed_uj, 0);
+    for (size_t i = 0; i < now.head->n_rows; i++)
+        assert_int_equal(image_row_energies(ledger_image_row(&checkpoint, i))->static_uj, 0);
+    /* Former has none. */
+    assert_int_equal(image_row_energies(ledger_image_row(&checkpoint, 3))->dynamic_uj, 0);
+
+    /* The next one is not below it, though nothing may have grown since. */
+    assert_int_equal(ledger_reserve_add(&now, &now, &checkpoint, &buffers[3]), 0);
+    assert_int_equal(ledger_image_parse(buffers[3].bytes, buffers[3].size, &checkpoint), 0);
+    assert_true(ledger_reserve_covers(&checkpoint, &now, &before));
+
+    /* Without an interval before nothing is known of the growth: exactly covered, until it grows.
+     */
+    assert_int_equal(ledger_reserve_add(&now, NULL, NULL, &buffers[2]), 0);
+    checkpoint = ledger_image_view(buffers[2].bytes);
+    assert_true(ledger_reserve_covers(&checkpoint, &now, NULL));
+    assert_false(ledger_reserve_covers(&checkpoint, &now, &before));
+    /* A VM that the checkpoint does not know is not covered once it has used energy. */
+    checkpoint = before;
+    assert_false(ledger_reserve_covers(&checkpoint, &now, NULL));
+    for (int i = 0; i < 4; i++)
+        ledger_buffer_deinit(&buffers[i]);
+    ledger_fixture_deinit(&fixture);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_continues_as_if_never_stopped),
+        cmocka_unit_test(test_zones_are_known_by_name),
+        cmocka_unit_test(test_readings_of_another_counter),
+        cmocka_unit_test(test_sources_are_kept_apart),
+        cmocka_unit_test(test_a_policy_change_moves_nothing_back),
+        cmocka_unit_test(test_ended_vms_and_ids),
+        cmocka_unit_test(test_every_cut_and_every_bit),
+        cmocka_unit_test(test_wrong_content),
+        cmocka_unit_test(test_twice),
+        cmocka_unit_test(test_reserve),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
