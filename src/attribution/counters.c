@@ -100,16 +100,26 @@ static const struct fit *find_fit(const struct counters_model *model, const stru
     return NULL;
 }
 
+/* Before anything is learned; two busy siblings count as for CPU time. */
+static double published_weight(const struct weighing *weighing, const struct usage_amount *amount)
+{
+    struct usage_socket used = usage_on_socket(amount, weighing->zone->socket);
+
+    return ((double)used.cycles + INSTRUCTION_CYCLES * (double)used.instructions) *
+           smt_factor(&used, &weighing->model->options);
+}
+
 static double activity_weight(const struct weighing *weighing, const struct usage_amount *amount)
 {
     const struct fit *fit =
         find_fit((const struct counters_model *)weighing->model, weighing->zone);
-    const double *coefficients = fit ? fit->coefficients : published;
     double features[FEATURES], weight = 0;
 
+    if (!fit)
+        return published_weight(weighing, amount);
     get_features(amount, weighing->zone, features);
     for (size_t i = 0; i < FEATURES; i++)
-        weight += coefficients[i] * features[i];
+        weight += fit->coefficients[i] * features[i];
     return weight;
 }
 

@@ -5,7 +5,7 @@
  * The attribution models: how a zone's dynamic energy is divided.
  *
  *     cputime   CPU time on the zone's socket; DRAM by traffic or residency
- *     counters  core cycles and instructions, where the CPU counts them
+ *     counters  cycles, instructions and cache misses, weighed as the zones themselves tell
  *     curve     the Shapley value of a concave power curve of CPU time
  *     fitted    a sum of features with weights from a file
  *

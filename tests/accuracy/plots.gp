@@ -94,9 +94,9 @@ set title "20 to 90 % load, one of two sockets, turbo steps"
 plot data."/trace-1.dat" using 1:2 with lines lc rgb "#cccccc" notitle, \
      "" using 1:3 with lines lw 2 lc rgb green notitle, \
      data."/learned-1.dat" with lines lw 2 lc rgb blue notitle
-set title "the room warms up by 10 K an hour (axis from 15 W)"
+set title "the cooling fails, 20 K an hour (axis from 15 W)"
 set xrange [0:120]
-set yrange [15:23]
+set yrange [15:25]
 plot data."/trace-2.dat" using 1:3 with lines lw 2 lc rgb green notitle, \
      data."/learned-2.dat" with lines lw 2 lc rgb blue notitle
 set title "varied for ten minutes, then constant"

@@ -10,7 +10,7 @@ const struct trace traces[TRACES] = {
     [TRACE_NEVER_IDLE] = {"20 to 90 %, never idle", MACHINE_SMALL, 1200, 0.22, 0.88, 0.1, 0, 0},
     [TRACE_NEVER_IDLE_SERVER] = {"20 to 90 %, never idle, two sockets", MACHINE_XEON, 1200, 0.22,
                                  0.88, 0.1, 0, 0},
-    [TRACE_DRIFT] = {"20 to 90 %, the room warms up", MACHINE_SMALL, 7200, 0.22, 0.88, 0.1, 10, 0},
+    [TRACE_DRIFT] = {"20 to 90 %, the cooling fails", MACHINE_SMALL, 7200, 0.22, 0.88, 0.1, 20, 0},
     [TRACE_CONSTANT] = {"constant load", MACHINE_SMALL, 1800, 0.5, 0.5, 0, 0, 0},
     [TRACE_CONSTANT_LATER] = {"varied for ten minutes, then constant", MACHINE_SMALL, 3600, 0.22,
                               0.88, 0.1, 0, 600},

@@ -17,7 +17,7 @@ struct trace {
     double seconds;
     double low, high;       /* load of the whole machine, as parts of it */
     double spread;          /* the VMs' own part in its variation */
-    double kelvin_per_hour; /* by which the room warms up */
+    double kelvin_per_hour; /* by which the air at the machine warms up */
     double quiet_s;         /* load varies so long, then it is constant; 0: it always varies */
 };
 

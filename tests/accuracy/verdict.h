@@ -13,7 +13,6 @@
 #define LIMIT_LEARNED 3.0
 #define LIMIT_DRAM 10.0
 #define LIMIT_STATIC 5.0
-#define LIMIT_DRIFT 5.0 /* mean over the drift; not to follow would give twice that at its end */
 /* After this many seconds of trace. */
 #define LEARN_S 600
 
