@@ -13,7 +13,7 @@ SLOW_RESULTS := check-slow.xml sanitized.xml sanitized-e2e.xml valgrind.xml fuzz
 FUZZ_SECONDS ?= 60
 PACKAGES = $(shell awk '/^(build|run|check) / { print $$2 }' packages.list)
 
-.PHONY: all deps build guest check check-slow sanitized fuzz demo clean
+.PHONY: all deps build guest check check-slow sanitized fuzz accuracy demo clean
 
 all: build
 
@@ -57,6 +57,7 @@ check-slow: build guest sanitized
 	    --wrap "valgrind -q --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=definite"
 	@cp $(BUILD)/meson-logs/valgrind-valgrind.junit.xml $(RESULTS)/valgrind.xml
 	-$(MAKE) fuzz
+	-$(MAKE) accuracy
 	@tests/summary.py $(addprefix $(RESULTS)/,$(SLOW_RESULTS))
 
 # clang's sanitizers, on the programs as well as on the tests.
@@ -75,6 +76,13 @@ fuzz: deps
 	meson configure $(BUILD)-fuzz -Dfuzz_seconds=$(FUZZ_SECONDS)
 	meson test -C $(BUILD)-fuzz --print-errorlogs; \
 	    cp $(BUILD)-fuzz/meson-logs/testlog.junit.xml $(RESULTS)/fuzz.xml
+
+# Every scenario of the laboratory: docs/accuracy.md and its plots anew. Fails when a limit is broken.
+accuracy: build
+	@mkdir -p $(BUILD)/accuracy docs/accuracy
+	$(BUILD)/tests/accuracy/laboratory --report docs --data $(BUILD)/accuracy; status=$$?; \
+	    gnuplot -e "data='$(BUILD)/accuracy'; out='docs/accuracy'" tests/accuracy/plots.gp && \
+	    exit $$status
 
 demo: build guest
 	@VIRTJOULE_BUILD=$(abspath $(BUILD)) tests/demo/demo.py

@@ -69,6 +69,20 @@ static int add_zone(struct baselines *baselines, const struct zone *zone)
     return 0;
 }
 
+/*
+ * Busy cores, where cycles are counted by the power that they take: a core at f takes V^2 f, and
+ * the voltage rises with f about as its square root where servers run under load, between the
+ * base and the turbo frequencies. Without that a host that lowers its frequency as it fills up
+ * shows a curve whose beginning cannot be told from its end.
+ */
+static double core_load(const struct usage_socket *used, bool cycles)
+{
+    double own_s = ((double)used->cpu_ns - (double)used->corun_ns / 2) / (double)NSEC_PER_SEC;
+    double ghz = used->cpu_ns ? (double)used->cycles / (double)used->cpu_ns : 0;
+
+    return cycles ? own_s * ghz * ghz : own_s;
+}
+
 double baseline_load(const struct zone *zone, const struct usage *usage, uint64_t duration_ns)
 {
     double load = 0;
@@ -77,11 +91,11 @@ double baseline_load(const struct zone *zone, const struct usage *usage, uint64_
         struct usage_socket used = usage_on_socket(usage_entity(usage, i), zone->socket);
 
         if (zone->kind == ZONE_DRAM && usage->features & USAGE_LLC_MISSES)
-            load += (double)used.llc_misses * (double)NSEC_PER_SEC;
+            load += (double)used.llc_misses;
         else
-            load += (double)used.cpu_ns - (double)used.corun_ns / 2;
+            load += core_load(&used, usage->features & USAGE_CYCLES);
     }
-    return load / (double)duration_ns;
+    return load * (double)NSEC_PER_SEC / (double)duration_ns;
 }
 
 static void log_state(const struct zone *zone, const struct zone_baseline *baseline)

@@ -289,6 +289,9 @@ int ledger_record(struct ledger *ledger, const struct zone_set *zones, const str
         dynamic_uj = baseline_split(&account->baseline, zone->energy_uj, zone->duration_ns);
         account->measured_uj += zone->energy_uj;
         account->static_uj += zone->energy_uj - dynamic_uj;
+        if (ledger->config.model->ops->learn && !zone->gap)
+            ledger->config.model->ops->learn(ledger->config.model, slot, &zones->zones[slot], zone,
+                                             usage);
         divide_dynamic(ledger, account, &zones->zones[slot], usage, dynamic_uj, zone->gap);
         divide_static(ledger, account, zone->energy_uj - dynamic_uj);
     }

@@ -37,7 +37,7 @@ struct ledger;
 
 struct ledger_config {
     char source[LEDGER_SOURCE_MAX]; /* where the energy comes from: its totals are its own */
-    const struct attribution_model *model;
+    struct attribution_model *model;
     enum static_policy static_policy;
     bool publish_psys;    /* give VMs their share of the host's psys zone as a zone of their own */
     uint64_t interval_ns; /* nominal length of an interval: how long the published ramps run */

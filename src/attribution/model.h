@@ -5,7 +5,7 @@
  * The attribution models: how a zone's dynamic energy is divided.
  *
  *     cputime   CPU time on the zone's socket; DRAM by traffic or residency
- *     counters  core cycles and instructions, where the CPU counts them
+ *     counters  cycles, instructions and cache misses, weighed as the zones themselves tell
  *     curve     the Shapley value of a concave power curve of CPU time
  *     fitted    a sum of features with weights from a file
  *
@@ -20,6 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "source/sample.h"
 #include "source/zone.h"
 #include "usage/usage.h"
 
@@ -46,6 +47,14 @@ struct attribution_model;
 /** One file implements it per model. */
 struct attribution_model_ops {
     const char *name;
+
+    /**
+     * Takes in an interval before it is divided, for a model that learns from the zones. Optional.
+     * @param slot    the zone's
+     * @param sample  valid, without a gap
+     */
+    void (*learn)(struct attribution_model *model, size_t slot, const struct zone *zone,
+                  const struct sample_zone *sample, const struct usage *usage);
 
     /**
      * The entities' weights: their shares are weight / sum of the weights.

@@ -187,6 +187,41 @@ static void test_counters_without_counts(void **state)
     assert_shares("counters", &package_0, (double[3]){0.75, 0.25});
 }
 
+/* A second in which two VMs run cycles and instructions at 1 GHz on a package of 30 W static power,
+   5 W for 10^9 cycles a second and 20 W for 10^9 instructions a second. */
+static void learn_second(struct attribution_model *model, uint64_t cycles, uint64_t instructions)
+{
+    static const struct zone zone = {.name = "package-0", .kind = ZONE_PACKAGE, .socket = 0};
+    const struct sample_zone sample = {.valid = true,
+                                       .duration_ns = 1000000000,
+                                       .energy_uj = 30000000 + cycles / 200 + instructions / 50};
+
+    entity(1)->sockets[0] = (struct usage_socket){.cpu_ns = cycles, .cycles = cycles};
+    entity(2)->sockets[0] =
+        (struct usage_socket){.cpu_ns = cycles / 2, .instructions = instructions};
+    model->ops->learn(model, 0, &zone, &sample, &scene.usage);
+}
+
+static void test_counters_learns(void **state)
+{
+    static const struct zone zone = {.name = "package-0", .kind = ZONE_PACKAGE, .socket = 0};
+    struct attribution_model *model = open_model("counters", 1.1, 0.98);
+    double shares[ENTITIES_MAX];
+
+    scene_clear(3, USAGE_CYCLES | USAGE_INSTRUCTIONS);
+    /* A constant load tells nothing: 4.31 / 26.45 of a cycle for an instruction. */
+    for (unsigned i = 0; i < 200; i++)
+        learn_second(model, 1000000000, 1000000000);
+    take_shares(model, &zone, shares);
+    assert_near(shares[2] / shares[1], 4.31 / 26.45, 1e-6);
+    for (unsigned i = 0; i < 400; i++)
+        learn_second(model, 500000000 + i * 7 % 10 * 100000000, 200000000 + i % 10 * 100000000);
+    learn_second(model, 1000000000, 1000000000);
+    take_shares(model, &zone, shares);
+    assert_near(shares[2] / shares[1], 4, 0.1);
+    attribution_model_free(model);
+}
+
 /* The definition: the mean gain over all orders, by enumerating all subsets. */
 static void enumerate_shapley(const double *loads, size_t n, double exponent, double *ret)
 {
@@ -486,6 +521,7 @@ int main(void)
         cmocka_unit_test(test_dram),
         cmocka_unit_test(test_counters),
         cmocka_unit_test(test_counters_without_counts),
+        cmocka_unit_test(test_counters_learns),
         cmocka_unit_test(test_curve_figures),
         cmocka_unit_test(test_curve_many_small),
         cmocka_unit_test(test_curve_against_subsets),
