@@ -9,7 +9,7 @@ BUILD := build
 RESULTS := $(BUILD)/results
 RUN_PYTEST := /usr/bin/python3 -m pytest tests/e2e
 PYTEST := VIRTJOULE_BUILD=$(abspath $(BUILD)) $(RUN_PYTEST)
-SLOW_RESULTS := check-slow.xml sanitized.xml sanitized-e2e.xml valgrind.xml fuzz.xml
+SLOW_RESULTS := check-slow.xml slow.xml sanitized.xml sanitized-e2e.xml valgrind.xml fuzz.xml
 FUZZ_SECONDS ?= 60
 PACKAGES = $(shell awk '/^(build|run|check) / { print $$2 }' packages.list)
 
@@ -38,7 +38,7 @@ guest: deps
 check: build guest
 	@mkdir -p $(RESULTS)
 	@rm -f $(RESULTS)/meson.xml $(RESULTS)/check.xml $(BUILD)/meson-logs/testlog.junit.xml
-	-meson test -C $(BUILD) --print-errorlogs
+	-meson test -C $(BUILD) --no-suite slow --print-errorlogs
 	@cp $(BUILD)/meson-logs/testlog.junit.xml $(RESULTS)/meson.xml
 	-$(PYTEST) -m "not slow" --junit-xml=$(abspath $(RESULTS))/check.xml
 	@tests/summary.py $(RESULTS)/meson.xml $(RESULTS)/check.xml
@@ -49,7 +49,9 @@ check-slow: build guest sanitized
 	@mkdir -p $(RESULTS)
 	@rm -f $(addprefix $(RESULTS)/,$(SLOW_RESULTS))
 	-$(PYTEST) -m slow --junit-xml=$(abspath $(RESULTS))/check-slow.xml
-	-meson test -C $(BUILD)-sanitized --print-errorlogs
+	-meson test -C $(BUILD) --suite slow --print-errorlogs --logbase slow
+	@cp $(BUILD)/meson-logs/slow.junit.xml $(RESULTS)/slow.xml
+	-meson test -C $(BUILD)-sanitized --no-suite accuracy --print-errorlogs
 	@cp $(BUILD)-sanitized/meson-logs/testlog.junit.xml $(RESULTS)/sanitized.xml
 	-VIRTJOULE_BUILD=$(abspath $(BUILD)-sanitized) $(RUN_PYTEST) -k "bad_input or prometheus or restart" \
 	    --junit-xml=$(abspath $(RESULTS))/sanitized-e2e.xml
@@ -57,7 +59,6 @@ check-slow: build guest sanitized
 	    --wrap "valgrind -q --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=definite"
 	@cp $(BUILD)/meson-logs/valgrind-valgrind.junit.xml $(RESULTS)/valgrind.xml
 	-$(MAKE) fuzz
-	-$(MAKE) accuracy
 	@tests/summary.py $(addprefix $(RESULTS)/,$(SLOW_RESULTS))
 
 # clang's sanitizers, on the programs as well as on the tests.

@@ -3,8 +3,12 @@
 
 #include "verdict.h"
 
-/** Writes DIRECTORY/accuracy.md; the same results give the same bytes. */
-void report_write(const struct results *results, const char *directory);
+/**
+ * Writes DIRECTORY/accuracy.md; the same results give the same bytes.
+ * @param checks  the same with other seeds
+ */
+void report_write(const struct results *results, const struct results *checks, size_t n_checks,
+                  const char *directory);
 
 /** Writes what plots.gp plots, *.dat. */
 void report_write_data(const struct results *results, const char *directory);

@@ -18,6 +18,7 @@
 
 struct results {
     bool quick;
+    uint64_t seed;
     size_t n;
     unsigned n_seeds; /* of each trace */
     struct result *scenarios;
