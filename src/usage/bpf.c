@@ -263,29 +263,17 @@ static void add_member(const struct bpf_usage *usage, const struct population *p
     amount->io_bytes += growth(now->io_bytes, before->io_bytes);
 }
 
-static int compare_usage_vm(const void *a, const void *b)
-{
-    return uuid_compare(((const struct usage_vm *)a)->uuid, ((const struct usage_vm *)b)->uuid);
-}
-
-/* One usage_vm for each UUID that has claimed a member, sorted. */
 static int list_vms(const struct population *population, struct usage *ret)
 {
-    struct usage_vm *vms = calloc(population->n + 1, sizeof(*vms));
-    size_t n = 0, unique = 0;
+    _cleanup_free_ uuid_t *uuids = calloc(population->n + 1, sizeof(*uuids));
+    size_t n = 0;
 
-    if (!vms)
+    if (!uuids)
         return -ENOMEM;
     for (size_t i = 0; i < population->n; i++)
         if (population->members[i].claimed)
-            uuid_copy(vms[n++].uuid, population->members[i].uuid);
-    qsort(vms, n, sizeof(*vms), compare_usage_vm);
-    for (size_t i = 0; i < n; i++)
-        if (unique == 0 || uuid_compare(vms[unique - 1].uuid, vms[i].uuid) != 0)
-            vms[unique++] = vms[i];
-    ret->vms = vms;
-    ret->n_vms = unique;
-    return 0;
+            uuid_copy(uuids[n++], population->members[i].uuid);
+    return usage_init_vms(ret, uuids, n);
 }
 
 static void add_members(const struct bpf_usage *usage, const struct population *population,
@@ -293,13 +281,9 @@ static void add_members(const struct bpf_usage *usage, const struct population *
 {
     for (size_t i = 0; i < population->n; i++) {
         const struct member *member = &population->members[i];
-        struct usage_vm key, *vm;
 
-        if (!member->claimed)
-            continue;
-        uuid_copy(key.uuid, member->uuid);
-        vm = bsearch(&key, ret->vms, ret->n_vms, sizeof(key), compare_usage_vm);
-        add_member(usage, population, member, &vm->amount);
+        if (member->claimed)
+            add_member(usage, population, member, usage_find_amount(ret, member->uuid));
     }
 }
 
@@ -470,8 +454,8 @@ static int load_programs(struct bpf_usage *usage, const struct bpf_usage_config 
     const struct bpf_programs_config programs = {
         .topology = host_cpus_topology(usage->cpus),
         /* CPUs that are offline may turn out to be on any socket. */
-        .n_sockets = host_cpus_all_online(usage->cpus) ? host_cpus_n_sockets(usage->cpus)
-                                                       : SOCKETS_MAX,
+        .n_sockets =
+            host_cpus_all_online(usage->cpus) ? host_cpus_n_sockets(usage->cpus) : SOCKETS_MAX,
         .processes_max = config->processes_max,
         .counters = config->counters,
     };

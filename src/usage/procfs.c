@@ -189,32 +189,20 @@ static int update_process(struct procfs_usage *usage, struct process *process)
     return r;
 }
 
-static int compare_usage_vm(const void *a, const void *b)
+static int list_vms(const struct procfs_usage *usage, struct usage *ret)
 {
-    return uuid_compare(((const struct usage_vm *)a)->uuid, ((const struct usage_vm *)b)->uuid);
-}
-
-/* One usage_vm per UUID among the tracked processes, sorted. */
-static int list_vms(const struct procfs_usage *usage, struct usage_vm **ret, size_t *ret_n)
-{
-    _cleanup_free_ struct usage_vm *vms = NULL;
-    size_t n = 0, unique = 0;
+    _cleanup_free_ uuid_t *uuids = NULL;
+    size_t n = 0;
 
     for (const struct process *p = usage->processes; p; p = p->next)
         n++;
-    vms = calloc(n ? n : 1, sizeof(*vms));
-    if (!vms)
+    uuids = calloc(n + 1, sizeof(*uuids));
+    if (!uuids)
         return -ENOMEM;
     n = 0;
     for (const struct process *p = usage->processes; p; p = p->next)
-        uuid_copy(vms[n++].uuid, p->uuid);
-    qsort(vms, n, sizeof(*vms), compare_usage_vm);
-    for (size_t i = 0; i < n; i++)
-        if (unique == 0 || uuid_compare(vms[unique - 1].uuid, vms[i].uuid) != 0)
-            vms[unique++] = vms[i];
-    *ret = TAKE_PTR(vms);
-    *ret_n = unique;
-    return 0;
+        uuid_copy(uuids[n++], p->uuid);
+    return usage_init_vms(ret, uuids, n);
 }
 
 static void drop_gone(struct procfs_usage *usage)
@@ -254,16 +242,11 @@ static int procfs_sample(struct usage_provider *provider, const struct vm_table 
     if (r < 0)
         return r;
     usage->root.n_sockets = result.n_sockets = host_cpus_n_sockets(usage->cpus);
-    r = list_vms(usage, &result.vms, &result.n_vms);
+    r = list_vms(usage, &result);
     if (r < 0)
         return r;
-    for (struct process *p = usage->processes; p; p = p->next) {
-        struct usage_vm key, *vm;
-
-        uuid_copy(key.uuid, p->uuid);
-        vm = bsearch(&key, result.vms, result.n_vms, sizeof(key), compare_usage_vm);
-        process_meter_take(p->meter, &vm->amount);
-    }
+    for (struct process *p = usage->processes; p; p = p->next)
+        process_meter_take(p->meter, usage_find_amount(&result, p->uuid));
     drop_gone(usage);
     host_cpus_take(usage->cpus, &result);
     r = memory_reader_sample(usage->memory, vms, &result);

@@ -1,12 +1,48 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "usage/usage.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 void usage_deinit(struct usage *usage)
 {
     free(usage->vms);
     *usage = (struct usage){0};
+}
+
+static int compare_uuids(const void *a, const void *b)
+{
+    return uuid_compare(a, b);
+}
+
+int usage_init_vms(struct usage *usage, uuid_t *uuids, size_t n)
+{
+    size_t unique = 0;
+
+    if (n > 0)
+        qsort(uuids, n, sizeof(*uuids), compare_uuids);
+    for (size_t i = 0; i < n; i++)
+        unique += i == 0 || uuid_compare(uuids[i - 1], uuids[i]) != 0;
+    usage->vms = calloc(unique + 1, sizeof(*usage->vms));
+    if (!usage->vms)
+        return -ENOMEM;
+    for (size_t i = 0; i < n; i++)
+        if (i == 0 || uuid_compare(uuids[i - 1], uuids[i]) != 0)
+            uuid_copy(usage->vms[usage->n_vms++].uuid, uuids[i]);
+    return 0;
+}
+
+static int compare_uuid(const void *uuid, const void *vm)
+{
+    return uuid_compare(uuid, ((const struct usage_vm *)vm)->uuid);
+}
+
+struct usage_amount *usage_find_amount(struct usage *usage, const uuid_t uuid)
+{
+    struct usage_vm *vm =
+        bsearch(uuid, usage->vms, usage->n_vms, sizeof(*usage->vms), compare_uuid);
+
+    return &vm->amount;
 }
 
 struct usage_socket usage_on_socket(const struct usage_amount *amount, int socket)

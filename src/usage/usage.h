@@ -57,6 +57,16 @@ struct usage {
 /** Releases what the usage holds and empties it. */
 void usage_deinit(struct usage *usage);
 
+/**
+ * Gives an empty usage its VMs, each with an amount of zeros.
+ * @param uuids  n of them, in any order, any number of times each; sorted on return
+ * @return 0 or -ENOMEM
+ */
+int usage_init_vms(struct usage *usage, uuid_t *uuids, size_t n);
+
+/** The amount of a VM, which must be among the usage's. O(log n). */
+struct usage_amount *usage_find_amount(struct usage *usage, const uuid_t uuid);
+
 /** How many entities share the energy: the host and the VMs. */
 static inline size_t usage_n_entities(const struct usage *usage)
 {

@@ -123,43 +123,45 @@ static bool list_has(struct text list, const char *word)
     }
 }
 
+/* Takes the next whole line from *text and splits it. @return its start, or NULL at the end;
+ * path.p is NULL in one that is no line of a cgroup file */
+static const char *next_line(const char **text, const char *end, struct text *ret_controllers,
+                             struct text *ret_path)
+{
+    const char *line = *text;
+    const char *newline = line < end ? memchr(line, '\n', (size_t)(end - line)) : NULL;
+
+    if (!newline)
+        return NULL;
+    *text = newline + 1;
+    if (!split_line((struct text){line, (size_t)(newline - line)}, ret_controllers, ret_path))
+        *ret_path = (struct text){0};
+    return line;
+}
+
 int parse_machine_cgroup(const char *text, size_t length, struct machine_cgroup *ret)
 {
     const char *end = text + length;
+    struct text controllers, path;
 
-    while (text < end) {
-        const char *newline = memchr(text, '\n', (size_t)(end - text));
-        struct text controllers, path;
-
-        if (!newline)
-            return 0;
-        if (split_line((struct text){text, (size_t)(newline - text)}, &controllers, &path) &&
-            search_path(path, ret))
+    while (next_line(&text, end, &controllers, &path))
+        if (path.p && search_path(path, ret))
             return 1;
-        text = newline + 1;
-    }
     return 0;
 }
 
 int parse_cgroup_line(const char *text, size_t length, const char *controller, const char **ret,
                       size_t *ret_length)
 {
-    const char *end = text + length;
+    const char *end = text + length, *line;
+    struct text controllers, path;
 
-    while (text < end) {
-        const char *newline = memchr(text, '\n', (size_t)(end - text));
-        struct text controllers, path;
-
-        if (!newline)
-            return 0;
-        if (split_line((struct text){text, (size_t)(newline - text)}, &controllers, &path) &&
-            list_has(controllers, controller)) {
-            *ret = text;
-            *ret_length = (size_t)(newline + 1 - text);
+    while ((line = next_line(&text, end, &controllers, &path)))
+        if (path.p && list_has(controllers, controller)) {
+            *ret = line;
+            *ret_length = (size_t)(text - line);
             return 1;
         }
-        text = newline + 1;
-    }
     return 0;
 }
 
