@@ -423,6 +423,24 @@ static int new_publishers(struct manager *manager)
     return exporter_new(&manager->exporter, config->listen, VIRTJOULE_VERSION, manager->board);
 }
 
+static const char *no_ebpf_reason(int error)
+{
+    switch (-error) {
+    case EXDEV:
+        return "the daemon is in a PID namespace of its own";
+    case EOPNOTSUPP:
+        return "proc_root is not the running kernel's";
+    case EPERM:
+    case EACCES:
+        return "no permission: it takes CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN";
+    case ENOENT:
+    case ESRCH:
+        return "the kernel lacks what it takes: Linux 5.11 or later, with BTF";
+    default:
+        return log_errno_text(error);
+    }
+}
+
 static int new_usage(struct manager *manager)
 {
     const struct config *config = &manager->config;
@@ -440,12 +458,12 @@ static int new_usage(struct manager *manager)
         if (r == 0)
             return 0;
         if (config->provider == CONFIG_PROVIDER_BPF) {
-            log_error("eBPF cannot be used", F_ERROR(r));
+            log_error("eBPF cannot be used", F_STRING("reason", no_ebpf_reason(r)));
             return r;
         }
         log_warning("eBPF cannot be used, usage is read from /proc: less exact on several sockets "
                     "and for VMs that come and go",
-                    F_ERROR(r));
+                    F_STRING("reason", no_ebpf_reason(r)));
     }
     return procfs_usage_new(&manager->usage, config->proc_root, config->sysfs_root);
 }

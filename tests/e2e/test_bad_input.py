@@ -491,3 +491,27 @@ def test_configuration_missing(directory):
 
 def test_good_configuration(directory):
     assert Daemon(directory).check_config() == 0
+
+
+def in_pid_namespace(directory, stack, settings, provider):
+    """There the kernel's PIDs are not the daemon's: it takes no eBPF programs."""
+    daemon = Daemon(directory, {**settings, "usage": {"provider": provider}},
+                    wrapper=["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"])
+    stack.callback(daemon.kill)
+    return daemon
+
+
+def test_without_ebpf(directory, stack, settings):
+    daemon = in_pid_namespace(directory, stack, settings, "auto")
+    daemon.start()
+    assert daemon.wait_ticks().value("virtjoule_build_info", usage_provider="procfs") == 1
+    assert daemon.log().count("eBPF cannot be used") == 1
+    assert "PID namespace" in daemon.log()
+    assert_grows(daemon, "package-0")
+
+
+def test_without_ebpf_that_is_wanted(directory, stack, settings):
+    daemon = in_pid_namespace(directory, stack, settings, "bpf")
+    daemon.launch()
+    assert daemon.wait_exit() == 1
+    assert "error: eBPF cannot be used" in daemon.log()

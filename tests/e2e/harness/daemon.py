@@ -47,10 +47,12 @@ class Daemon:
 
     `settings` is {section: {key: value}} on top of the directories and the
     port, which are the test's own; libvirt is off unless a URI is given.
+    `wrapper` is a command that is to run it.
     """
 
-    def __init__(self, directory, settings=None):
+    def __init__(self, directory, settings=None, wrapper=()):
         self.directory = directory
+        self._wrapper = wrapper
         self.runtime_dir = directory / "run"
         self.state_dir = directory / "state"
         self.mountpoint = directory / "vms"
@@ -107,7 +109,7 @@ class Daemon:
         environment = {**os.environ, "NOTIFY_SOCKET": str(self._notify.path)}
         environment.pop("JOURNAL_STREAM", None)
         with open(self._log, "ab") as log:
-            self.process = system.start_child([VIRTJOULED, "--config", self.config],
+            self.process = system.start_child([*self._wrapper, VIRTJOULED, "--config", self.config],
                                               stdout=log, stderr=log, env=environment)
 
     def _is_ready(self):
