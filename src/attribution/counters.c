@@ -43,10 +43,8 @@ enum {
     INSTRUCTIONS_F,
     INSTRUCTIONS_F2,
     MISSES,
-    FEATURES_LEARNED,
+    FEATURES,
 };
-
-#define FEATURES FEATURES_LEARNED
 
 /* What was learned fades with this time constant: a host's firmware and cooling change. */
 #define MEMORY_S (6 * 3600.0)
