@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """virtjouled under a configuration of the test's, everything of it in one directory."""
 
+import fcntl
 import json
 import os
 import socket
@@ -16,12 +17,51 @@ VIRTJOULE = system.BUILD / "src/cli/virtjoule"
 FAST = {"interval": "200ms", "allow_fine_interval": "yes"}  # of section "daemon"
 
 
-class NotifySocket:
-    """The service manager's end of sd_notify(3)."""
+class DescriptorStore:
+    """The service manager's: what a daemon stored with FDSTORE=1 the next one gets."""
 
-    def __init__(self, path):
+    # In the started process: from 3 on, and LISTEN_PID is who execs.
+    _HAND_OVER = ('n=3; for fd in $STORED; do eval "exec $n<&$fd $fd<&-"; n=$((n + 1)); done; '
+                  'export LISTEN_PID=$$; exec "$@"')
+    _LOWEST = 100  # above those that the started process gets
+
+    def __init__(self):
+        self.descriptors = []  # (name, number)
+
+    def receive(self, fields, descriptors):
+        """The fields of one message of sd_notify(3) and what came with it."""
+        name = fields.get("FDNAME", "stored")
+        if "FDSTOREREMOVE" in fields:
+            for stored in [stored for stored in self.descriptors if stored[0] == name]:
+                self.descriptors.remove(stored)
+                os.close(stored[1])
+        if "FDSTORE" in fields:
+            self.descriptors += [(name, fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, self._LOWEST))
+                                 for fd in descriptors]
+
+    def start(self, command, env, **options):
+        """Starts a child that gets the descriptors."""
+        if not self.descriptors:
+            return system.start_child(command, env=env, **options)
+        names, numbers = zip(*self.descriptors)
+        env = {**env, "STORED": " ".join(map(str, numbers)), "LISTEN_FDS": str(len(names)),
+               "LISTEN_FDNAMES": ":".join(names)}
+        return system.start_child(["bash", "-c", self._HAND_OVER, "bash", *command], env=env,
+                                  pass_fds=numbers, **options)
+
+    def close(self):
+        for _, number in self.descriptors:
+            os.close(number)
+        self.descriptors = []
+
+
+class NotifySocket:
+    """The service manager's end of sd_notify(3); without a store it keeps no descriptors."""
+
+    def __init__(self, path, store=None):
         self.path = path
         self.messages = []
+        self._store = store
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(path))
         # Always read: a full queue would block the daemon.
@@ -30,10 +70,17 @@ class NotifySocket:
 
     def _receive(self):
         while True:
-            data = self._socket.recv(65536)
+            data, descriptors, *_ = socket.recv_fds(self._socket, 65536, 16)
             if not data:
                 return
-            self.messages += data.decode().split("\n")
+            lines = data.decode().split("\n")
+            if self._store:
+                self._store.receive(dict(line.split("=", 1) for line in lines if line),
+                                    descriptors)
+            # Closing BARRIER=1's tells that all before it has been received.
+            for descriptor in descriptors:
+                os.close(descriptor)
+            self.messages += lines
 
     def close(self):
         self._socket.shutdown(socket.SHUT_RDWR)
@@ -47,15 +94,17 @@ class Daemon:
 
     `settings` is {section: {key: value}} on top of the directories and the
     port, which are the test's own; libvirt is off unless a URI is given.
+    With a DescriptorStore the mount outlives the daemon.
     """
 
-    def __init__(self, directory, settings=None):
+    def __init__(self, directory, settings=None, store=None):
         self.directory = directory
         self.runtime_dir = directory / "run"
         self.state_dir = directory / "state"
         self.mountpoint = directory / "vms"
         self.port = system.free_port()
         self.process = None
+        self.store = store
         self._notify = None
         self.config = directory / "virtjouled.conf"
         self._log = directory / "virtjouled.log"
@@ -95,6 +144,8 @@ class Daemon:
             self.kill()
             for path in system.mounts_below(self.mountpoint):
                 system.detach_mount(path)
+            if self.store:
+                self.store.close()
 
     def start(self, timeout=20):
         self.launch()
@@ -103,12 +154,13 @@ class Daemon:
     def launch(self):
         """Starts it without waiting."""
         self._close_notify()
-        self._notify = NotifySocket(self.directory / "notify.sock")
+        self._notify = NotifySocket(self.directory / "notify.sock", self.store)
         environment = {**os.environ, "NOTIFY_SOCKET": str(self._notify.path)}
         environment.pop("JOURNAL_STREAM", None)
         with open(self._log, "ab") as log:
-            self.process = system.start_child([VIRTJOULED, "--config", self.config],
-                                              stdout=log, stderr=log, env=environment)
+            start = self.store.start if self.store else system.start_child
+            self.process = start([VIRTJOULED, "--config", self.config], stdout=log, stderr=log,
+                                 env=environment)
 
     def _is_ready(self):
         if self.process.poll() is not None:
