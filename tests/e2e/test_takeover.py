@@ -16,6 +16,7 @@ from harness.powercap import Package, SimulatedPowercap
 
 POLL_READER = system.BUILD / "tests/e2e/poll-reader"
 INTERVAL_S = 0.2
+LINUX = tuple(int(number) for number in os.uname().release.split(".")[:2])
 PACKAGE = Package(cpus=tuple(range(os.cpu_count())))
 
 
@@ -43,12 +44,12 @@ def vm(daemon, start_vm):
 
 
 class Reader:
-    """50 times a second, in a file kept open and in one opened each time; use as a context."""
+    """Half of its threads keep the file open, half open it each time; use as a context."""
 
-    def __init__(self, tree, seconds):
+    def __init__(self, tree, seconds, threads=2, hertz=50):
         self._command = [POLL_READER, tree / "energy_uj",
-                         (tree / "max_energy_range_uj").read_text().strip(), "2", "50",
-                         str(seconds)]
+                         (tree / "max_energy_range_uj").read_text().strip(), str(threads),
+                         str(hertz), str(seconds)]
         self._seconds = seconds
 
     def __enter__(self):
@@ -103,6 +104,30 @@ def test_killed_under_readers(daemon, vm):
     assert len(daemon.store.descriptors) == 2
 
 
+@pytest.mark.skipif(LINUX < (6, 9), reason="a killed daemon's requests cannot be resent")
+def test_killed_while_answering(daemon, vm):
+    """So many requests that most kills hit one, which must be answered by the next daemon."""
+    moments = random.Random(4)
+    with Reader(daemon.tree(vm.uuid), 15, threads=8, hertz=20000) as reader:
+        longest_s = max(restart(daemon, daemon.kill, moments.uniform(0, 0.1)) for _ in range(20))
+        reader.result(longest_s)
+
+
+def test_killed_while_starting(daemon, vm):
+    """Wherever in its start: the request that it had not come to answer is there for the next."""
+    moments = random.Random(5)
+
+    def begin_and_die():
+        daemon.kill()
+        for _ in range(4):
+            daemon.launch()
+            time.sleep(moments.uniform(0, 0.1))
+            daemon.kill()
+
+    with Reader(daemon.tree(vm.uuid), 15) as reader:
+        reader.result(max(restart(daemon, begin_and_die) for _ in range(10)))
+
+
 def test_restarted_under_readers(daemon, vm):
     """As an upgrade does it: a clean stop, then the next one."""
     with Reader(daemon.tree(vm.uuid), 15) as reader:
@@ -121,36 +146,42 @@ def test_unmounted_unless_kept(directory, settings):
         assert system.mounts_below(daemon.mountpoint) == []
 
 
-def socket_pair(daemon):
-    ours, theirs = socket.socketpair()
-    theirs.close()
-    return [("powercapfs", ours.detach())]
+def without_connection(daemon):
+    daemon.store.remove(lambda _, number: os.readlink(f"/proc/self/fd/{number}") == "/dev/fuse")
 
 
 def without_request(daemon):
-    return [stored for stored in daemon.store.descriptors if stat_is_device(stored[1])]
+    daemon.store.remove(lambda _, number: os.readlink(f"/proc/self/fd/{number}") != "/dev/fuse")
 
 
-def stat_is_device(number):
-    return os.readlink(f"/proc/self/fd/{number}") == "/dev/fuse"
+def with_garbage(daemon):
+    without_request(daemon)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        theirs.send(bytes(104))
+        daemon.store.add("powercapfs", ours.fileno())
 
 
-def of_unmounted(daemon):
+def foreign(daemon):
+    daemon.store.remove()
+    with open("/dev/null") as null:
+        daemon.store.add("powercapfs", null.fileno())
+        daemon.store.add("other", null.fileno())
+
+
+def unmounted(daemon):
     system.detach_mount(daemon.mountpoint)
-    return daemon.store.descriptors
 
 
-@pytest.mark.parametrize("spoil", [socket_pair, without_request, of_unmounted])
+@pytest.mark.parametrize("spoil", [without_connection, without_request, with_garbage, foreign,
+                                   unmounted])
 def test_useless_descriptors(daemon, vm, spoil):
     """They are given up, told, and replaced by a new mount's."""
     daemon.kill()
-    kept = spoil(daemon)
-    for stored in daemon.store.descriptors:
-        if stored not in kept:
-            os.close(stored[1])
-    daemon.store.descriptors = kept
+    spoil(daemon)
     daemon.start()
     assert "cannot be continued" in daemon.log()
     assert int((daemon.tree(vm.uuid) / "energy_uj").read_text()) > 0
     restart(daemon, daemon.kill)
     assert "the former daemon's mount is continued" in daemon.log()
+    assert [name for name, _ in daemon.store.descriptors].count("powercapfs") == 2

@@ -32,12 +32,22 @@ class DescriptorStore:
         """The fields of one message of sd_notify(3) and what came with it."""
         name = fields.get("FDNAME", "stored")
         if "FDSTOREREMOVE" in fields:
-            for stored in [stored for stored in self.descriptors if stored[0] == name]:
+            self.remove(lambda stored, _: stored == name)
+        if "FDSTORE" in fields:
+            for descriptor in descriptors:
+                self.add(name, descriptor)
+
+    def add(self, name, descriptor):
+        """Stores a duplicate."""
+        number = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, self._LOWEST)
+        self.descriptors.append((name, number))
+
+    def remove(self, condition=lambda name, number: True):
+        """Closes all for which condition(name, number) holds."""
+        for stored in list(self.descriptors):
+            if condition(*stored):
                 self.descriptors.remove(stored)
                 os.close(stored[1])
-        if "FDSTORE" in fields:
-            self.descriptors += [(name, fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, self._LOWEST))
-                                 for fd in descriptors]
 
     def start(self, command, env, **options):
         """Starts a child that gets the descriptors."""
@@ -48,11 +58,6 @@ class DescriptorStore:
                "LISTEN_FDNAMES": ":".join(names)}
         return system.start_child(["bash", "-c", self._HAND_OVER, "bash", *command], env=env,
                                   pass_fds=numbers, **options)
-
-    def close(self):
-        for _, number in self.descriptors:
-            os.close(number)
-        self.descriptors = []
 
 
 class NotifySocket:
@@ -145,7 +150,7 @@ class Daemon:
             for path in system.mounts_below(self.mountpoint):
                 system.detach_mount(path)
             if self.store:
-                self.store.close()
+                self.store.remove()
 
     def start(self, timeout=20):
         self.launch()
