@@ -170,6 +170,7 @@ int ledger_update_vms(struct ledger *ledger, const struct vm_table *vms, uint64_
         row->manager = vm->manager;
         row->vcpus = vm->vcpus;
         row->last_seen_ns = time_ns;
+        row->awaited_until_ns = 0;
         memcpy(row->name, vm->name, sizeof(row->name));
     }
     return 0;
@@ -367,7 +368,8 @@ void ledger_settle_ramps(const struct ledger *ledger, struct row *row)
         row->tree[zone].from_uj = row->tree[zone].to_uj = tree_total(ledger, row, zone);
 }
 
-static void fill_vm(struct snapshot_vm *vm, const struct ledger *ledger, const struct row *row)
+static void fill_vm(struct snapshot_vm *vm, const struct ledger *ledger, const struct row *row,
+                    uint64_t now)
 {
     vm->id = row->id;
     uuid_copy(vm->uuid, row->uuid);
@@ -375,7 +377,7 @@ static void fill_vm(struct snapshot_vm *vm, const struct ledger *ledger, const s
     memcpy(vm->name, row->name, sizeof(vm->name));
     vm->manager = row->manager;
     vm->running = row->running;
-    vm->has_tree = row->running || row->defined;
+    vm->has_tree = row->running || row->defined || now < row->awaited_until_ns;
     vm->vcpus = row->vcpus;
     vm->tree_zones = row->tree_zones;
     memcpy(vm->tree, row->tree, sizeof(vm->tree));
@@ -411,14 +413,14 @@ static void fill_vms(struct ledger *ledger, const struct zone_set *zones, uint64
 
     for (struct row *row = ledger->rows; row; row = row->next) {
         /* Readers look for zones once: the set changes only while nobody can hold it. */
-        if (!row->running || !row->tree_zones)
+        if ((!row->running && now >= row->awaited_until_ns) || !row->tree_zones)
             row->tree_zones = present;
         if (ledger->recorded)
             advance_ramps(row, ledger, now);
-        fill_vm(&snapshot->vms[snapshot->n_vms++], ledger, row);
+        fill_vm(&snapshot->vms[snapshot->n_vms++], ledger, row, now);
     }
     if (ledger->has_former)
-        fill_vm(&snapshot->vms[snapshot->n_vms++], ledger, &ledger->former);
+        fill_vm(&snapshot->vms[snapshot->n_vms++], ledger, &ledger->former, now);
     qsort(snapshot->vms, snapshot->n_vms, sizeof(*snapshot->vms), compare_snapshot_vm);
     for (uint32_t i = 0; i < snapshot->n_vms; i++)
         snapshot->by_id[i] = i;

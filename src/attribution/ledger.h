@@ -33,6 +33,10 @@
    energy is then added to the row "former", and the VM starts anew if it returns. */
 #define LEDGER_KEEP_NS (600 * UINT64_C(1000000000))
 
+/* How long a restored VM has its tree although nobody has seen it yet: libvirt takes its time to
+   answer, and a guest whose tree is missing meanwhile would lose its open files. */
+#define LEDGER_AWAIT_NS (10 * UINT64_C(1000000000))
+
 struct ledger;
 
 struct ledger_config {

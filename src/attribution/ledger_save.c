@@ -117,6 +117,7 @@ static int restore_rows(struct ledger *ledger, const struct ledger_image *image,
             return r == -EEXIST ? -EBADMSG : r;
         restore_row(row, saved, ledger->n_accounts);
         row->last_seen_ns = now;
+        row->awaited_until_ns = now + LEDGER_AWAIT_NS;
         ledger_settle_ramps(ledger, row);
     }
     restore_row(&ledger->former, ledger_image_row(image, n), ledger->n_accounts);

@@ -74,7 +74,7 @@ static int refresh_vms(struct manager *manager, uint64_t time_ns)
     struct vm_table vms = {0};
     int r;
 
-    if (manager->usage->ops->take_changes)
+    if (manager->usage && manager->usage->ops->take_changes)
         manager->usage->ops->take_changes(manager->usage, &changes);
     changes.all |= manager->changes_lost;
     r = discovery_refresh(manager->discovery, &changes, &vms);
@@ -98,7 +98,7 @@ static int publish(struct manager *manager)
         return r;
     snapshot->source = manager->source->ops->name;
     snapshot->estimate = manager->source->ops->estimate;
-    snapshot->usage_provider = manager->usage->ops->name;
+    snapshot->usage_provider = manager->usage ? manager->usage->ops->name : "none";
     snapshot->health = manager->health;
     for (size_t slot = 0; slot < snapshot->n_zones; slot++)
         snapshot->zones[slot].baseline = *baselines_get(manager->baselines, slot);
@@ -274,13 +274,8 @@ static int start_loop(struct manager *manager)
 
 int manager_run(struct manager *manager)
 {
-    int r;
+    int r = start_loop(manager);
 
-    /* The first readings are where the first interval begins. */
-    r = tick(manager);
-    if (r < 0)
-        return r;
-    r = start_loop(manager);
     if (r < 0)
         return r;
     sd_notify(false, "READY=1");
@@ -391,7 +386,28 @@ static int new_discovery(struct manager *manager)
     return discovery_new(&config, &manager->discovery);
 }
 
-static int new_publishers(struct manager *manager)
+/* It tells whether another daemon is at work here. */
+static int new_control(struct manager *manager)
+{
+    const struct config *config = &manager->config;
+    char socket[CONFIG_PATH_MAX + 16];
+    int r;
+
+    r = make_directories(config->runtime_dir, 0755);
+    if (r < 0) {
+        log_error("no runtime directory", F_STRING("path", config->runtime_dir), F_ERROR(r));
+        return r;
+    }
+    snprintf(socket, sizeof(socket), "%s/control.sock", config->runtime_dir);
+    return control_new(&manager->control, manager->event, socket, config->mountpoint,
+                       manager->board);
+}
+
+/*
+ * As soon as the former daemon's totals can be shown: guests may be waiting for
+ * an answer. The first interval comes later.
+ */
+static int new_powercapfs(struct manager *manager)
 {
     const struct config *config = &manager->config;
     const struct powercapfs_config powercapfs = {
@@ -402,22 +418,17 @@ static int new_publishers(struct manager *manager)
         .quantum_uj = config->quantum_uj,
         .version = VIRTJOULE_VERSION,
     };
-    char socket[CONFIG_PATH_MAX + 16];
-    int r;
+    int r = refresh_vms(manager, now_ns());
 
-    r = make_directories(config->runtime_dir, 0755);
-    if (r < 0) {
-        log_error("no runtime directory", F_STRING("path", config->runtime_dir), F_ERROR(r));
-        return r;
-    }
-    /* First: it tells whether another daemon is at work here. */
-    snprintf(socket, sizeof(socket), "%s/control.sock", config->runtime_dir);
-    r = control_new(&manager->control, manager->event, socket, config->mountpoint, manager->board);
-    if (r < 0)
-        return r;
-    r = powercapfs_new(&manager->powercapfs, &powercapfs, manager->board);
-    if (r < 0)
-        return r;
+    if (r == 0)
+        r = publish(manager);
+    return r < 0 ? r : powercapfs_new(&manager->powercapfs, &powercapfs, manager->board);
+}
+
+static int new_exporter(struct manager *manager)
+{
+    const struct config *config = &manager->config;
+
     if (config->listen[0] == '\0')
         return 0;
     return exporter_new(&manager->exporter, config->listen, VIRTJOULE_VERSION, manager->board);
@@ -487,6 +498,10 @@ static int load_ledger(struct manager *manager)
         log_error("the ledger cannot be kept", F_ERROR(r));
         return r;
     }
+    /* The last interval that was entered ended with its readings. */
+    for (size_t slot = 0; slot < source->zones.n; slot++)
+        if (sampler.last[slot].time_ns > manager->sample.time_ns)
+            manager->sample.time_ns = sampler.last[slot].time_ns;
     /* An estimate counts from zero in every process. */
     if (!source->ops->estimate)
         manager->sampler = sampler;
@@ -544,9 +559,11 @@ DEFINE_CLEANUP(struct manager *, manager_free);
 
 int manager_new(struct manager **ret, const struct config *config)
 {
-    static int (*const steps[])(struct manager *) = {new_event,   new_source,    new_baselines,
-                                                     new_ledger,  new_discovery, new_publishers,
-                                                     load_ledger, new_usage};
+    /* What is slow comes after powercapfs. The first tick's readings begin the first interval. */
+    static int (*const steps[])(struct manager *) = {
+        new_event,     new_source,     new_baselines, new_ledger, new_control,  load_ledger,
+        new_discovery, new_powercapfs, new_usage,     tick,       new_exporter,
+    };
     _cleanup_(cleanup_manager_free) struct manager *manager = calloc(1, sizeof(*manager));
     int r;
 

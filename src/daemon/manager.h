@@ -10,7 +10,8 @@
 struct manager;
 
 /**
- * Builds everything that the configuration asks for, and mounts.
+ * Builds everything that the configuration asks for, and mounts or continues
+ * the mount of a former daemon.
  * @return 0 or a negative errno; the reason is logged
  */
 int manager_new(struct manager **ret, const struct config *config);

@@ -2,7 +2,8 @@
 
 /*
  * The mount and the thread that serves it: one request after the other, each
- * answered at once by powercapfs_requests.
+ * answered at once by powercapfs_requests. The mount may be one that a former
+ * process made: see powercapfs_store.
  */
 
 #include "publish/powercapfs.h"
@@ -18,19 +19,18 @@
 
 #include "publish/powercapfs_mount.h"
 #include "publish/powercapfs_requests.h"
+#include "publish/powercapfs_store.h"
 #include "util/cleanup.h"
 #include "util/log.h"
 #include "util/thread.h"
-
-#define MOUNT_OPTIONS                                                                              \
-    "ro,allow_other,default_permissions,nosuid,nodev,noexec,fsname=virtjoule,subtype=virtjoule"
 
 struct powercapfs {
     struct powercapfs_server server;
     char *mountpoint;
     struct fuse_session *session;
-    int stop_fd; /* eventfd: the thread is to end */
-    bool mounted;
+    int stop_fd;  /* eventfd: the thread is to end */
+    bool mounted; /* by this process */
+    int keep_fd;  /* for connection_is_kept(); negative without a service manager */
     bool running; /* the thread is to be joined */
     pthread_t thread;
 };
@@ -83,29 +83,83 @@ static void log_libfuse(enum fuse_log_level level, const char *format, va_list a
         log_debug("libfuse", F_STRING("message", text));
 }
 
-static int session_mount(struct powercapfs *fs)
+static int session_new(struct powercapfs *fs)
 {
     char options[] = "ro,allow_other,default_permissions,nosuid,nodev,noexec,fsname=virtjoule,"
                      "subtype=virtjoule";
     char *arguments[] = {"virtjouled", "-o", options};
     struct fuse_args args = FUSE_ARGS_INIT(sizeof(arguments) / sizeof(*arguments), arguments);
-    int fd;
 
     fuse_set_log_func(log_libfuse);
     fs->session =
         fuse_session_new(&args, &powercapfs_operations, sizeof(powercapfs_operations), &fs->server);
     fuse_opt_free_args(&args);
-    if (!fs->session)
-        return -ENOMEM;
+    return fs->session ? 0 : -ENOMEM;
+}
+
+/* The kernel's first request waits already; it is handed on for the processes to come. */
+static int session_begin(struct powercapfs *fs)
+{
+    struct fuse_buf init = {0};
+    int r = fuse_session_receive_buf(fs->session, &init);
+
+    if (r > 0) {
+        fs->keep_fd = connection_keep(fuse_session_fd(fs->session), init.mem, (size_t)r);
+        if (fs->keep_fd < 0 && fs->keep_fd != -ENOTCONN)
+            log_warning("the mount cannot be kept over a restart", F_ERROR(fs->keep_fd));
+        fuse_session_process_buf(fs->session, &init);
+    }
+    free(init.mem);
+    return r > 0 ? 0 : -EIO;
+}
+
+static int session_mount(struct powercapfs *fs)
+{
+    int r = mountpoint_prepare(fs->mountpoint);
+
+    if (r < 0)
+        return r;
     errno = 0;
     if (fuse_session_mount(fs->session, fs->mountpoint) != 0)
         return errno ? -errno : -EIO;
     fs->mounted = true;
+    return session_begin(fs);
+}
+
+/*
+ * The reply to the repeated FUSE_INIT goes to the kernel, too. It refuses it
+ * as one that nobody waits for, which libfuse passes over, unless the dead
+ * process had not come to answer: then the mount waits for this one.
+ */
+static int session_resume(struct powercapfs *fs, struct kept_connection *kept)
+{
+    struct fuse_buf init = {.mem = kept->init, .size = kept->init_length};
+    char path[32];
+
+    snprintf(path, sizeof(path), "/dev/fd/%d", kept->fd);
+    if (fuse_session_mount(fs->session, path) != 0)
+        return -EIO;
+    fuse_session_process_buf(fs->session, &init);
+    if (fuse_session_exited(fs->session))
+        return -EPROTO;
+    kept_connection_resend(kept);
+    log_info("the former daemon's mount is continued", F_STRING("path", fs->mountpoint));
+    return 0;
+}
+
+static int session_open(struct powercapfs *fs)
+{
+    struct kept_connection kept;
+    int fd, r = session_new(fs);
+
+    if (r < 0)
+        return r;
+    r = kept_connection_take(fs->mountpoint, &kept) ? session_resume(fs, &kept) : session_mount(fs);
+    if (r < 0)
+        return r;
     fd = fuse_session_fd(fs->session);
     /* A request that is withdrawn between poll and read must not block the thread. */
-    if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
-        return -errno;
-    return 0;
+    return fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0 ? -errno : 0;
 }
 
 static int thread_start(struct powercapfs *fs)
@@ -131,6 +185,7 @@ int powercapfs_new(struct powercapfs **ret, const struct powercapfs_config *conf
 
     if (!fs)
         return -ENOMEM;
+    fs->keep_fd = -1;
     fs->stop_fd = eventfd(0, EFD_CLOEXEC);
     if (fs->stop_fd < 0)
         return -errno;
@@ -140,10 +195,7 @@ int powercapfs_new(struct powercapfs **ret, const struct powercapfs_config *conf
     r = powercapfs_server_init(&fs->server, config, board);
     if (r < 0)
         return r;
-    r = mountpoint_prepare(fs->mountpoint);
-    if (r < 0)
-        return r;
-    r = session_mount(fs);
+    r = session_open(fs);
     if (r == 0)
         r = thread_start(fs);
     if (r < 0) {
@@ -166,11 +218,13 @@ struct powercapfs *powercapfs_free(struct powercapfs *fs)
         return NULL;
     if (fs->running)
         thread_stop(fs);
-    if (fs->mounted)
+    if (fs->mounted && !connection_is_kept(fs->keep_fd))
         fuse_session_unmount(fs->session);
     if (fs->session)
         fuse_session_destroy(fs->session);
     powercapfs_server_deinit(&fs->server);
+    if (fs->keep_fd >= 0)
+        close(fs->keep_fd);
     if (fs->stop_fd >= 0)
         close(fs->stop_fd);
     free(fs->mountpoint);
@@ -180,7 +234,7 @@ struct powercapfs *powercapfs_free(struct powercapfs *fs)
 
 uint64_t powercapfs_reads(struct powercapfs *fs, uint32_t vm_id)
 {
-    return open_files_reads(fs->server.files, vm_id);
+    return fs ? open_files_reads(fs->server.files, vm_id) : 0;
 }
 
 void powercapfs_forget(struct powercapfs *fs, uint32_t vm_id)

@@ -24,7 +24,8 @@ struct powercapfs_config {
 /**
  * Mounts the file system and serves it on a thread of its own, from the
  * board's snapshots alone. A mount that a killed daemon left dead is taken
- * down first.
+ * down first; one that the service manager keeps alive is continued instead,
+ * and files that are open in it go on.
  * @return 0; -ENOTEMPTY when the mount point holds files; -EBUSY when
  *         something that lives is mounted there; -ENOTDIR; or another
  *         negative errno. The reason is logged.
@@ -32,10 +33,11 @@ struct powercapfs_config {
 int powercapfs_new(struct powercapfs **ret, const struct powercapfs_config *config,
                    struct snapshot_board *board);
 
-/** Stops the thread and unmounts; NULL is accepted. @return NULL */
+/** Stops the thread; unmounts, unless the service manager keeps the connection for the next
+    process. NULL is accepted. @return NULL */
 struct powercapfs *powercapfs_free(struct powercapfs *fs);
 
-/** How often files of the VM with that snapshot id have been read since the start. */
+/** How often files of the VM with that snapshot id have been read since the start; 0 for NULL. */
 uint64_t powercapfs_reads(struct powercapfs *fs, uint32_t vm_id);
 
 /** Drops the count of a VM that is gone for good. */

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -167,6 +166,16 @@ static int look_at(const char *path, struct statx *ret)
               ret) < 0)
         return -errno;
     return S_ISDIR(ret->stx_mode) ? 0 : -ENOTDIR;
+}
+
+bool mountpoint_is_ours(const char *path)
+{
+    struct mount_entry mount;
+    struct statx found;
+
+    if (look_at(path, &found) < 0 || !(found.stx_attributes & STATX_ATTR_MOUNT_ROOT))
+        return false;
+    return read_mount(found.stx_mnt_id, &mount) == 0 && strcmp(mount.type, POWERCAPFS_TYPE) == 0;
 }
 
 int mountpoint_prepare(const char *path)

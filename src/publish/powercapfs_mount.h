@@ -6,6 +6,7 @@
  */
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,6 +24,9 @@ struct mount_entry {
  * @return 0, -ENOENT, or -EBADMSG when that mount's line is not of the form
  */
 int mountinfo_find(const char *text, size_t length, uint64_t mount_id, struct mount_entry *ret);
+
+/** Is one of our mounts on the path, alive or dead? Asks nothing of the mount itself. */
+bool mountpoint_is_ours(const char *path);
 
 /**
  * Makes the directory where it is missing, takes down dead powercapfs mounts

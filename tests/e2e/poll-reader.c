@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * poll-reader FILE MAX_ENERGY_UJ READERS SECONDS
+ * poll-reader FILE MAX_ENERGY_UJ READERS HERTZ SECONDS
  *
- * Reads an energy counter as monitoring tools do, 20 times a second by each of
+ * Reads an energy counter as monitoring tools do, HERTZ times a second by each of
  * READERS threads, and prints what any of them saw, as JSON. Half of the
  * threads keep the file open, the others open it anew for every read.
  *
@@ -12,6 +12,7 @@
  *   decreases     values below their predecessor that no wrap explains
  *   wraps         those that a wrap does
  *   zero_windows  pairs of reads a period apart with no energy between them
+ *   longest_ms    the longest that one read took, an open included
  */
 
 #include <fcntl.h>
@@ -26,13 +27,13 @@
 #include "util/clock.h"
 #include "util/parse.h"
 
-#define PERIOD_NS (50 * NSEC_PER_MSEC)
 #define READERS_MAX 1000
 
 static const char *path;
 static uint64_t max_energy_uj;
 static uint64_t end_ns;
-static atomic_ulong n_reads, n_torn, n_errors, n_decreases, n_wraps, n_zero_windows;
+static uint64_t period_ns;
+static atomic_ulong n_reads, n_torn, n_errors, n_decreases, n_wraps, n_zero_windows, longest_ns;
 
 struct observation {
     bool valid;
@@ -75,9 +76,18 @@ static void compare(const struct observation *before, const struct observation *
 
         atomic_fetch_add(wrap ? &n_wraps : &n_decreases, 1);
     } else if (now->energy_uj == before->energy_uj &&
-               now->time_ns - before->time_ns >= PERIOD_NS * 9 / 10) {
+               now->time_ns - before->time_ns >= period_ns * 9 / 10) {
         atomic_fetch_add(&n_zero_windows, 1);
     }
+}
+
+static void note_duration(unsigned long duration_ns)
+{
+    unsigned long longest = atomic_load(&longest_ns);
+
+    while (duration_ns > longest &&
+           !atomic_compare_exchange_weak(&longest_ns, &longest, duration_ns))
+        ;
 }
 
 static void *run_reader(void *argument)
@@ -87,11 +97,13 @@ static void *run_reader(void *argument)
     struct observation before = {0};
 
     while (now_ns() < end_ns) {
+        uint64_t start_ns = now_ns();
         struct observation now = number % 2 == 0 ? observe(fd) : observe_anew();
 
+        note_duration(now_ns() - start_ns);
         compare(&before, &now);
         before = now;
-        usleep(PERIOD_NS / NSEC_PER_USEC);
+        usleep((useconds_t)(period_ns / NSEC_PER_USEC));
     }
     return NULL;
 }
@@ -101,12 +113,13 @@ int main(int argc, char **argv)
     pthread_t threads[READERS_MAX];
     unsigned long readers, started = 0;
 
-    if (argc != 5)
+    if (argc != 6)
         return 2;
     path = argv[1];
     max_energy_uj = strtoull(argv[2], NULL, 10);
     readers = strtoul(argv[3], NULL, 10);
-    end_ns = now_ns() + strtoull(argv[4], NULL, 10) * NSEC_PER_SEC;
+    period_ns = NSEC_PER_SEC / strtoul(argv[4], NULL, 10);
+    end_ns = now_ns() + strtoull(argv[5], NULL, 10) * NSEC_PER_SEC;
     if (readers > READERS_MAX)
         return 2;
     while (started < readers &&
@@ -115,8 +128,9 @@ int main(int argc, char **argv)
     for (unsigned long i = 0; i < started; i++)
         pthread_join(threads[i], NULL);
     printf("{\"readers\": %lu, \"reads\": %lu, \"torn\": %lu, \"errors\": %lu, \"decreases\": %lu, "
-           "\"wraps\": %lu, \"zero_windows\": %lu}\n",
+           "\"wraps\": %lu, \"zero_windows\": %lu, \"longest_ms\": %lu}\n",
            started, atomic_load(&n_reads), atomic_load(&n_torn), atomic_load(&n_errors),
-           atomic_load(&n_decreases), atomic_load(&n_wraps), atomic_load(&n_zero_windows));
+           atomic_load(&n_decreases), atomic_load(&n_wraps), atomic_load(&n_zero_windows),
+           atomic_load(&longest_ns) / NSEC_PER_MSEC);
     return 0;
 }

@@ -24,7 +24,8 @@ def test_polling_at_20_hz(directory, stack, start_daemon, start_vm, readers, sec
     daemon.wait_ticks(4)
     tree = daemon.tree(vm.uuid)
     maximum = (tree / "max_energy_range_uj").read_text().strip()
-    result = subprocess.run([POLL_READER, tree / "energy_uj", maximum, str(readers), str(seconds)],
+    result = subprocess.run([POLL_READER, tree / "energy_uj", maximum, str(readers), "20",
+                             str(seconds)],
                             check=True, capture_output=True, text=True, timeout=seconds + 30)
     seen = json.loads(result.stdout)
     assert seen["readers"] == readers

@@ -89,6 +89,54 @@ static void test_continues_as_if_never_stopped(void **state)
     ledger_fixture_deinit(&other);
 }
 
+/* Open files of a guest must not go stale before discovery has found its VM again. */
+static void test_trees_are_there_at_once(void **state)
+{
+    struct ledger_fixture fixture;
+    struct snapshot *shown;
+    unsigned zones;
+
+    start(&fixture, "rapl", STATIC_EQUAL);
+    run(&fixture, 2);
+    shown = snapshot(&fixture);
+    zones = shown->vms[2].tree_zones;
+    snapshot_free(shown);
+    restart(&fixture, "rapl", STATIC_EQUAL);
+    fixture.vms.n = 2;
+    assert_int_equal(ledger_update_vms(fixture.ledger, &fixture.vms, ledger_fixture_time(&fixture)),
+                     0);
+    fixture.tick += LEDGER_AWAIT_NS / NSEC_PER_SEC - 1;
+    shown = snapshot(&fixture);
+    assert_true(shown->vms[2].has_tree);
+    assert_false(shown->vms[2].running);
+    assert_int_equal(shown->vms[2].tree_zones, zones);
+    snapshot_free(shown);
+    fixture.tick++;
+    shown = snapshot(&fixture);
+    assert_true(shown->vms[1].has_tree);
+    assert_false(shown->vms[2].has_tree);
+    snapshot_free(shown);
+    ledger_fixture_deinit(&fixture);
+}
+
+/* One that was found and then ended is not awaited. */
+static void test_found_once_is_awaited_no_more(void **state)
+{
+    struct ledger_fixture fixture;
+    struct snapshot *shown;
+
+    start(&fixture, "rapl", STATIC_EQUAL);
+    run(&fixture, 2);
+    restart(&fixture, "rapl", STATIC_EQUAL);
+    for (; fixture.vms.n > 1; fixture.vms.n--)
+        assert_int_equal(
+            ledger_update_vms(fixture.ledger, &fixture.vms, ledger_fixture_time(&fixture)), 0);
+    shown = snapshot(&fixture);
+    assert_false(shown->vms[2].has_tree);
+    snapshot_free(shown);
+    ledger_fixture_deinit(&fixture);
+}
+
 static void test_zones_are_known_by_name(void **state)
 {
     struct ledger_fixture fixture;
@@ -444,6 +492,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_continues_as_if_never_stopped),
+        cmocka_unit_test(test_trees_are_there_at_once),
+        cmocka_unit_test(test_found_once_is_awaited_no_more),
         cmocka_unit_test(test_zones_are_known_by_name),
         cmocka_unit_test(test_readings_of_another_counter),
         cmocka_unit_test(test_sources_are_kept_apart),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """virtjouled under a configuration of the test's, everything of it in one directory."""
 
+import fcntl
 import json
 import os
 import socket
@@ -16,12 +17,56 @@ VIRTJOULE = system.BUILD / "src/cli/virtjoule"
 FAST = {"interval": "200ms", "allow_fine_interval": "yes"}  # of section "daemon"
 
 
-class NotifySocket:
-    """The service manager's end of sd_notify(3)."""
+class DescriptorStore:
+    """The service manager's: what a daemon stored with FDSTORE=1 the next one gets."""
 
-    def __init__(self, path):
+    # In the started process: from 3 on, and LISTEN_PID is who execs.
+    _HAND_OVER = ('n=3; for fd in $STORED; do eval "exec $n<&$fd $fd<&-"; n=$((n + 1)); done; '
+                  'export LISTEN_PID=$$; exec "$@"')
+    _LOWEST = 100  # above those that the started process gets
+
+    def __init__(self):
+        self.descriptors = []  # (name, number)
+
+    def receive(self, fields, descriptors):
+        """The fields of one message of sd_notify(3) and what came with it."""
+        name = fields.get("FDNAME", "stored")
+        if "FDSTOREREMOVE" in fields:
+            self.remove(lambda stored, _: stored == name)
+        if "FDSTORE" in fields:
+            for descriptor in descriptors:
+                self.add(name, descriptor)
+
+    def add(self, name, descriptor):
+        """Stores a duplicate."""
+        number = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, self._LOWEST)
+        self.descriptors.append((name, number))
+
+    def remove(self, condition=lambda name, number: True):
+        """Closes all for which condition(name, number) holds."""
+        for stored in list(self.descriptors):
+            if condition(*stored):
+                self.descriptors.remove(stored)
+                os.close(stored[1])
+
+    def start(self, command, env, **options):
+        """Starts a child that gets the descriptors."""
+        if not self.descriptors:
+            return system.start_child(command, env=env, **options)
+        names, numbers = zip(*self.descriptors)
+        env = {**env, "STORED": " ".join(map(str, numbers)), "LISTEN_FDS": str(len(names)),
+               "LISTEN_FDNAMES": ":".join(names)}
+        return system.start_child(["bash", "-c", self._HAND_OVER, "bash", *command], env=env,
+                                  pass_fds=numbers, **options)
+
+
+class NotifySocket:
+    """The service manager's end of sd_notify(3); without a store it keeps no descriptors."""
+
+    def __init__(self, path, store=None):
         self.path = path
         self.messages = []
+        self._store = store
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(path))
         # Always read: a full queue would block the daemon.
@@ -30,10 +75,17 @@ class NotifySocket:
 
     def _receive(self):
         while True:
-            data = self._socket.recv(65536)
+            data, descriptors, *_ = socket.recv_fds(self._socket, 65536, 16)
             if not data:
                 return
-            self.messages += data.decode().split("\n")
+            lines = data.decode().split("\n")
+            if self._store:
+                self._store.receive(dict(line.split("=", 1) for line in lines if line),
+                                    descriptors)
+            # Closing BARRIER=1's tells that all before it has been received.
+            for descriptor in descriptors:
+                os.close(descriptor)
+            self.messages += lines
 
     def close(self):
         self._socket.shutdown(socket.SHUT_RDWR)
@@ -47,10 +99,11 @@ class Daemon:
 
     `settings` is {section: {key: value}} on top of the directories and the
     port, which are the test's own; libvirt is off unless a URI is given.
-    `wrapper` is a command that is to run it.
+    With a DescriptorStore the mount outlives the daemon; `wrapper` is a command
+    that is to run it.
     """
 
-    def __init__(self, directory, settings=None, wrapper=()):
+    def __init__(self, directory, settings=None, store=None, wrapper=()):
         self.directory = directory
         self._wrapper = wrapper
         self.runtime_dir = directory / "run"
@@ -58,6 +111,7 @@ class Daemon:
         self.mountpoint = directory / "vms"
         self.port = system.free_port()
         self.process = None
+        self.store = store
         self._notify = None
         self.config = directory / "virtjouled.conf"
         self._log = directory / "virtjouled.log"
@@ -97,6 +151,8 @@ class Daemon:
             self.kill()
             for path in system.mounts_below(self.mountpoint):
                 system.detach_mount(path)
+            if self.store:
+                self.store.remove()
 
     def start(self, timeout=20):
         self.launch()
@@ -105,12 +161,13 @@ class Daemon:
     def launch(self):
         """Starts it without waiting."""
         self._close_notify()
-        self._notify = NotifySocket(self.directory / "notify.sock")
+        self._notify = NotifySocket(self.directory / "notify.sock", self.store)
         environment = {**os.environ, "NOTIFY_SOCKET": str(self._notify.path)}
         environment.pop("JOURNAL_STREAM", None)
         with open(self._log, "ab") as log:
-            self.process = system.start_child([*self._wrapper, VIRTJOULED, "--config", self.config],
-                                              stdout=log, stderr=log, env=environment)
+            start = self.store.start if self.store else system.start_child
+            self.process = start([*self._wrapper, VIRTJOULED, "--config", self.config],
+                                 stdout=log, stderr=log, env=environment)
 
     def _is_ready(self):
         if self.process.poll() is not None:

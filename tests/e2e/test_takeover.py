@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Readers notice nothing when the daemon dies or is restarted: its mount goes on."""
+
+import json
+import os
+import random
+import socket
+import subprocess
+import time
+
+import pytest
+
+from harness import system
+from harness.daemon import FAST, Daemon, DescriptorStore
+from harness.powercap import Package, SimulatedPowercap
+
+POLL_READER = system.BUILD / "tests/e2e/poll-reader"
+INTERVAL_S = 0.2
+LINUX = tuple(int(number) for number in os.uname().release.split(".")[:2])
+PACKAGE = Package(cpus=tuple(range(os.cpu_count())))
+
+
+@pytest.fixture
+def settings(directory, stack):
+    (directory / "sys").mkdir()
+    host = stack.enter_context(SimulatedPowercap(directory / "sys", [PACKAGE]))
+    return {"daemon": FAST, "rapl": {"sysfs_root": host.root},
+            "baseline": {"package-0": f"{PACKAGE.static_watts}W"},
+            "attribution": {"static_policy": "equal"}}
+
+
+@pytest.fixture
+def daemon(directory, settings, stack):
+    made = Daemon(directory, settings, DescriptorStore())
+    stack.callback(lambda: print(made.log()))
+    return stack.enter_context(made)
+
+
+@pytest.fixture
+def vm(daemon, start_vm):
+    vm = start_vm(duty=10)
+    daemon.wait_metrics(lambda m: m.vm_energy(vm.uuid, "static_") > 0, what="energy")
+    return vm
+
+
+class Reader:
+    """Half of its threads keep the file open, half open it each time; use as a context."""
+
+    def __init__(self, tree, seconds, threads=2, hertz=50):
+        self._command = [POLL_READER, tree / "energy_uj",
+                         (tree / "max_energy_range_uj").read_text().strip(), str(threads),
+                         str(hertz), str(seconds)]
+        self._seconds = seconds
+
+    def __enter__(self):
+        self.process = system.start_child(self._command, stdout=subprocess.PIPE, text=True)
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+    def result(self, longest_s):
+        """What it has seen, at its end: no fault, and no read that took longer than that."""
+        assert self.process.poll() is None, "it has not read all the time"
+        seen = json.loads(self.process.communicate(timeout=self._seconds + 10)[0])
+        print(seen, f"longest downtime {longest_s:.3f} s")
+        assert seen["reads"] > 25 * self._seconds
+        for fault in ("torn", "errors", "decreases"):
+            assert seen[fault] == 0, seen
+        assert seen["longest_ms"] <= 1000 * (longest_s + INTERVAL_S), seen
+
+
+def totals(daemon):
+    metrics = daemon.metrics()
+    assert metrics.balance("package-0") == 0, metrics.text
+    return {row: metrics.sum(f"virtjoule_{row}_energy_joules_total")
+            for row in ("source", "vm", "host", "static", "unattributed")}
+
+
+def restart(daemon, end, pause_s=0):
+    """Returns how long nobody served at most, in seconds."""
+    before = totals(daemon)
+    start = time.monotonic()
+    end()
+    time.sleep(pause_s)
+    daemon.start()
+    down_s = time.monotonic() - start
+    after = totals(daemon)
+    assert all(after[row] >= before[row] for row in before), (before, after)
+    return down_s
+
+
+def test_killed_under_readers(daemon, vm):
+    moments = random.Random(3)
+    with Reader(daemon.tree(vm.uuid), 40) as reader:
+        longest_s = 0
+        for _ in range(20):
+            time.sleep(moments.uniform(0, 0.5))
+            longest_s = max(longest_s, restart(daemon, daemon.kill, moments.uniform(0, 0.3)))
+        reader.result(longest_s)
+    assert daemon.log().count("the former daemon's mount is continued") == 20
+    assert len(daemon.store.descriptors) == 2
+
+
+@pytest.mark.skipif(LINUX < (6, 9), reason="a killed daemon's requests cannot be resent")
+def test_killed_while_answering(daemon, vm):
+    """So many requests that most kills hit one, which must be answered by the next daemon."""
+    moments = random.Random(4)
+    with Reader(daemon.tree(vm.uuid), 15, threads=8, hertz=20000) as reader:
+        longest_s = max(restart(daemon, daemon.kill, moments.uniform(0, 0.1)) for _ in range(20))
+        reader.result(longest_s)
+
+
+def test_killed_while_starting(daemon, vm):
+    """Wherever in its start: the request that it had not come to answer is there for the next."""
+    moments = random.Random(5)
+
+    def begin_and_die():
+        daemon.kill()
+        for _ in range(4):
+            daemon.launch()
+            time.sleep(moments.uniform(0, 0.1))
+            daemon.kill()
+
+    with Reader(daemon.tree(vm.uuid), 15) as reader:
+        reader.result(max(restart(daemon, begin_and_die) for _ in range(10)))
+
+
+def test_restarted_under_readers(daemon, vm):
+    """As an upgrade does it: a clean stop, then the next one."""
+    with Reader(daemon.tree(vm.uuid), 15) as reader:
+        longest_s = 0
+        for _ in range(5):
+            daemon.wait_ticks()
+            longest_s = max(longest_s, restart(daemon, lambda: daemon.stop()))
+        reader.result(longest_s)
+    assert system.mounts_below(daemon.mountpoint) == [str(daemon.mountpoint)]
+
+
+def test_unmounted_unless_kept(directory, settings):
+    """The service manager says nothing when it drops what it is sent."""
+    with Daemon(directory, settings) as daemon:
+        assert daemon.stop() == 0
+        assert system.mounts_below(daemon.mountpoint) == []
+
+
+def without_connection(daemon):
+    daemon.store.remove(lambda _, number: os.readlink(f"/proc/self/fd/{number}") == "/dev/fuse")
+
+
+def without_request(daemon):
+    daemon.store.remove(lambda _, number: os.readlink(f"/proc/self/fd/{number}") != "/dev/fuse")
+
+
+def with_garbage(daemon):
+    without_request(daemon)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        theirs.send(bytes(104))
+        daemon.store.add("powercapfs", ours.fileno())
+
+
+def foreign(daemon):
+    daemon.store.remove()
+    with open("/dev/null") as null:
+        daemon.store.add("powercapfs", null.fileno())
+        daemon.store.add("other", null.fileno())
+
+
+def unmounted(daemon):
+    system.detach_mount(daemon.mountpoint)
+
+
+@pytest.mark.parametrize("spoil", [without_connection, without_request, with_garbage, foreign,
+                                   unmounted])
+def test_useless_descriptors(daemon, vm, spoil):
+    """They are given up, told, and replaced by a new mount's."""
+    daemon.kill()
+    spoil(daemon)
+    daemon.start()
+    assert "cannot be continued" in daemon.log()
+    assert int((daemon.tree(vm.uuid) / "energy_uj").read_text()) > 0
+    restart(daemon, daemon.kill)
+    assert "the former daemon's mount is continued" in daemon.log()
+    assert [name for name, _ in daemon.store.descriptors].count("powercapfs") == 2
