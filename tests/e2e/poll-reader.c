@@ -5,7 +5,8 @@
  *
  * Reads an energy counter as monitoring tools do, HERTZ times a second by each of
  * READERS threads, and prints what any of them saw, as JSON. Half of the
- * threads keep the file open, the others open it anew for every read.
+ * threads keep the file open, the others open it anew for every read. SIGTERM
+ * ends it before the SECONDS are over.
  *
  *   torn          reads that were not digits and one newline, or above the maximum
  *   errors        reads that failed
@@ -17,6 +18,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -31,7 +33,7 @@
 
 static const char *path;
 static uint64_t max_energy_uj;
-static uint64_t end_ns;
+static atomic_ulong end_ns;
 static uint64_t period_ns;
 static atomic_ulong n_reads, n_torn, n_errors, n_decreases, n_wraps, n_zero_windows, longest_ns;
 
@@ -96,7 +98,7 @@ static void *run_reader(void *argument)
     _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
     struct observation before = {0};
 
-    while (now_ns() < end_ns) {
+    while (now_ns() < atomic_load(&end_ns)) {
         uint64_t start_ns = now_ns();
         struct observation now = number % 2 == 0 ? observe(fd) : observe_anew();
 
@@ -106,6 +108,11 @@ static void *run_reader(void *argument)
         usleep((useconds_t)(period_ns / NSEC_PER_USEC));
     }
     return NULL;
+}
+
+static void end_now(int number)
+{
+    atomic_store(&end_ns, 0);
 }
 
 int main(int argc, char **argv)
@@ -119,7 +126,8 @@ int main(int argc, char **argv)
     max_energy_uj = strtoull(argv[2], NULL, 10);
     readers = strtoul(argv[3], NULL, 10);
     period_ns = NSEC_PER_SEC / strtoul(argv[4], NULL, 10);
-    end_ns = now_ns() + strtoull(argv[5], NULL, 10) * NSEC_PER_SEC;
+    atomic_store(&end_ns, now_ns() + strtoull(argv[5], NULL, 10) * NSEC_PER_SEC);
+    signal(SIGTERM, end_now);
     if (readers > READERS_MAX)
         return 2;
     while (started < readers &&
