@@ -235,6 +235,9 @@ static void close_slice(struct vm_usage_cpu *cpu, struct task_struct *task, __u6
     if (cpu->pid == task->pid) {
         slice.cpu_ns = growth(task->se.sum_exec_runtime, cpu->runtime_ns);
         io_bytes = growth(io_bytes_of(task), cpu->io_bytes);
+    }
+    /* Since the last switch that was seen: whoever else ran meanwhile did so for short. */
+    if (cpu->pid != 0) {
         if (cpu->sibling >= 0)
             slice.corun_ns = growth(sibling_busy_ns(cpu, now), cpu->sibling_busy_ns);
         read_counters(slice.counters);
@@ -266,7 +269,8 @@ static void note_busy(struct vm_usage_cpu *cpu, bool busy, __u64 now)
 {
     __u64 total = busy_ns(cpu, now);
 
-    *(volatile __u64 *)&cpu->busy = busy ? VM_USAGE_BUSY | (now - total) : total;
+    if (cpu->sibling >= 0 && busy != !!(cpu->busy & VM_USAGE_BUSY))
+        *(volatile __u64 *)&cpu->busy = busy ? VM_USAGE_BUSY | (now - total) : total;
 }
 
 SEC("tp_btf/sched_switch")
@@ -280,8 +284,7 @@ int BPF_PROG(switch_slices, bool preempt, struct task_struct *prev, struct task_
     now = clock_of(cpu);
     if (prev->pid != 0)
         close_slice(cpu, prev, now);
-    if (cpu->sibling >= 0 && (prev->pid == 0) != (next->pid == 0))
-        note_busy(cpu, next->pid != 0, now);
+    note_busy(cpu, next->pid != 0, now);
     open_slice(cpu, next, now);
     return 0;
 }
@@ -297,9 +300,8 @@ int close_running_slice(void *context)
     if (!cpu || task->pid == 0)
         return 0;
     now = clock_of(cpu);
-    if (cpu->pid != task->pid && cpu->sibling >= 0)
-        note_busy(cpu, true, now); /* its beginning went unseen */
     close_slice(cpu, task, now);
+    note_busy(cpu, true, now);
     open_slice(cpu, task, now);
     return task->tgid;
 }
