@@ -43,7 +43,10 @@ struct member {
     bool found;         /* discovery lists it */
     uint64_t listed_ns; /* when it was seen first */
     size_t record;      /* index into the population's records */
+    size_t before;      /* index of the same process in the last population, or NOT_BEFORE */
 };
+
+#define NOT_BEFORE SIZE_MAX
 
 /* All of them, sorted by key. */
 struct population {
@@ -114,6 +117,12 @@ static const struct vm_usage_process *record_of(const struct bpf_usage *usage,
     return (const void *)(population->records + member->record * usage->record_size);
 }
 
+static const struct vm_usage_process *record_before(const struct bpf_usage *usage,
+                                                    const struct member *member)
+{
+    return record_of(usage, &usage->known, &usage->known.members[member->before]);
+}
+
 static int read_population(struct bpf_usage *usage, struct population *ret)
 {
     struct population population = {0};
@@ -132,7 +141,8 @@ static int read_population(struct bpf_usage *usage, struct population *ret)
     }
     memcpy(population.records, records, population.n * usage->record_size);
     for (size_t i = 0; i < population.n; i++)
-        population.members[i] = (struct member){.key = keys[i], .listed_ns = now, .record = i};
+        population.members[i] =
+            (struct member){.key = keys[i], .listed_ns = now, .record = i, .before = NOT_BEFORE};
     qsort(population.members, population.n, sizeof(*population.members), compare_keys);
     *ret = population;
     return 0;
@@ -196,6 +206,7 @@ static void claim_members(struct bpf_usage *usage, struct population *population
             compare_keys(&usage->known.members[known].key, &member->key) == 0) {
             const struct member *old = &usage->known.members[known];
 
+            member->before = known;
             member->claimed = old->claimed;
             member->listed_ns = old->listed_ns;
             uuid_copy(member->uuid, old->uuid);
@@ -253,10 +264,11 @@ static void add_member(const struct bpf_usage *usage, const struct population *p
                        const struct member *member, struct usage_amount *amount)
 {
     static const struct vm_usage_process nothing;
-    const struct member *old = find_member(&usage->known, &member->key);
     const struct vm_usage_process *now = record_of(usage, population, member);
-    const struct vm_usage_process *before =
-        old && old->claimed ? record_of(usage, &usage->known, old) : &nothing;
+    const struct vm_usage_process *before = &nothing;
+
+    if (member->before != NOT_BEFORE && usage->known.members[member->before].claimed)
+        before = record_before(usage, member);
 
     for (unsigned s = 0; s < usage->n_sockets; s++)
         add_counts(&amount->sockets[s], &now->sockets[s], &before->sockets[s]);
@@ -321,9 +333,9 @@ static void remove_ended(struct bpf_usage *usage, const struct population *popul
 
     for (size_t i = 0; i < population->n; i++) {
         const struct member *member = &population->members[i];
-        const struct member *old = find_member(&usage->known, &member->key);
         /* Not when its end is seen first: its last threads may still be at work. */
-        bool ended = old && record_of(usage, &usage->known, old)->ended && !member->found;
+        bool ended =
+            member->before != NOT_BEFORE && record_before(usage, member)->ended && !member->found;
 
         if (ended || (!member->claimed && now - member->listed_ns > CLAIM_NS))
             bpf_programs_remove(usage->programs, &member->key);
