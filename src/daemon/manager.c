@@ -115,6 +115,20 @@ static void forget_vm(uint32_t id, void *userdata)
     powercapfs_forget(((struct manager *)userdata)->powercapfs, id);
 }
 
+/* What it takes to answer a VM's readers is the VM's own use. */
+static void charge_readers(struct manager *manager, struct usage *usage)
+{
+    const struct snapshot *snapshot = snapshot_board_acquire(manager->board);
+
+    for (size_t i = 0; snapshot && i < snapshot->n_vms; i++) {
+        uint64_t cpu_ns[SOCKETS_MAX];
+
+        powercapfs_take_cpu(manager->powercapfs, snapshot->vms[i].id, cpu_ns);
+        usage_charge(usage, snapshot->vms[i].uuid, cpu_ns);
+    }
+    snapshot_board_release(manager->board, snapshot);
+}
+
 static int tick(struct manager *manager)
 {
     struct reading readings[ZONES_MAX] = {0};
@@ -131,6 +145,7 @@ static int tick(struct manager *manager)
     r = manager->usage->ops->sample(manager->usage, &manager->vms, &usage);
     if (r < 0)
         return r;
+    charge_readers(manager, &usage);
     manager->health.unlisted_processes = usage.n_unlisted;
     r = ledger_record(manager->ledger, &manager->source->zones, &manager->sample, &usage);
     if (r == 0)
@@ -417,6 +432,7 @@ static int new_powercapfs(struct manager *manager)
         .file_gid = config->file_gid,
         .quantum_uj = config->quantum_uj,
         .version = VIRTJOULE_VERSION,
+        .sysfs_root = config->sysfs_root,
     };
     int r = refresh_vms(manager, now_ns());
 

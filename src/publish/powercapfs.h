@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include "attribution/snapshot.h"
+#include "usage/usage.h"
 
 struct powercapfs;
 
@@ -17,8 +18,9 @@ struct powercapfs_config {
     mode_t file_mode;       /* permission bits of the files */
     uid_t file_uid;
     gid_t file_gid;
-    uint64_t quantum_uj; /* published values are multiples of it; 0 and 1 mean none */
-    const char *version; /* the text of virtjoule/version */
+    uint64_t quantum_uj;    /* published values are multiples of it; 0 and 1 mean none */
+    const char *version;    /* the text of virtjoule/version */
+    const char *sysfs_root; /* where the CPUs' sockets are read from */
 };
 
 /**
@@ -40,5 +42,11 @@ struct powercapfs *powercapfs_free(struct powercapfs *fs);
 /** How often files of the VM with that snapshot id have been read since the start; 0 for NULL. */
 uint64_t powercapfs_reads(struct powercapfs *fs, uint32_t vm_id);
 
-/** Drops the count of a VM that is gone for good. */
+/**
+ * The CPU time for which the VM's requests were served, by socket, since the
+ * previous call.
+ */
+void powercapfs_take_cpu(struct powercapfs *fs, uint32_t vm_id, uint64_t ret_ns[SOCKETS_MAX]);
+
+/** Drops the counts of a VM that is gone for good. */
 void powercapfs_forget(struct powercapfs *fs, uint32_t vm_id);

@@ -71,6 +71,7 @@ static struct powercapfs_config default_config(void)
         .file_mode = 0444,
         .quantum_uj = QUANTUM_UJ,
         .version = "1.2.3",
+        .sysfs_root = "/sys",
     };
 }
 
