@@ -45,14 +45,6 @@ struct powercapfs {
 
 DEFINE_CLEANUP(struct powercapfs *, powercapfs_free);
 
-static uint64_t thread_cpu_ns(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-    return (uint64_t)time.tv_sec * NSEC_PER_SEC + (uint64_t)time.tv_nsec;
-}
-
 /*
  * Counts to the VM what the thread has used since from_ns of its CPU time.
  * @return that time now
@@ -61,7 +53,7 @@ static uint64_t charge(struct powercapfs *fs, uint32_t vm_id, uint64_t from_ns)
 {
     const struct snapshot *snapshot = snapshot_board_acquire(fs->server.board);
     bool exists = snapshot && snapshot_find_id(snapshot, vm_id);
-    uint64_t to_ns = thread_cpu_ns();
+    uint64_t to_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
     int cpu = sched_getcpu();
     unsigned socket = cpu >= 0 && (size_t)cpu < fs->topology.n_cpus ? fs->topology.socket[cpu] : 0;
 
@@ -76,7 +68,7 @@ static int answer(struct powercapfs *fs)
 {
     int fd = fuse_session_fd(fs->session);
     struct queued_request request;
-    uint64_t cpu_ns = thread_cpu_ns();
+    uint64_t cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
     int r = request_queue_fill(fs->queue, fd);
 
     for (unsigned n = 0; r == 0 && n < REQUEST_QUEUE_PLACES; n++) {
