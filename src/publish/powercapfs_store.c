@@ -65,35 +65,30 @@ static const char *check(int fuse_fd, int init_fd, const char *mountpoint,
     return NULL;
 }
 
-/* Picks the two descriptors and closes all others. @return how many there were */
-static int receive(int *ret_fuse_fd, int *ret_init_fd)
+/* Picks the two descriptors. @return whether there was any of that name */
+static bool receive(struct descriptors *descriptors, int *ret_fuse_fd, int *ret_init_fd)
 {
-    char **names = NULL;
-    int n = sd_listen_fds_with_names(true, &names);
+    bool any = false;
 
-    for (int i = 0; i < n; i++) {
-        int fd = SD_LISTEN_FDS_START + i;
-        bool ours = strcmp(names[i], STORE_NAME) == 0;
-
-        if (ours && *ret_fuse_fd < 0 && is_fuse_device(fd))
+    for (int fd; (fd = descriptors_next(descriptors, STORE_NAME)) >= 0; any = true) {
+        if (*ret_fuse_fd < 0 && is_fuse_device(fd))
             *ret_fuse_fd = fd;
-        else if (ours && *ret_init_fd < 0 && sd_is_socket(fd, AF_UNIX, SOCK_SEQPACKET, 0) > 0)
+        else if (*ret_init_fd < 0 && sd_is_socket(fd, AF_UNIX, SOCK_SEQPACKET, 0) > 0)
             *ret_init_fd = fd;
         else
             close(fd);
-        free(names[i]);
     }
-    free(names);
-    return n;
+    return any;
 }
 
-bool kept_connection_take(const char *mountpoint, struct kept_connection *ret)
+bool kept_connection_take(struct descriptors *descriptors, const char *mountpoint,
+                          struct kept_connection *ret)
 {
     int fuse_fd = -1;
     _cleanup_close_ int init_fd = -1;
     const char *problem;
 
-    if (receive(&fuse_fd, &init_fd) <= 0)
+    if (!receive(descriptors, &fuse_fd, &init_fd))
         return false;
     problem = check(fuse_fd, init_fd, mountpoint, ret);
     if (!problem) {
@@ -104,7 +99,7 @@ bool kept_connection_take(const char *mountpoint, struct kept_connection *ret)
                 F_STRING("path", mountpoint), F_STRING("reason", problem));
     if (fuse_fd >= 0)
         close(fuse_fd);
-    sd_notify(false, "FDSTOREREMOVE=1\nFDNAME=" STORE_NAME);
+    descriptors_forget(STORE_NAME);
     /* As long as somebody holds the connection, a look at its mount waits for an answer. */
     sd_notify_barrier(false, BARRIER_USEC);
     return false;
