@@ -25,11 +25,13 @@
 #include "usage/procfs.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
+#include "util/descriptors.h"
 #include "util/file.h"
 #include "util/log.h"
 
 struct manager {
     struct config config;
+    struct descriptors descriptors; /* while the objects are made */
     sd_event *event;
 
     struct energy_source *source;
@@ -415,7 +417,7 @@ static int new_control(struct manager *manager)
     }
     snprintf(socket, sizeof(socket), "%s/control.sock", config->runtime_dir);
     return control_new(&manager->control, manager->event, socket, config->mountpoint,
-                       manager->board);
+                       manager->board, &manager->descriptors);
 }
 
 /*
@@ -438,7 +440,9 @@ static int new_powercapfs(struct manager *manager)
 
     if (r == 0)
         r = publish(manager);
-    return r < 0 ? r : powercapfs_new(&manager->powercapfs, &powercapfs, manager->board);
+    return r < 0 ? r
+                 : powercapfs_new(&manager->powercapfs, &powercapfs, manager->board,
+                                  &manager->descriptors);
 }
 
 static int new_exporter(struct manager *manager)
@@ -567,6 +571,7 @@ struct manager *manager_free(struct manager *manager)
     vm_table_deinit(&manager->vms);
     discovery_free(manager->discovery);
     energy_source_free(manager->source);
+    descriptors_deinit(&manager->descriptors);
     sd_event_unref(manager->event);
     free(manager);
     return NULL;
@@ -587,11 +592,15 @@ int manager_new(struct manager **ret, const struct config *config)
         return -ENOMEM;
     raise_file_limit();
     manager->config = *config;
+    r = descriptors_take(&manager->descriptors);
+    if (r < 0)
+        return r;
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
         r = steps[i](manager);
         if (r < 0)
             return r;
     }
+    descriptors_deinit(&manager->descriptors);
     *ret = TAKE_PTR(manager);
     return 0;
 }

@@ -191,14 +191,15 @@ static int session_resume(struct powercapfs *fs, struct kept_connection *kept)
     return 0;
 }
 
-static int session_open(struct powercapfs *fs)
+static int session_open(struct powercapfs *fs, struct descriptors *descriptors)
 {
     struct kept_connection kept;
     int fd, r = session_new(fs);
 
     if (r < 0)
         return r;
-    r = kept_connection_take(fs->mountpoint, &kept) ? session_resume(fs, &kept) : session_mount(fs);
+    r = kept_connection_take(descriptors, fs->mountpoint, &kept) ? session_resume(fs, &kept)
+                                                                 : session_mount(fs);
     if (r < 0)
         return r;
     fd = fuse_session_fd(fs->session);
@@ -222,7 +223,7 @@ static int thread_start(struct powercapfs *fs)
 }
 
 int powercapfs_new(struct powercapfs **ret, const struct powercapfs_config *config,
-                   struct snapshot_board *board)
+                   struct snapshot_board *board, struct descriptors *descriptors)
 {
     _cleanup_(cleanup_powercapfs_free) struct powercapfs *fs = calloc(1, sizeof(*fs));
     int r;
@@ -242,7 +243,7 @@ int powercapfs_new(struct powercapfs **ret, const struct powercapfs_config *conf
     r = powercapfs_server_init(&fs->server, config, board);
     if (r < 0)
         return r;
-    r = session_open(fs);
+    r = session_open(fs, descriptors);
     if (r == 0)
         r = thread_start(fs);
     if (r < 0) {

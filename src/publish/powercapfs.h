@@ -10,6 +10,7 @@
 
 #include "attribution/snapshot.h"
 #include "usage/usage.h"
+#include "util/descriptors.h"
 
 struct powercapfs;
 
@@ -28,12 +29,13 @@ struct powercapfs_config {
  * board's snapshots alone. A mount that a killed daemon left dead is taken
  * down first; one that the service manager keeps alive is continued instead,
  * and files that are open in it go on.
+ * @param descriptors  of the service manager
  * @return 0; -ENOTEMPTY when the mount point holds files; -EBUSY when
  *         something that lives is mounted there; -ENOTDIR; or another
  *         negative errno. The reason is logged.
  */
 int powercapfs_new(struct powercapfs **ret, const struct powercapfs_config *config,
-                   struct snapshot_board *board);
+                   struct snapshot_board *board, struct descriptors *descriptors);
 
 /** Stops the thread; unmounts, unless the service manager keeps the connection for the next
     process. NULL is accepted. @return NULL */

@@ -71,28 +71,22 @@ static const char *check(int init_fd, const char *mountpoint, struct kept_connec
     return NULL;
 }
 
-/* Picks the connection's descriptors and closes all others. @return how many there were */
-static int receive(struct kept_connection *ret, int *ret_init_fd)
+/* Picks the connection's descriptors. @return whether there was any of that name */
+static bool receive(struct descriptors *descriptors, struct kept_connection *ret, int *ret_init_fd)
 {
-    char **names = NULL;
-    int n = sd_listen_fds_with_names(true, &names);
+    bool any = false;
 
-    for (int i = 0; i < n; i++) {
-        int fd = SD_LISTEN_FDS_START + i;
-        bool ours = strcmp(names[i], STORE_NAME) == 0;
-
-        if (ours && ret->fd < 0 && is_fuse_device(fd))
+    for (int fd; (fd = descriptors_next(descriptors, STORE_NAME)) >= 0; any = true) {
+        if (ret->fd < 0 && is_fuse_device(fd))
             ret->fd = fd;
-        else if (ours && ret->memory_fd < 0 && is_memory(fd))
+        else if (ret->memory_fd < 0 && is_memory(fd))
             ret->memory_fd = fd;
-        else if (ours && *ret_init_fd < 0 && sd_is_socket(fd, AF_UNIX, SOCK_SEQPACKET, 0) > 0)
+        else if (*ret_init_fd < 0 && sd_is_socket(fd, AF_UNIX, SOCK_SEQPACKET, 0) > 0)
             *ret_init_fd = fd;
         else
             close(fd);
-        free(names[i]);
     }
-    free(names);
-    return n;
+    return any;
 }
 
 static void close_connection(struct kept_connection *connection)
@@ -103,13 +97,14 @@ static void close_connection(struct kept_connection *connection)
         close(connection->memory_fd);
 }
 
-bool kept_connection_take(const char *mountpoint, struct kept_connection *ret)
+bool kept_connection_take(struct descriptors *descriptors, const char *mountpoint,
+                          struct kept_connection *ret)
 {
     _cleanup_close_ int init_fd = -1;
     const char *problem;
 
     ret->fd = ret->memory_fd = -1;
-    if (receive(ret, &init_fd) <= 0)
+    if (!receive(descriptors, ret, &init_fd))
         return false;
     problem = check(init_fd, mountpoint, ret);
     if (!problem)
@@ -117,7 +112,7 @@ bool kept_connection_take(const char *mountpoint, struct kept_connection *ret)
     log_warning("the former daemon's connection cannot be continued, a new one is made",
                 F_STRING("path", mountpoint), F_STRING("reason", problem));
     close_connection(ret);
-    sd_notify(false, "FDSTOREREMOVE=1\nFDNAME=" STORE_NAME);
+    descriptors_forget(STORE_NAME);
     /* As long as somebody holds the connection, a look at its mount waits for an answer. */
     sd_notify_barrier(false, BARRIER_USEC);
     return false;

@@ -21,6 +21,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "util/descriptors.h"
+
 #define FUSE_INIT_MAX 512 /* bytes; version 7.38 has 104 */
 
 /** The connection of a daemon that is gone. */
@@ -34,11 +36,11 @@ struct kept_connection {
 /**
  * Takes the connection that the service manager hands over. One that cannot
  * serve the mount point is dropped from the store as well, so that its mount
- * is dead when this returns; the reason is logged. To be called once, before
- * any other descriptor of the service manager is of use: those are closed.
+ * is dead when this returns; the reason is logged.
  * @return true: ret is filled, its descriptors are the caller's
  */
-bool kept_connection_take(const char *mountpoint, struct kept_connection *ret);
+bool kept_connection_take(struct descriptors *descriptors, const char *mountpoint,
+                          struct kept_connection *ret);
 
 /**
  * Hands a new connection to the service manager, before the kernel's FUSE_INIT

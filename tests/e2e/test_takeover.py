@@ -129,6 +129,27 @@ def test_killed_while_starting(daemon, vm):
         reader.result(max(restart(daemon, begin_and_die, INTERVAL_S * 2) for _ in range(10)))
 
 
+def test_control_socket_is_the_service_managers(daemon):
+    """Socket activation: who asks while no daemon runs waits for the next one."""
+    daemon.stop()
+    path = daemon.runtime_dir / "control.sock"
+    assert not path.exists()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        daemon.store.add("control", listening.fileno())
+        for end in (daemon.stop, daemon.kill):
+            daemon.start()
+            assert daemon.cli("list")["vms"] == []
+            end()
+            assert path.exists()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            client.sendall(b'{"command":"list"}\n')
+            daemon.start()
+            assert json.loads(client.makefile().read())["vms"] == []
+
+
 def test_restarted_under_readers(daemon, vm):
     """As an upgrade does it: a clean stop, then the next one."""
     with Reader(daemon.tree(vm.uuid)) as reader:
