@@ -104,10 +104,20 @@ bool kept_connection_take(const char *mountpoint, struct kept_connection *ret)
                 F_STRING("path", mountpoint), F_STRING("reason", problem));
     if (fuse_fd >= 0)
         close(fuse_fd);
+    connection_drop();
+    return false;
+}
+
+void connection_drop(void)
+{
     sd_notify(false, "FDSTOREREMOVE=1\nFDNAME=" STORE_NAME);
     /* As long as somebody holds the connection, a look at its mount waits for an answer. */
+    connection_settle();
+}
+
+void connection_settle(void)
+{
     sd_notify_barrier(false, BARRIER_USEC);
-    return false;
 }
 
 void kept_connection_resend(const struct kept_connection *connection)
