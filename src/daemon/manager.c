@@ -420,14 +420,9 @@ static int new_control(struct manager *manager)
                        manager->board, &manager->descriptors);
 }
 
-/*
- * As soon as the former daemon's totals can be shown: guests may be waiting for
- * an answer. The first interval comes later.
- */
-static int new_powercapfs(struct manager *manager)
+static struct powercapfs_config powercapfs_config(const struct config *config)
 {
-    const struct config *config = &manager->config;
-    const struct powercapfs_config powercapfs = {
+    return (struct powercapfs_config){
         .mountpoint = config->mountpoint,
         .file_mode = config->file_mode,
         .file_uid = config->file_uid,
@@ -436,6 +431,15 @@ static int new_powercapfs(struct manager *manager)
         .version = VIRTJOULE_VERSION,
         .sysfs_root = config->sysfs_root,
     };
+}
+
+/*
+ * As soon as the former daemon's totals can be shown: guests may be waiting for
+ * an answer. The first interval comes later.
+ */
+static int new_powercapfs(struct manager *manager)
+{
+    const struct powercapfs_config powercapfs = powercapfs_config(&manager->config);
     int r = refresh_vms(manager, now_ns());
 
     if (r == 0)
@@ -463,7 +467,7 @@ static const char *no_ebpf_reason(int error)
         return "proc_root is not the running kernel's";
     case EPERM:
     case EACCES:
-        return "no permission: it takes CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN";
+        return "no permission: it takes CAP_BPF and CAP_PERFMON";
     case ENOENT:
     case ESRCH:
         return "the kernel lacks what it takes: Linux 5.11 or later, with BTF";
@@ -603,4 +607,15 @@ int manager_new(struct manager **ret, const struct config *config)
     descriptors_deinit(&manager->descriptors);
     *ret = TAKE_PTR(manager);
     return 0;
+}
+
+DEFINE_CLEANUP(struct snapshot_board *, snapshot_board_free);
+
+int manager_mount(const struct config *config)
+{
+    const struct powercapfs_config powercapfs = powercapfs_config(config);
+    _cleanup_(cleanup_snapshot_board_free) struct snapshot_board *board = NULL;
+    int r = snapshot_board_new(&board);
+
+    return r < 0 ? r : powercapfs_mount(&powercapfs, board);
 }
