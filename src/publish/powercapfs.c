@@ -4,6 +4,10 @@
  * The mount and the thread that serves it: one request after the other, each
  * answered at once by powercapfs_requests. The mount may be one that a former
  * process made: see powercapfs_store.
+ *
+ * Anybody with the right may unmount it by hand. A second mount of the file
+ * system that nobody sees keeps it alive then, for those who hold a directory
+ * of it (virtiofsd), and is what is put back.
  */
 
 #include "publish/powercapfs.h"
@@ -12,6 +16,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -21,8 +26,13 @@
 #include "publish/powercapfs_requests.h"
 #include "publish/powercapfs_store.h"
 #include "util/cleanup.h"
+#include "util/clock.h"
 #include "util/log.h"
 #include "util/thread.h"
+
+#define PAUSE_USEC (100 * 1000)
+#define RETRY_MIN_NS NSEC_PER_SEC
+#define RETRY_MAX_NS (60 * NSEC_PER_SEC)
 
 struct powercapfs {
     struct powercapfs_server server;
@@ -33,6 +43,12 @@ struct powercapfs {
     int keep_fd;  /* for connection_is_kept(); negative without a service manager */
     bool running; /* the thread is to be joined */
     pthread_t thread;
+    atomic_bool ended; /* the thread, by itself: the connection was cut */
+
+    dev_t device;      /* the file system's */
+    int spare_fd;      /* mount_spare(), or negative */
+    uint64_t next_ns;  /* the mount is not tried before */
+    uint64_t retry_ns; /* how long to wait after another failure */
 };
 
 DEFINE_CLEANUP(struct powercapfs *, powercapfs_free);
@@ -62,11 +78,10 @@ static void *serve(void *data)
         if (r > 0)
             fuse_session_process_buf(fs->session, &buffer);
         else if (r < 0 && r != -EINTR && r != -EAGAIN)
-            break;
+            usleep(PAUSE_USEC); /* no memory: readers wait, rather than for ever */
     }
     if (!fds[1].revents)
-        log_error("powercap trees are not served any more: the mount was taken away",
-                  F_STRING("path", fs->mountpoint));
+        atomic_store(&fs->ended, true);
     free(buffer.mem);
     return NULL;
 }
@@ -157,6 +172,10 @@ static int session_open(struct powercapfs *fs)
     r = kept_connection_take(fs->mountpoint, &kept) ? session_resume(fs, &kept) : session_mount(fs);
     if (r < 0)
         return r;
+    r = mountpoint_device(fs->mountpoint, &fs->device);
+    if (r < 0)
+        return r;
+    fs->spare_fd = mount_spare(fs->mountpoint);
     fd = fuse_session_fd(fs->session);
     /* A request that is withdrawn between poll and read must not block the thread. */
     return fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0 ? -errno : 0;
@@ -185,7 +204,8 @@ int powercapfs_new(struct powercapfs **ret, const struct powercapfs_config *conf
 
     if (!fs)
         return -ENOMEM;
-    fs->keep_fd = -1;
+    fs->keep_fd = fs->spare_fd = -1;
+    fs->retry_ns = RETRY_MIN_NS;
     fs->stop_fd = eventfd(0, EFD_CLOEXEC);
     if (fs->stop_fd < 0)
         return -errno;
@@ -206,6 +226,75 @@ int powercapfs_new(struct powercapfs **ret, const struct powercapfs_config *conf
     return 0;
 }
 
+static bool is_in_place(const struct powercapfs *fs)
+{
+    dev_t device;
+
+    return mountpoint_device(fs->mountpoint, &device) == 0 && device == fs->device;
+}
+
+static void close_spare(struct powercapfs *fs)
+{
+    if (fs->spare_fd >= 0)
+        close(fs->spare_fd);
+    fs->spare_fd = -1;
+}
+
+static int put_back(struct powercapfs *fs)
+{
+    int r = fs->spare_fd < 0 ? fs->spare_fd : mount_put_back(fs->spare_fd, fs->mountpoint);
+
+    if (r < 0)
+        return r;
+    close_spare(fs);
+    fs->spare_fd = mount_spare(fs->mountpoint);
+    log_warning("the mount was taken away, and is put back", F_STRING("path", fs->mountpoint));
+    return 0;
+}
+
+static int mount_anew(struct powercapfs *fs)
+{
+    int r;
+
+    if (fs->running)
+        pthread_join(fs->thread, NULL);
+    fs->running = false;
+    close_spare(fs);
+    if (fs->session)
+        fuse_session_destroy(TAKE_PTR(fs->session));
+    connection_drop(TAKE_FD(fs->keep_fd));
+    r = session_open(fs);
+    if (r < 0)
+        return r;
+    atomic_store(&fs->ended, false);
+    r = thread_start(fs);
+    if (r < 0)
+        return r;
+    log_warning("the connection was cut, and the mount is a new one: a VM that runs has its "
+                "counter back when it mounts its share again",
+                F_STRING("path", fs->mountpoint));
+    return 0;
+}
+
+void powercapfs_keep_mounted(struct powercapfs *fs)
+{
+    uint64_t now = now_ns();
+    bool ended = atomic_load(&fs->ended);
+    int r;
+
+    if (now < fs->next_ns || (!ended && is_in_place(fs)))
+        return;
+    r = ended ? mount_anew(fs) : put_back(fs);
+    if (r == 0) {
+        fs->retry_ns = RETRY_MIN_NS;
+        return;
+    }
+    log_error("the mount was taken away, and cannot be put back yet",
+              F_STRING("path", fs->mountpoint), F_ERROR(r));
+    fs->next_ns = now + fs->retry_ns;
+    fs->retry_ns = fs->retry_ns * 2 < RETRY_MAX_NS ? fs->retry_ns * 2 : RETRY_MAX_NS;
+}
+
 static void thread_stop(struct powercapfs *fs)
 {
     eventfd_write(fs->stop_fd, 1);
@@ -218,8 +307,10 @@ struct powercapfs *powercapfs_free(struct powercapfs *fs)
         return NULL;
     if (fs->running)
         thread_stop(fs);
-    if (fs->mounted && !connection_is_kept(fs->keep_fd))
+    /* Not what somebody else has mounted there since. */
+    if (fs->mounted && fs->session && is_in_place(fs) && !connection_is_kept(fs->keep_fd))
         fuse_session_unmount(fs->session);
+    close_spare(fs);
     if (fs->session)
         fuse_session_destroy(fs->session);
     powercapfs_server_deinit(&fs->server);

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define POWERCAPFS_TYPE "fuse.virtjoule"
 
@@ -27,6 +28,23 @@ int mountinfo_find(const char *text, size_t length, uint64_t mount_id, struct mo
 
 /** Is one of our mounts on the path, alive or dead? Asks nothing of the mount itself. */
 bool mountpoint_is_ours(const char *path);
+
+/**
+ * The file system that a path is in, without asking it anything.
+ * @return 0, or a negative errno, such as -ENOENT
+ */
+int mountpoint_device(const char *path, dev_t *ret);
+
+/**
+ * Makes a second mount of the file system on a path that is nowhere to be seen:
+ * as long as its descriptor is open, unmounting the path does not end the file
+ * system.
+ * @return a descriptor for mount_put_back(), or a negative errno
+ */
+int mount_spare(const char *path);
+
+/** Moves a spare mount to the path. @return as mountpoint_prepare(), which it calls first */
+int mount_put_back(int spare_fd, const char *path);
 
 /**
  * Makes the directory where it is missing, takes down dead powercapfs mounts

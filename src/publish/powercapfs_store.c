@@ -139,6 +139,14 @@ int connection_keep(int fuse_fd, const void *init, size_t length)
     return r < 0 ? r : -ENOTCONN;
 }
 
+void connection_drop(int keep_fd)
+{
+    if (keep_fd < 0)
+        return;
+    close(keep_fd);
+    sd_notify(false, "FDSTOREREMOVE=1\nFDNAME=" STORE_NAME);
+}
+
 bool connection_is_kept(int keep_fd)
 {
     return keep_fd >= 0 && !has_event(keep_fd, POLLHUP);

@@ -53,5 +53,8 @@ void kept_connection_resend(const struct kept_connection *connection);
  */
 int connection_keep(int fuse_fd, const void *init, size_t length);
 
+/** Takes a connection that has ended back from the service manager. @param keep_fd  closed */
+void connection_drop(int keep_fd);
+
 /** Has the service manager kept the connection? */
 bool connection_is_kept(int keep_fd);
