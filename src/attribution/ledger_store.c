@@ -22,6 +22,8 @@
 #define FILE_NAME "ledger"
 #define RETRY_MIN_NS NSEC_PER_SEC
 #define RETRY_MAX_NS (60 * NSEC_PER_SEC)
+/* A checkpoint takes milliseconds; a disk that hangs may do so for ever. */
+#define WRITE_MAX_NS (5 * NSEC_PER_SEC)
 
 /* A file that is written again and again, and may fail. */
 struct target {
@@ -33,6 +35,7 @@ struct target {
 
 struct ledger_store {
     struct ledger_identity identity;
+    char *runtime_dir;
     char *state_dir;
     uint64_t sequence; /* of the last image */
 
@@ -45,6 +48,7 @@ struct ledger_store {
     struct target checkpoint;
     struct ledger_writer *writer;
     bool writing;                   /* submitted is being written */
+    uint64_t submitted_ns;
     struct ledger_buffer submitted; /* the writer's while writing */
     struct ledger_buffer durable;   /* what is on disk; size 0: not by us */
 };
@@ -79,8 +83,9 @@ int ledger_store_new(struct ledger_store **ret, const struct ledger_store_config
     if (!store)
         return -ENOMEM;
     store->identity = config->identity;
+    store->runtime_dir = strdup(config->runtime_dir);
     store->state_dir = strdup(config->state_dir);
-    if (!store->state_dir)
+    if (!store->runtime_dir || !store->state_dir)
         return -ENOMEM;
     r = set_path(&store->runtime, config->runtime_dir);
     if (r == 0)
@@ -278,20 +283,26 @@ static void note_result(struct target *target, int r, uint64_t now, uint64_t int
 
 static void write_runtime(struct ledger_store *store, uint64_t now)
 {
+    int r;
+
     if (store->runtime.error && now < store->runtime.next_ns)
         return;
-    note_result(&store->runtime,
-                ledger_file_write(store->file, store->image.bytes, store->image.size), now, 0,
+    r = ledger_file_write(store->file, store->image.bytes, store->image.size);
+    if (r == -ENOENT && make_directories(store->runtime_dir, 0755) == 0)
+        r = ledger_file_write(store->file, store->image.bytes, store->image.size);
+    note_result(&store->runtime, r, now, 0,
                 "a daemon that is killed continues from the last checkpoint");
 }
 
 static void collect_checkpoint(struct ledger_store *store, uint64_t now)
 {
-    int r;
+    int r = -ETIMEDOUT;
 
-    if (!store->writing || !ledger_writer_poll(store->writer, &r))
+    if (!store->writing)
         return;
-    store->writing = false;
+    store->writing = !ledger_writer_wait(store->writer, 0, &r);
+    if (store->writing && now < store->submitted_ns + WRITE_MAX_NS)
+        return;
     note_result(&store->checkpoint, r, now, LEDGER_CHECKPOINT_NS,
                 "after a reboot totals continue from the checkpoint before, or from zero");
     if (r == 0) {
@@ -325,11 +336,12 @@ static void submit_checkpoint(struct ledger_store *store, uint64_t now)
     if (ledger_reserve_add(image, before, durable, &store->submitted) < 0)
         return;
     store->writing = true;
+    store->submitted_ns = now;
     ledger_writer_submit(store->writer, store->submitted.bytes, store->submitted.size);
 }
 
-void ledger_store_save(struct ledger_store *store, const struct ledger *ledger,
-                       const struct sampler *sampler, uint64_t time_ns)
+int ledger_store_save(struct ledger_store *store, const struct ledger *ledger,
+                      const struct sampler *sampler, uint64_t time_ns)
 {
     const struct ledger_stamp stamp = {store->sequence + 1, time_ns, store->identity};
     struct ledger_buffer image = store->before;
@@ -339,10 +351,8 @@ void ledger_store_save(struct ledger_store *store, const struct ledger *ledger,
 
     /* Between ticks the last image is replaced: the one before stays an interval older. */
     r = ledger_save(ledger, sampler, &stamp, is_tick ? &image : &store->image);
-    if (r < 0) {
-        log_warning("the ledger could not be saved this time", F_ERROR(r));
-        return;
-    }
+    if (r < 0)
+        return r;
     if (is_tick) {
         store->before = store->image;
         store->image = image;
@@ -351,14 +361,22 @@ void ledger_store_save(struct ledger_store *store, const struct ledger *ledger,
     write_runtime(store, time_ns);
     collect_checkpoint(store, time_ns);
     submit_checkpoint(store, time_ns);
+    return 0;
 }
 
 /* The daemon stops: the totals are final until it starts again. */
 static void write_last_checkpoint(struct ledger_store *store)
 {
-    int r =
-        ledger_checkpoint_write(store->state_dir, FILE_NAME, store->image.bytes, store->image.size);
+    int r = 0;
 
+    if (store->writing)
+        store->writing = !ledger_writer_wait(store->writer, WRITE_MAX_NS, &r);
+    if (!store->writing) {
+        ledger_writer_submit(store->writer, store->image.bytes, store->image.size);
+        store->writing = !ledger_writer_wait(store->writer, WRITE_MAX_NS, &r);
+    }
+    if (store->writing)
+        r = -ETIMEDOUT;
     if (r < 0)
         log_error("the ledger cannot be written, after a reboot totals continue from an older one",
                   F_STRING("file", store->checkpoint.path), F_ERROR(r));
@@ -368,14 +386,18 @@ struct ledger_store *ledger_store_free(struct ledger_store *store)
 {
     if (!store)
         return NULL;
-    ledger_writer_free(store->writer);
     if (store->image.size)
         write_last_checkpoint(store);
     ledger_file_free(store->file);
-    ledger_buffer_deinit(&store->image);
+    /* A thread that waits for the disk goes on to use what it writes. */
+    if (!store->writing) {
+        ledger_writer_free(store->writer);
+        ledger_buffer_deinit(&store->image);
+        ledger_buffer_deinit(&store->submitted);
+    }
     ledger_buffer_deinit(&store->before);
-    ledger_buffer_deinit(&store->submitted);
     ledger_buffer_deinit(&store->durable);
+    free(store->runtime_dir);
     free(store->state_dir);
     free(store);
     return NULL;

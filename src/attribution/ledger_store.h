@@ -56,12 +56,17 @@ int ledger_store_load(struct ledger_store *store, struct ledger *ledger, const c
                       uint64_t *ret_time_ns);
 
 /**
- * Keeps the ledger as it is now; before it is published. Failures are logged.
+ * Keeps the ledger as it is now; before it is published. That a file cannot be
+ * written is logged, and no failure.
  * @param sampler  the readings up to which energy has been entered
  * @param time_ns  CLOCK_MONOTONIC of the end of the last interval entered
+ * @return 0 or -ENOMEM, then nothing was kept
  */
-void ledger_store_save(struct ledger_store *store, const struct ledger *ledger,
+int ledger_store_save(struct ledger_store *store, const struct ledger *ledger,
                        const struct sampler *sampler, uint64_t time_ns);
 
-/** Writes what was saved last as an exact checkpoint; frees. NULL is accepted. @return NULL */
+/**
+ * Writes what was saved last as an exact checkpoint; frees. A disk that does not
+ * take it in time is left to itself. NULL is accepted. @return NULL
+ */
 struct ledger_store *ledger_store_free(struct ledger_store *store);

@@ -7,6 +7,7 @@
 
 #include "attribution/ledger_file.h"
 #include "util/cleanup.h"
+#include "util/clock.h"
 #include "util/thread.h"
 
 struct ledger_writer {
@@ -16,7 +17,8 @@ struct ledger_writer {
     pthread_t thread;
 
     pthread_mutex_t lock; /* of what follows */
-    pthread_cond_t wake;
+    pthread_cond_t wake; /* of the thread */
+    pthread_cond_t told; /* a write is done */
     const void *image; /* to be written; NULL: nothing */
     size_t size;
     bool done; /* and result not told yet */
@@ -42,6 +44,7 @@ static void *write_checkpoints(void *userdata)
         writer->image = NULL;
         writer->result = r;
         writer->done = true;
+        pthread_cond_signal(&writer->told);
     }
     pthread_mutex_unlock(&writer->lock);
     return NULL;
@@ -59,6 +62,7 @@ struct ledger_writer *ledger_writer_free(struct ledger_writer *writer)
         pthread_join(writer->thread, NULL);
     }
     pthread_cond_destroy(&writer->wake);
+    pthread_cond_destroy(&writer->told);
     pthread_mutex_destroy(&writer->lock);
     free(writer->directory);
     free(writer);
@@ -76,6 +80,7 @@ int ledger_writer_new(struct ledger_writer **ret, const char *directory, const c
         return -ENOMEM;
     pthread_mutex_init(&writer->lock, NULL);
     pthread_cond_init(&writer->wake, NULL);
+    pthread_cond_init(&writer->told, NULL);
     writer->name = name;
     writer->directory = strdup(directory);
     if (!writer->directory)
@@ -99,14 +104,21 @@ void ledger_writer_submit(struct ledger_writer *writer, const void *image, size_
     pthread_mutex_unlock(&writer->lock);
 }
 
-bool ledger_writer_poll(struct ledger_writer *writer, int *ret)
+bool ledger_writer_wait(struct ledger_writer *writer, uint64_t timeout_ns, int *ret)
 {
+    uint64_t end_ns = now_ns() + timeout_ns;
+    const struct timespec end = {.tv_sec = (time_t)(end_ns / NSEC_PER_SEC),
+                                 .tv_nsec = (long)(end_ns % NSEC_PER_SEC)};
+    int r = timeout_ns ? 0 : ETIMEDOUT;
     bool done;
 
     pthread_mutex_lock(&writer->lock);
+    while (!writer->done && r == 0)
+        r = pthread_cond_clockwait(&writer->told, &writer->lock, CLOCK_MONOTONIC, &end);
     done = writer->done;
+    if (done)
+        *ret = writer->result;
     writer->done = false;
-    *ret = writer->result;
     pthread_mutex_unlock(&writer->lock);
     return done;
 }

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "daemon/config.h"
 #include "daemon/manager.h"
@@ -117,12 +120,28 @@ static int parse_arguments(int argc, char **argv, struct arguments *ret)
     return -1;
 }
 
+/* Started without a standard descriptor, the next file would get its number: and log lines. */
+static int open_standard_files(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    return fd < 0 ? -errno : close(fd);
+}
+
 int main(int argc, char **argv)
 {
     struct arguments arguments = {.action = run};
     struct config config;
-    int status = parse_arguments(argc, argv, &arguments);
+    int status;
 
+    if (open_standard_files() < 0)
+        return EXIT_FAILURE;
+    /* A log or a client that has gone is no reason to end. */
+    signal(SIGPIPE, SIG_IGN);
+    status = parse_arguments(argc, argv, &arguments);
     if (status >= 0)
         return status;
     config_init(&config);

@@ -54,6 +54,7 @@ struct manager {
     struct control *control;
 
     sd_event_source *timer;
+    int tick_error;     /* of the last tick, as logged; 0: it went well */
     uint64_t tick_usec; /* CLOCK_MONOTONIC at which the current tick was due */
     struct snapshot_health health;
 };
@@ -117,9 +118,13 @@ static int publish(struct manager *manager)
     for (size_t i = 0; i < snapshot->n_vms; i++)
         snapshot->vms[i].tree_reads = powercapfs_reads(manager->powercapfs, snapshot->vms[i].id);
     /* Nothing is seen that a later daemon would not know. */
-    ledger_store_save(manager->store, manager->ledger, &manager->sampler, manager->sample.time_ns);
-    snapshot_board_post(manager->board, snapshot);
-    return 0;
+    r = ledger_store_save(manager->store, manager->ledger, &manager->sampler,
+                          manager->sample.time_ns);
+    if (r < 0)
+        snapshot_free(snapshot);
+    else
+        snapshot_board_post(manager->board, snapshot);
+    return r;
 }
 
 static void forget_vm(uint32_t id, void *userdata)
@@ -188,9 +193,13 @@ static void count_tick(struct manager *manager, uint64_t duration_ns)
     manager->health.tick_ns_sum += duration_ns;
 }
 
-static void log_failed_tick(int error)
+static void note_tick(struct manager *manager, int error)
 {
-    log_error("an interval could not be recorded, the next one covers it", F_ERROR(error));
+    if (error && error != manager->tick_error)
+        log_error("an interval could not be recorded, the next one covers it", F_ERROR(error));
+    else if (!error && manager->tick_error)
+        log_info("intervals are recorded again");
+    manager->tick_error = error;
 }
 
 static int on_timer(sd_event_source *source, uint64_t due_usec, void *userdata)
@@ -201,8 +210,8 @@ static int on_timer(sd_event_source *source, uint64_t due_usec, void *userdata)
     uint64_t missed = (start_ns / NSEC_PER_USEC - due_usec) / interval_usec;
     int r = tick(manager);
 
-    if (r < 0)
-        log_failed_tick(r);
+    note_tick(manager, r);
+    powercapfs_keep_mounted(manager->powercapfs);
     if (missed)
         log_warning("ticks were missed", F_UINT("missed", missed));
     manager->health.ticks_missed += missed;
@@ -263,14 +272,21 @@ static int watch_fd(struct manager *manager, int fd, sd_event_io_handler_t handl
     return sd_event_source_set_floating(source, true);
 }
 
-static int watch_signal(struct manager *manager, int number)
+static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+{
+    log_warning("SIGHUP has no effect: the configuration is read at the start");
+    return 0;
+}
+
+/* @param handler  NULL: the loop ends */
+static int watch_signal(struct manager *manager, int number, sd_event_signal_handler_t handler)
 {
     sigset_t signals;
 
     sigemptyset(&signals);
     sigaddset(&signals, number);
     sigprocmask(SIG_BLOCK, &signals, NULL);
-    return sd_event_add_signal(manager->event, NULL, number, NULL, NULL);
+    return sd_event_add_signal(manager->event, NULL, number, handler, NULL);
 }
 
 static int start_loop(struct manager *manager)
@@ -584,10 +600,13 @@ static int new_event(struct manager *manager)
 
     if (r < 0)
         return r;
-    r = watch_signal(manager, SIGTERM);
+    r = watch_signal(manager, SIGTERM, NULL);
     if (r < 0)
         return r;
-    r = watch_signal(manager, SIGINT);
+    r = watch_signal(manager, SIGINT, NULL);
+    if (r < 0)
+        return r;
+    r = watch_signal(manager, SIGHUP, on_hangup);
     if (r < 0)
         return r;
     return sd_event_set_watchdog(manager->event, true);

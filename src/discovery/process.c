@@ -41,12 +41,12 @@ static ssize_t read_process_file(int proc_fd, pid_t pid, const char *name, char 
     return read_file(proc_fd, path, buffer, size);
 }
 
-static bool read_stat(int proc_fd, pid_t pid, struct proc_stat *ret)
+static int read_stat(int proc_fd, pid_t pid, struct proc_stat *ret)
 {
     char text[2048];
     ssize_t length = read_process_file(proc_fd, pid, "stat", text, sizeof(text));
 
-    return length >= 0 && parse_proc_stat(text, (size_t)length, ret) == 0;
+    return length < 0 ? (int)length : parse_proc_stat(text, (size_t)length, ret);
 }
 
 static bool is_zombie(const struct proc_stat *stat)
@@ -56,7 +56,7 @@ static bool is_zombie(const struct proc_stat *stat)
 
 static bool read_same(int proc_fd, const struct process_id *id, struct proc_stat *ret)
 {
-    return read_stat(proc_fd, id->pid, ret) && !is_zombie(ret) &&
+    return read_stat(proc_fd, id->pid, ret) == 0 && !is_zombie(ret) &&
            ret->start_ticks == id->start_ticks;
 }
 
@@ -147,6 +147,8 @@ static int read_cmdline(int proc_fd, pid_t pid, char **ret, size_t *ret_length)
     if (!text)
         return -ENOMEM;
     length = read_process_file(proc_fd, pid, "cmdline", text, CMDLINE_MAX);
+    if (is_shortage((int)length))
+        return (int)length;
     *ret_length = length > 0 ? (size_t)length : 0;
     *ret = TAKE_PTR(text);
     return 0;
@@ -161,6 +163,8 @@ static int read_machine(int proc_fd, struct process *process, bool accept_pod,
     char text[16384];
     ssize_t length = read_process_file(proc_fd, process->id.pid, "cgroup", text, sizeof(text));
 
+    if (is_shortage((int)length))
+        return (int)length;
     if (length < 0 || !parse_machine_cgroup(text, (size_t)length, &cgroup) ||
         (cgroup.type == MACHINE_CGROUP_POD && !accept_pod))
         return 0;
@@ -236,10 +240,11 @@ int process_examine(int proc_fd, pid_t pid, const char *executable, struct proce
 {
     _cleanup_(process_deinit) struct process process = {0};
     struct proc_stat stat;
-    int r = 0;
+    int r = read_stat(proc_fd, pid, &stat);
 
-    if (!read_stat(proc_fd, pid, &stat))
-        return 0;
+    /* A VM must not seem to be gone because we cannot look. */
+    if (r < 0)
+        return is_shortage(r) ? r : 0;
     process.id = (struct process_id){pid, stat.start_ticks};
     process.parent = stat.ppid;
     if (is_zombie(&stat))

@@ -21,6 +21,9 @@
 #define REQUEST_MAX 4096
 #define CLIENTS_MAX 16
 #define CLIENT_TIMEOUT_USEC UINT64_C(5000000)
+/* Nobody's connections, nor one that cannot be accepted, keep the loop from its ticks. */
+#define CONNECTS_PER_INTERVAL 64
+#define CONNECTS_INTERVAL_USEC UINT64_C(1000000)
 
 struct client {
     struct control *control;
@@ -282,6 +285,9 @@ int control_new(struct control **ret, sd_event *event, const char *path, const c
     r = control->fd >= 0 ? 0 : open_socket(control, path);
     if (r >= 0)
         r = sd_event_add_io(event, &control->io, control->fd, EPOLLIN, on_connect, control);
+    if (r >= 0)
+        r = sd_event_source_set_ratelimit(control->io, CONNECTS_INTERVAL_USEC,
+                                          CONNECTS_PER_INTERVAL);
     if (r < 0) {
         log_error(r == -EADDRINUSE ? "another virtjouled answers on the control socket"
                                    : "no control socket",

@@ -5,6 +5,10 @@
  * for their VM's turn, and are answered at once by powercapfs_requests. The
  * CPU time that takes is counted to the VM. The mount may be one that a former
  * process made: see powercapfs_store.
+ *
+ * Anybody with the right may unmount it by hand. A second mount of the file
+ * system that nobody sees keeps it alive then, for those who hold a directory
+ * of it (virtiofsd), and is what is put back.
  */
 
 #include "publish/powercapfs.h"
@@ -14,6 +18,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -31,6 +36,10 @@
 #include "util/thread.h"
 #include "util/topology.h"
 
+#define PAUSE_USEC (100 * 1000)
+#define RETRY_MIN_NS NSEC_PER_SEC
+#define RETRY_MAX_NS (60 * NSEC_PER_SEC)
+
 struct powercapfs {
     struct powercapfs_server server;
     char *mountpoint;
@@ -42,6 +51,12 @@ struct powercapfs {
     int keep_fd;  /* for connection_is_kept(); negative without a service manager */
     bool running; /* the thread is to be joined */
     pthread_t thread;
+    atomic_bool ended; /* the thread, by itself: the connection was cut */
+
+    dev_t device;      /* the file system's */
+    int spare_fd;      /* mount_spare(), or negative */
+    uint64_t next_ns;  /* the mount is not tried before */
+    uint64_t retry_ns; /* how long to wait after another failure */
 };
 
 DEFINE_CLEANUP(struct powercapfs *, powercapfs_free);
@@ -99,15 +114,16 @@ static void *serve(void *data)
     };
     int r = 0;
 
-    while (r == 0 && !fuse_session_exited(fs->session)) {
+    while ((r == 0 || r == -ENOMEM) && !fuse_session_exited(fs->session)) {
         if (poll(fds, 2, request_queue_length(fs->queue) > 0 ? 0 : -1) < 0 && errno != EINTR)
             break;
         if (fds[1].revents)
             return NULL;
         r = answer(fs);
+        if (r == -ENOMEM)
+            usleep(PAUSE_USEC); /* readers wait, rather than for ever */
     }
-    log_error("powercap trees are not served any more: the mount was taken away",
-              F_STRING("path", fs->mountpoint));
+    atomic_store(&fs->ended, true);
     return NULL;
 }
 
@@ -192,20 +208,29 @@ static int session_resume(struct powercapfs *fs, struct kept_connection *kept)
     return 0;
 }
 
+/* Mounted, by whomever: to be served. */
+static int session_ready(struct powercapfs *fs)
+{
+    int fd = fuse_session_fd(fs->session);
+    int r = mountpoint_device(fs->mountpoint, &fs->device);
+
+    if (r < 0)
+        return r;
+    fs->spare_fd = mount_spare(fs->mountpoint);
+    /* A request that is withdrawn between poll and read must not block the thread. */
+    return fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0 ? -errno : 0;
+}
+
 static int session_open(struct powercapfs *fs, struct descriptors *descriptors)
 {
     struct kept_connection kept;
-    int fd, r = session_new(fs);
+    int r = session_new(fs);
 
     if (r < 0)
         return r;
     r = kept_connection_take(descriptors, fs->mountpoint, &kept) ? session_resume(fs, &kept)
                                                                  : session_mount(fs);
-    if (r < 0)
-        return r;
-    fd = fuse_session_fd(fs->session);
-    /* A request that is withdrawn between poll and read must not block the thread. */
-    return fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0 ? -errno : 0;
+    return r < 0 ? r : session_ready(fs);
 }
 
 /* Until the kernel knows the top directory: see ROOT_TIMEOUT_S in powercapfs_requests. */
@@ -255,7 +280,8 @@ static int allocate(struct powercapfs **ret, const struct powercapfs_config *con
 
     if (!fs)
         return -ENOMEM;
-    fs->keep_fd = -1;
+    fs->keep_fd = fs->spare_fd = -1;
+    fs->retry_ns = RETRY_MIN_NS;
     fs->stop_fd = eventfd(0, EFD_CLOEXEC);
     if (fs->stop_fd < 0)
         return -errno;
@@ -316,6 +342,83 @@ int powercapfs_mount(const struct powercapfs_config *config, struct snapshot_boa
     return r;
 }
 
+static bool is_in_place(const struct powercapfs *fs)
+{
+    dev_t device;
+
+    return mountpoint_device(fs->mountpoint, &device) == 0 && device == fs->device;
+}
+
+static void close_spare(struct powercapfs *fs)
+{
+    if (fs->spare_fd >= 0)
+        close(fs->spare_fd);
+    fs->spare_fd = -1;
+}
+
+static int put_back(struct powercapfs *fs)
+{
+    int r = fs->spare_fd < 0 ? fs->spare_fd : mount_put_back(fs->spare_fd, fs->mountpoint);
+
+    if (r < 0)
+        return r;
+    close_spare(fs);
+    fs->spare_fd = mount_spare(fs->mountpoint);
+    log_warning("the mount was taken away, and is put back", F_STRING("path", fs->mountpoint));
+    return 0;
+}
+
+static int mount_anew(struct powercapfs *fs)
+{
+    int r;
+
+    if (fs->running)
+        pthread_join(fs->thread, NULL);
+    fs->running = false;
+    close_spare(fs);
+    if (fs->session)
+        fuse_session_destroy(TAKE_PTR(fs->session));
+    fs->queue = request_queue_free(fs->queue);
+    if (fs->keep_fd >= 0) {
+        close(TAKE_FD(fs->keep_fd));
+        connection_drop();
+    }
+    r = session_new(fs);
+    if (r == 0)
+        r = session_mount(fs);
+    if (r == 0)
+        r = session_ready(fs);
+    if (r < 0)
+        return r;
+    atomic_store(&fs->ended, false);
+    r = thread_start(fs);
+    if (r < 0)
+        return r;
+    log_warning("the connection was cut, and the mount is a new one: a VM that runs has its "
+                "counter back when it mounts its share again",
+                F_STRING("path", fs->mountpoint));
+    return 0;
+}
+
+void powercapfs_keep_mounted(struct powercapfs *fs)
+{
+    uint64_t now = now_ns();
+    bool ended = atomic_load(&fs->ended);
+    int r;
+
+    if (now < fs->next_ns || (!ended && is_in_place(fs)))
+        return;
+    r = ended ? mount_anew(fs) : put_back(fs);
+    if (r == 0) {
+        fs->retry_ns = RETRY_MIN_NS;
+        return;
+    }
+    log_error("the mount was taken away, and cannot be put back yet",
+              F_STRING("path", fs->mountpoint), F_ERROR(r));
+    fs->next_ns = now + fs->retry_ns;
+    fs->retry_ns = fs->retry_ns * 2 < RETRY_MAX_NS ? fs->retry_ns * 2 : RETRY_MAX_NS;
+}
+
 static void thread_stop(struct powercapfs *fs)
 {
     eventfd_write(fs->stop_fd, 1);
@@ -328,8 +431,10 @@ struct powercapfs *powercapfs_free(struct powercapfs *fs)
         return NULL;
     if (fs->running)
         thread_stop(fs);
-    if (fs->mounted && !connection_is_kept(fs->keep_fd))
+    /* Not what somebody else has mounted there since. */
+    if (fs->mounted && fs->session && is_in_place(fs) && !connection_is_kept(fs->keep_fd))
         fuse_session_unmount(fs->session);
+    close_spare(fs);
     if (fs->session)
         fuse_session_destroy(fs->session);
     request_queue_free(fs->queue);

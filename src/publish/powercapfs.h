@@ -51,6 +51,14 @@ int powercapfs_mount(const struct powercapfs_config *config, struct snapshot_boa
     process. NULL is accepted. @return NULL */
 struct powercapfs *powercapfs_free(struct powercapfs *fs);
 
+/**
+ * Puts the mount back where somebody has unmounted it, and makes a new one where
+ * somebody has cut the connection (umount -f); to be called now and then. Who
+ * holds files or directories of the mount notices nothing in the first case.
+ * Failures are logged, and tried again at growing intervals.
+ */
+void powercapfs_keep_mounted(struct powercapfs *fs);
+
 /** How often files of the VM with that snapshot id have been read since the start; 0 for NULL. */
 uint64_t powercapfs_reads(struct powercapfs *fs, uint32_t vm_id);
 

@@ -11,6 +11,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -272,6 +273,23 @@ int mount_namespace_enter_host(void)
     return r;
 }
 
+int mountpoint_device(const char *path, dev_t *ret)
+{
+    struct statx found;
+    int r = look_at(path, &found);
+
+    if (r == 0)
+        *ret = makedev(found.stx_dev_major, found.stx_dev_minor);
+    return r;
+}
+
+int mount_spare(const char *path)
+{
+    int fd = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+
+    return fd < 0 ? -errno : fd;
+}
+
 int mountpoint_prepare(const char *path)
 {
     struct statx found;
@@ -295,4 +313,13 @@ int mountpoint_prepare(const char *path)
     log_error(r == -ENOTDIR ? "mount point is not a directory" : "cannot use the mount point",
               F_STRING("path", path), F_ERROR(r));
     return r;
+}
+
+int mount_put_back(int spare_fd, const char *path)
+{
+    int r = mountpoint_prepare(path);
+
+    if (r < 0)
+        return r;
+    return move_mount(spare_fd, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH) < 0 ? -errno : 0;
 }

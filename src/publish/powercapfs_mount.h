@@ -62,6 +62,23 @@ int mountpoint_release(const char *path);
 int mount_namespace_enter_host(void);
 
 /**
+ * The file system that a path is in, without asking it anything.
+ * @return 0, or a negative errno, such as -ENOENT
+ */
+int mountpoint_device(const char *path, dev_t *ret);
+
+/**
+ * Makes a second mount of the file system on a path that is nowhere to be seen:
+ * as long as its descriptor is open, unmounting the path does not end the file
+ * system.
+ * @return a descriptor for mount_put_back(), or a negative errno
+ */
+int mount_spare(const char *path);
+
+/** Moves a spare mount to the path. @return as mountpoint_prepare(), which it calls first */
+int mount_put_back(int spare_fd, const char *path);
+
+/**
  * Makes the directory where it is missing, takes down dead powercapfs mounts
  * on it, and makes sure that it is an empty directory with nothing mounted
  * on it.

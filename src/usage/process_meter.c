@@ -55,14 +55,17 @@ static int read_stat(int dir_fd, const char *path, struct proc_stat *ret)
     return parse_proc_stat(text, (size_t)length, ret);
 }
 
-/* Its CPU time and state; -ESRCH when it is gone. */
+/* Its CPU time and state; -ESRCH when it is gone, or what we lack. */
 static int read_cpu(const struct process_meter *meter, uint64_t *ret_cpu_ns,
                     struct proc_stat *ret_stat)
 {
     struct timespec clock;
     bool clocked = meter->has_clock && clock_gettime(meter->clock, &clock) == 0;
+    int r = read_stat(meter->dir_fd, "stat", ret_stat);
 
-    if (read_stat(meter->dir_fd, "stat", ret_stat) < 0 || clocked != meter->has_clock)
+    if (is_shortage(r))
+        return r;
+    if (r < 0 || clocked != meter->has_clock)
         return -ESRCH;
     *ret_cpu_ns = clocked ? (uint64_t)clock.tv_sec * NSEC_PER_SEC + (uint64_t)clock.tv_nsec
                           : (ret_stat->utime_ticks + ret_stat->stime_ticks) *
@@ -140,7 +143,7 @@ static int split_threads(struct process_meter *meter, const struct process_meter
     struct dirent *entry;
 
     if (!task)
-        return task_fd < 0 ? 0 /* it just ended */ : -ENOMEM;
+        return is_shortage(-errno) ? -errno : 0 /* it just ended */;
     task_fd = -1; /* the stream has it */
     while ((entry = readdir(task))) {
         struct thread thread = {0};
@@ -236,19 +239,24 @@ int process_meter_new(struct process_meter **ret, const struct process_meter_roo
     _cleanup_(cleanup_process_meter_free) struct process_meter *meter = calloc(1, sizeof(*meter));
     struct proc_stat stat;
     char pid[16];
+    int r;
 
     if (!meter)
         return -ENOMEM;
     snprintf(pid, sizeof(pid), "%d", id.pid);
     meter->dir_fd = openat(root->proc_fd, pid, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (meter->dir_fd < 0)
-        return -ESRCH;
+        return is_shortage(-errno) ? -errno : -ESRCH;
     meter->has_clock = root->live && clock_getcpuclockid(id.pid, &meter->clock) == 0;
     meter->io_bytes.total = read_io(meter);
-    if (read_cpu(meter, &meter->cpu_ns.total, &stat) < 0 || stat.start_ticks != id.start_ticks)
+    r = read_cpu(meter, &meter->cpu_ns.total, &stat);
+    if (r < 0)
+        return r;
+    if (stat.start_ticks != id.start_ticks)
         return -ESRCH;
-    if (update_split(meter, root, stat.processor) < 0)
-        return -ENOMEM;
+    r = update_split(meter, root, stat.processor);
+    if (r < 0)
+        return r;
     *ret = TAKE_PTR(meter);
     return 0;
 }
@@ -273,9 +281,10 @@ static int read_counters(struct process_meter *meter, int *ret_cpu)
 {
     uint64_t cpu_ns, io_bytes = read_io(meter);
     struct proc_stat stat;
+    int r = read_cpu(meter, &cpu_ns, &stat);
 
-    if (read_cpu(meter, &cpu_ns, &stat) < 0)
-        return -ESRCH;
+    if (r < 0)
+        return r;
     counter_advance(&meter->cpu_ns, cpu_ns);
     counter_advance(&meter->io_bytes, io_bytes);
     *ret_cpu = stat.processor;

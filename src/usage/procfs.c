@@ -129,7 +129,7 @@ static void watch_end(struct procfs_usage *usage, struct process *process)
         epoll_ctl(usage->epoll_fd, EPOLL_CTL_ADD, process->pid_fd, &event);
 }
 
-/* @return 0, -ESRCH when the process is gone or no longer the same, or -ENOMEM */
+/* @return 0, -ESRCH when the process is gone or no longer the same, or what we lack */
 static int track_process(struct procfs_usage *usage, const struct vm *vm,
                          const struct vm_process *found, struct process **ret)
 {
@@ -169,10 +169,10 @@ static int track_vms(struct procfs_usage *usage, const struct vm_table *vms)
             if (!process) {
                 int r = track_process(usage, &vms->vms[i], found, &process);
 
-                if (r == -ENOMEM)
-                    return r;
-                if (r < 0)
+                if (r == -ESRCH)
                     continue; /* its end was quicker */
+                if (r < 0)
+                    return r;
             }
             process->listed = true;
         }

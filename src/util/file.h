@@ -1,9 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
+#include <errno.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+/** Does the error say nothing of the file, but that we have no memory or descriptors to look? */
+static inline bool is_shortage(int r)
+{
+    return r == -ENOMEM || r == -EMFILE || r == -ENFILE;
+}
 
 /**
  * Reads an open file from its start into a buffer.

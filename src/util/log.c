@@ -2,6 +2,7 @@
 #include "util/log.h"
 
 #include <inttypes.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #define LINE_MAX_BYTES 2048
 
 static atomic_int max_level = LOG_INFO;
+static atomic_uint n_lost; /* lines, since the last one that was written */
 
 struct line {
     char text[LINE_MAX_BYTES];
@@ -79,7 +81,15 @@ static void line_add_field(struct line *line, const struct log_field *field)
     }
 }
 
-void log_fields(int level, const char *message, const struct log_field *fields)
+/* Who reads the log may have stopped to: a line is lost then, but no thread waits for him. */
+static bool has_room(void)
+{
+    struct pollfd log = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+    return poll(&log, 1, 0) > 0 && (log.revents & POLLOUT);
+}
+
+static void write_line(int level, const char *message, const struct log_field *fields)
 {
     static const char *const names[] = {
         [LOG_EMERG] = "error", [LOG_ALERT] = "error",     [LOG_CRIT] = "error",
@@ -88,8 +98,6 @@ void log_fields(int level, const char *message, const struct log_field *fields)
     };
     struct line line = {0};
 
-    if (level > atomic_load(&max_level) || level < 0 || level > LOG_DEBUG)
-        return;
     if (getenv("JOURNAL_STREAM")) {
         char prefix[8];
 
@@ -103,9 +111,23 @@ void log_fields(int level, const char *message, const struct log_field *fields)
     for (; fields->key; fields++)
         line_add_field(&line, fields);
     line.text[line.length++] = '\n';
-    /* One write keeps lines of different threads apart. A failure to log has nowhere to go. */
-    if (write(STDERR_FILENO, line.text, line.length) < 0)
+    /* One write keeps lines of different threads apart. */
+    if (!has_room() || write(STDERR_FILENO, line.text, line.length) < 0)
+        atomic_fetch_add(&n_lost, 1);
+}
+
+void log_fields(int level, const char *message, const struct log_field *fields)
+{
+    unsigned lost;
+
+    if (level > atomic_load(&max_level) || level < 0 || level > LOG_DEBUG)
         return;
+    if (atomic_load(&n_lost) && has_room()) {
+        lost = atomic_exchange(&n_lost, 0);
+        write_line(LOG_WARNING, "lines of the log were lost, nobody took them",
+                   (const struct log_field[]){F_UINT("lines", lost), {0}});
+    }
+    write_line(level, message, fields);
 }
 
 const char *log_errno_text(int error)
