@@ -63,10 +63,13 @@ void usage_store_load(struct usage_store *store, uint64_t time_ns, struct usage_
         if (ledger_file_parse(store->former, size, age, &image, &image_size) < 0)
             return;
         head = image;
-        if (image_size < sizeof(*head) || head->time_ns != time_ns)
+        if (image_size < sizeof(*head) || head->time_ns != time_ns || head->size > image_size)
             continue;
+        /* Our first interval must not take its place: we may be killed before the ledger has it. */
+        if (ledger_file_write(store->file, image, head->size) < 0)
+            return;
         ret->state = image;
-        ret->state_size = image_size;
+        ret->state_size = head->size;
         return;
     }
 }

@@ -314,9 +314,15 @@ static int procfs_save(const struct usage_provider *provider, struct buffer *ret
     for (const struct process *p = usage->processes; p; p = p->next)
         head[1]++;
     r = buffer_append(ret, head, sizeof(head));
-    for (const struct process *p = usage->processes; p && r == 0; p = p->next)
-        r = buffer_append(ret, &(struct former_process){p->id, process_meter_totals(p->meter)},
-                          sizeof(struct former_process));
+    for (const struct process *p = usage->processes; p && r == 0; p = p->next) {
+        struct former_process saved;
+
+        memset(&saved, 0, sizeof(saved)); /* its padding is saved as well */
+        saved.id.pid = p->id.pid;
+        saved.id.start_ticks = p->id.start_ticks;
+        saved.totals = process_meter_totals(p->meter);
+        r = buffer_append(ret, &saved, sizeof(saved));
+    }
     return r < 0 ? r : host_cpus_save(usage->cpus, ret);
 }
 

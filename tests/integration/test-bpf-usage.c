@@ -22,13 +22,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "usage/bpf.h"
 #include "usage/bpf_programs.h"
+#include "usage/bpf_store.h"
+#include "usage/usage_state.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/file.h"
@@ -561,6 +565,260 @@ static void test_host(void **state)
     end_worker(pid);
 }
 
+/* A service manager that keeps one descriptor, and what a daemon leaves in a file. */
+struct successor {
+    int notify_fd;
+    int kept_fd; /* -1: none */
+    struct descriptor handed[1];
+    struct descriptors descriptors;
+    struct buffer state;
+    uint64_t time_ns;
+};
+
+static void manage_service(struct successor *s, const struct fixture *f)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    *s = (struct successor){.kept_fd = -1};
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s/notify", f->directory);
+    s->notify_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    assert_int_equal(bind(s->notify_fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    setenv("NOTIFY_SOCKET", address.sun_path, 1);
+}
+
+static void forget_kept(struct successor *s)
+{
+    if (s->kept_fd >= 0)
+        close(s->kept_fd);
+    s->kept_fd = -1;
+}
+
+/* What the daemon has sent. */
+static void take_notifications(struct successor *s)
+{
+    char text[256], control[CMSG_SPACE(sizeof(int))];
+    ssize_t n;
+
+    for (;;) {
+        struct iovec data = {text, sizeof(text) - 1};
+        struct msghdr header = {.msg_iov = &data,
+                                .msg_iovlen = 1,
+                                .msg_control = control,
+                                .msg_controllen = sizeof(control)};
+
+        n = recvmsg(s->notify_fd, &header, MSG_CMSG_CLOEXEC);
+        if (n < 0)
+            return;
+        text[n] = '\0';
+        assert_non_null(strstr(text, "FDNAME=usage"));
+        if (strstr(text, "FDSTOREREMOVE=1"))
+            forget_kept(s);
+        if (CMSG_FIRSTHDR(&header)) {
+            assert_non_null(strstr(text, "FDSTORE=1\nFDPOLL=0\n"));
+            assert_int_equal(s->kept_fd, -1);
+            memcpy(&s->kept_fd, CMSG_DATA(CMSG_FIRSTHDR(&header)), sizeof(int));
+        }
+    }
+}
+
+static void end_service(struct successor *s)
+{
+    forget_kept(s);
+    close(s->notify_fd);
+    unsetenv("NOTIFY_SOCKET");
+    buffer_deinit(&s->state);
+}
+
+/* Up to the last sample; then the daemon is gone. */
+static void end_daemon(struct successor *s, struct fixture *f)
+{
+    take_notifications(s);
+    s->time_ns = now_ns();
+    assert_int_equal(usage_state_begin(&s->state, "bpf", s->time_ns), 0);
+    assert_int_equal(f->provider->ops->save(f->provider, &s->state), 0);
+    usage_state_seal(&s->state);
+    f->provider = usage_provider_free(f->provider);
+}
+
+/* @return whether it counts on from there */
+static bool start_daemon(struct successor *s, struct fixture *f, struct bpf_usage_config config)
+{
+    s->handed[0] = (struct descriptor){dup(s->kept_fd), strdup("usage")};
+    s->descriptors = (struct descriptors){1, s->handed};
+    config.former =
+        (struct usage_former){s->state.bytes, s->state.size, s->time_ns, &s->descriptors};
+    open_provider(f, &config);
+    assert_int_equal(s->handed[0].fd, -1);
+    free(s->handed[0].name);
+    take_notifications(s);
+    return f->provider->continues;
+}
+
+/* Between two daemons nothing is lost: of the worker, of one that starts, and of the host. */
+static void test_continues(void **state)
+{
+    struct fixture *f = *state;
+    struct successor s;
+    pid_t pid;
+
+    manage_service(&s, f);
+    open_provider(f, &real_config);
+    sample(f, 0);
+    pid = start_worker(f, "spinning", 10000);
+    find_vm(f, pid);
+    for (int i = 0; i < 3; i++) {
+        uint64_t began, host_ns = f->host.cpu_ns, vm_ns = f->vm.cpu_ns;
+
+        sample(f, 1);
+        began = now_ns();
+        host_ns = f->host.cpu_ns;
+        vm_ns = f->vm.cpu_ns;
+        check_near(vm_ns, charged_ns(pid), 2 * TICK_NS);
+        end_daemon(&s, f);
+        pause_ms(100);
+        burn(200 * NSEC_PER_MSEC);
+        assert_true(start_daemon(&s, f, real_config));
+        sample(f, 1);
+        check_near(f->vm.cpu_ns, charged_ns(pid), 2 * TICK_NS);
+        assert_true(f->host.cpu_ns - host_ns + 50 * NSEC_PER_MSEC > 200 * NSEC_PER_MSEC);
+        assert_true(f->host.cpu_ns - host_ns + f->vm.cpu_ns - vm_ns <=
+                    (now_ns() - began) * (uint64_t)sysconf(_SC_NPROCESSORS_ONLN) +
+                        50 * NSEC_PER_MSEC);
+    }
+    end_worker(pid);
+    end_service(&s);
+}
+
+/* One VM starts and one ends while nobody looks: both have all that they used. */
+static void test_continues_start_and_end(void **state)
+{
+    struct fixture *f = *state;
+    struct successor s;
+    uint64_t charged;
+    pid_t pid;
+
+    manage_service(&s, f);
+    open_provider(f, &real_config);
+    sample(f, 0);
+    end_daemon(&s, f);
+    pid = start_worker(f, "spinning", 10000);
+    pause_ms(200);
+    assert_true(start_daemon(&s, f, real_config));
+    find_vm(f, pid);
+    sample(f, 1);
+    check_near(f->vm.cpu_ns, charged_ns(pid), 2 * TICK_NS);
+    end_daemon(&s, f);
+    pause_ms(200);
+    kill(pid, SIGKILL);
+    assert_int_equal(waitid(P_PID, (id_t)pid, &(siginfo_t){0}, WEXITED | WNOWAIT), 0);
+    charged = charged_ns(pid);
+    waitpid(pid, NULL, 0);
+    assert_true(start_daemon(&s, f, real_config));
+    sample(f, 0);
+    check_near(f->vm.cpu_ns, charged, 3 * NSEC_PER_MSEC);
+    f->vm.cpu_ns = 0;
+    sample(f, 0);
+    sample(f, 0);
+    assert_int_equal(f->vm.cpu_ns, 0);
+    end_service(&s);
+}
+
+/* The counters of a dead process make room for the next one's. */
+static void test_continues_counters(void **state)
+{
+    static const struct cpu_counter clocks[] = {
+        {PERF_TYPE_SOFTWARE, PERF_COUNT_SW_CPU_CLOCK},
+        {PERF_TYPE_SOFTWARE, PERF_COUNT_SW_MAX + 1}, /* no such */
+        {PERF_TYPE_SOFTWARE, PERF_COUNT_SW_MAX + 1},
+    };
+    struct fixture *f = *state;
+    struct bpf_usage_config config = real_config;
+    struct successor s;
+    pid_t pid;
+
+    config.counters = clocks;
+    manage_service(&s, f);
+    open_provider(f, &config);
+    pid = start_worker(f, "bursts", 10000);
+    find_vm(f, pid);
+    sample(f, 1);
+    for (int i = 0; i < 2; i++) {
+        end_daemon(&s, f);
+        pause_ms(300);
+        assert_true(start_daemon(&s, f, config));
+        f->vm = (struct usage_socket){0};
+        sample(f, 1);
+        /* Of the slice in which the counters change some is lost. */
+        check_near(f->vm.cycles, f->vm.cpu_ns, f->vm.cpu_ns / 5);
+    }
+    /* Other counters, other programs. */
+    end_daemon(&s, f);
+    assert_false(start_daemon(&s, f, real_config));
+    end_worker(pid);
+    end_service(&s);
+}
+
+/* The same descriptors, but said to be of another object. */
+static void change_object(struct successor *s)
+{
+    struct descriptors descriptors = {1, s->handed};
+    struct bpf_set set;
+    int fds[32], n = 0, r;
+
+    do {
+        s->handed[0] = (struct descriptor){dup(s->kept_fd), (char[]){"usage"}};
+        r = bpf_store_take(&descriptors, &set, fds, (size_t)++n);
+    } while (r < 0 && n < 32);
+    assert_int_equal(r, 0);
+    set.object++;
+    assert_int_equal(bpf_store_keep(&set, fds, (size_t)n), 0);
+    take_notifications(s);
+    for (int i = 0; i < n; i++)
+        close(fds[i]);
+}
+
+/* Programs that are not the same, or of which it is not known what they counted, are replaced. */
+static void test_not_continued(void **state)
+{
+    struct fixture *f = *state;
+    struct bpf_usage_config other = real_config;
+    struct successor s;
+    pid_t pid = start_worker(f, "spinning", 10000);
+    uint64_t charged;
+
+    manage_service(&s, f);
+    find_vm(f, pid);
+    other.processes_max = 1000;
+    open_provider(f, &other);
+    for (int i = 0; i < 6; i++) {
+        sample(f, 1);
+        end_daemon(&s, f);
+        assert_true(s.kept_fd >= 0);
+        if (i == 1)
+            s.time_ns++;
+        if (i == 2)
+            s.state.bytes[s.state.size - 1] ^= 1;
+        if (i == 3) { /* no set of programs */
+            forget_kept(&s);
+            s.kept_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        }
+        if (i == 4)
+            change_object(&s);
+        pause_ms(100);
+        assert_int_equal(start_daemon(&s, f, real_config), i == 5);
+        f->vm.cpu_ns = 0;
+        charged = charged_ns(pid);
+        sample(f, 1);
+        pause_ms(100);
+        sample(f, 1);
+        if (i < 5)
+            check_near(f->vm.cpu_ns, charged_ns(pid) - charged, 3 * TICK_NS);
+        assert_true(s.kept_fd >= 0);
+    }
+    end_worker(pid);
+    end_service(&s);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -574,6 +832,10 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(test_siblings, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_counters, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_host, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_continues, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_continues_start_and_end, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_continues_counters, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_not_continued, set_up, tear_down),
     };
 
     if (argc == 3)

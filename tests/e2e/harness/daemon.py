@@ -105,6 +105,7 @@ class Daemon:
 
     def __init__(self, directory, settings=None, store=None, wrapper=()):
         self.directory = directory
+        self.program = VIRTJOULED  # another build's, from the next start on
         self._wrapper = wrapper
         self.runtime_dir = directory / "run"
         self.state_dir = directory / "state"
@@ -166,7 +167,7 @@ class Daemon:
         environment.pop("JOURNAL_STREAM", None)
         with open(self._log, "ab") as log:
             start = self.store.start if self.store else system.start_child
-            self.process = start([*self._wrapper, VIRTJOULED, "--config", self.config],
+            self.process = start([*self._wrapper, self.program, "--config", self.config],
                                  stdout=log, stderr=log, env=environment)
 
     def _is_ready(self):
