@@ -22,14 +22,14 @@
 
 #include "require.h"
 
-#define REQUEST_BODY_MAX 4096
+#define REQUEST_BODY_MAX 512
 #define REPLY_MAX (LISTING_MAX + 4096)
 
 struct requests_fixture {
     struct powercapfs_server server; /* first: the session's user data */
     struct fuse_session *session;
     uint64_t unique;
-    unsigned n_interrupts; /* that libfuse keeps for requests to come */
+    unsigned n_interrupts; /* that libfuse keeps for requests to come, at most */
     unsigned n_replies;    /* to the request under way */
     int error;             /* of the reply: 0 or a negative errno */
     size_t length;         /* of its body */
@@ -120,43 +120,50 @@ static inline int request_init(struct requests_fixture *fixture)
     return request_send(fixture, FUSE_INIT, 0, &init, sizeof(init));
 }
 
-/** Begins a session, to which nothing has been sent. */
-static inline void requests_connect(struct requests_fixture *fixture)
+/** A session to which nothing has been sent; the fixture's requests go to fixture->session. */
+static inline struct fuse_session *requests_session_new(struct requests_fixture *fixture)
 {
+    struct fuse_session *session;
     static const struct fuse_custom_io io = {.writev = fixture_writev, .read = fixture_read};
     char options[] = "ro,allow_other";
     char *arguments[] = {"test", "-o", options};
     struct fuse_args args = FUSE_ARGS_INIT(3, arguments);
 
-    fixture->session = fuse_session_new(&args, &powercapfs_operations,
-                                        sizeof(powercapfs_operations), &fixture->server);
+    session = fuse_session_new(&args, &powercapfs_operations, sizeof(powercapfs_operations),
+                               &fixture->server);
     fuse_opt_free_args(&args);
-    require(fixture->session != NULL);
-    require(fuse_session_custom_io(fixture->session, &io, open("/dev/null", O_RDWR | O_CLOEXEC)) ==
-            0);
+    require(session != NULL);
+    require(fuse_session_custom_io(session, &io, open("/dev/null", O_RDWR | O_CLOEXEC)) == 0);
+    return session;
 }
 
-/** Ends the session; the server stays, as do its open files. */
-static inline void requests_disconnect(struct requests_fixture *fixture)
+/** Makes libfuse give up the interrupts that it keeps: it does so one by one. */
+static inline void requests_drain(struct requests_fixture *fixture)
 {
-    /* libfuse gives up the interrupts that it keeps one by one. */
-    while (fixture->n_interrupts > 0)
+    unsigned before;
+
+    do {
+        before = fixture->n_interrupts;
         request_send(fixture, FUSE_GETATTR, FUSE_ROOT_ID, "", 0);
-    fuse_session_destroy(fixture->session);
-    fixture->session = NULL;
+    } while (fixture->n_interrupts < before);
+    fixture->n_interrupts = 0;
 }
 
+/** A server, and a session that has begun. */
 static inline struct requests_fixture *requests_fixture_new(const struct powercapfs_config *config,
                                                             struct snapshot_board *board)
 {
     struct requests_fixture *fixture = calloc(1, sizeof(*fixture));
 
     require(fixture && powercapfs_server_init(&fixture->server, config, board) == 0);
+    fixture->session = requests_session_new(fixture);
+    require(request_init(fixture) == 0);
     return fixture;
 }
 
 static inline void requests_fixture_free(struct requests_fixture *fixture)
 {
+    fuse_session_destroy(fixture->session);
     powercapfs_server_deinit(&fixture->server);
     free(fixture);
 }

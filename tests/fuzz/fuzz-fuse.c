@@ -48,6 +48,7 @@ struct world {
     uint64_t opened[OPENED_MAX];
     uint32_t opened_vm[OPENED_MAX];
     size_t n_opened;
+    bool changed; /* VMs, since the last snapshot */
 };
 
 static struct world world;
@@ -76,12 +77,16 @@ static size_t take_bytes(struct input *input, void *ret, size_t size)
 
 /* The host. */
 
+/* Before a request, like a tick: not at each change. */
 static void post(void)
 {
     struct snapshot_vm vms[VMS];
     struct snapshot *snapshot;
     size_t n = 0;
 
+    if (!world.changed)
+        return;
+    world.changed = false;
     for (size_t i = 0; i < VMS; i++)
         if (world.vms[i].id)
             vms[n++] = world.vms[i];
@@ -121,7 +126,7 @@ static void change_host(struct input *input)
         vm->tree[zone].from_uj = vm->tree[zone].to_uj;
         world.counters[number][zone].added_uj += used_uj;
     }
-    post();
+    world.changed = true;
 }
 
 /* What a reply may hold. */
@@ -322,42 +327,38 @@ static void send_request(uint8_t step, struct input *input)
 
     memset(body, 0, sizeof(body));
     take_bytes(input, body, length);
-    /* libfuse takes the kernel's word that it sends FUSE_INIT and FUSE_DESTROY once. */
-    if (opcode == FUSE_INIT || opcode == FUSE_DESTROY)
+    /* The kernel begins and ends a session once, and answers no question that was not asked. */
+    if (opcode == FUSE_INIT || opcode == FUSE_DESTROY || opcode == FUSE_NOTIFY_REPLY)
         return;
     if ((step & 64) && world.n_opened > 0)
         memcpy(body, &world.opened[world.n_opened - 1], sizeof(uint64_t));
+    post();
     /* The whole of it: a request of the kernel is never cut. */
     request_send(world.requests, opcode, inode, body, sizeof(body));
     check_reply(opcode, inode, body);
 }
 
-/* What a former daemon left with the service manager, handed to libfuse as powercapfs.c does.
-   @return whether a session that speaks as Linux 3.15 or later began */
-static bool send_kept_init(const struct kept_connection *kept)
+/*
+ * What a former daemon left with the service manager, handed to libfuse as
+ * powercapfs.c does. It begins a session, or ends it at once.
+ */
+static void try_kept_init(const struct kept_connection *kept)
 {
     const struct fuse_buf buffer = {.mem = (void *)kept->init, .size = kept->init_length};
+    struct fuse_session *usual = world.requests->session;
     struct fuse_in_header header;
-    struct fuse_init_in init;
 
+    if (!fuse_init_is_whole(kept->init, kept->init_length))
+        return;
     memcpy(&header, kept->init, sizeof(header));
-    memcpy(&init, kept->init + sizeof(header), sizeof(init));
+    world.requests->session = requests_session_new(world.requests);
     world.requests->unique = header.unique;
     fuse_session_process_buf(world.requests->session, &buffer);
     world.requests->unique = 0;
-    return !fuse_session_exited(world.requests->session) && init.major == FUSE_KERNEL_VERSION &&
-           init.minor >= 23;
-}
-
-static bool start_session(struct input *input)
-{
-    struct kept_connection kept = {0};
-
-    kept.init_length = take_bytes(input, kept.init, take_byte_of(input));
-    if (kept.init_length > 0 && fuse_init_is_whole(kept.init, kept.init_length))
-        return send_kept_init(&kept);
-    require(request_init(world.requests) == 0);
-    return true;
+    require(!fuse_session_exited(world.requests->session) || world.requests->error != 0);
+    (void)request_send(world.requests, FUSE_LOOKUP, FUSE_ROOT_ID, "by-name", sizeof("by-name"));
+    fuse_session_destroy(world.requests->session);
+    world.requests->session = usual;
 }
 
 /* As at the first start, but that memory is kept: a table of open files takes its time to make. */
@@ -377,8 +378,7 @@ static void begin(void)
         snprintf(name, sizeof(name), "vm%u", i / 2);
         fixture_vm(&world.vms[i], i + 1, i * 7919 + 1, name);
     }
-    post();
-    requests_connect(world.requests);
+    world.changed = true;
 }
 
 static void end(void)
@@ -391,24 +391,25 @@ static void end(void)
     world.n_opened = 0;
     for (uint32_t id = 0; id <= VMS; id++)
         open_files_forget(world.requests->server.files, id);
+    requests_drain(world.requests);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct input input = {data, size};
+    struct kept_connection kept = {0};
 
     begin();
-    if (start_session(&input)) {
-        while (input.left > 0) {
-            uint8_t step = take_byte_of(&input);
+    kept.init_length = take_bytes(&input, kept.init, take_byte_of(&input));
+    try_kept_init(&kept);
+    while (input.left > 0) {
+        uint8_t step = take_byte_of(&input);
 
-            if (step < 128)
-                send_request(step, &input);
-            else
-                change_host(&input);
-        }
-        end();
+        if (step < 128)
+            send_request(step, &input);
+        else
+            change_host(&input);
     }
-    requests_disconnect(world.requests);
+    end();
     return 0;
 }
