@@ -41,7 +41,7 @@ static bool has_event(int fd, short event)
     return poll(&pollfd, 1, 0) > 0 && (pollfd.revents & event);
 }
 
-static bool is_init(const char *request, size_t length)
+bool fuse_init_is_whole(const char *request, size_t length)
 {
     struct fuse_in_header header;
 
@@ -61,7 +61,7 @@ static const char *check(int init_fd, const char *mountpoint, struct kept_connec
     if (ret->memory_fd < 0)
         return "no requests' memory among the descriptors";
     n = recv(init_fd, ret->init, sizeof(ret->init), MSG_PEEK | MSG_DONTWAIT);
-    if (n < 0 || !is_init(ret->init, (size_t)n))
+    if (n < 0 || !fuse_init_is_whole(ret->init, (size_t)n))
         return "no FUSE_INIT request among the descriptors";
     if (has_event(ret->fd, POLLERR))
         return "it was unmounted";

@@ -33,6 +33,9 @@ struct kept_connection {
     char init[FUSE_INIT_MAX]; /* the request as the kernel sent it */
 };
 
+/** Is it one FUSE_INIT request with all that libfuse reads of it? @param request  any bytes */
+bool fuse_init_is_whole(const char *request, size_t length);
+
 /**
  * Takes the connection that the service manager hands over. One that cannot
  * serve the mount point is dropped from the store as well, so that its mount

@@ -16,43 +16,16 @@
 
 struct exit_listener {
     struct nl_sock *socket;
-    void (*on_exit)(pid_t pid, uint64_t cpu_ns, void *userdata);
+    exit_handler on_exit;
     void *userdata;
 };
-
-/* The attribute of one thread or process: its PID, and its statistics up to now. */
-static void take_aggregate(const struct exit_listener *listener, struct nlattr *aggregate,
-                           int pid_type)
-{
-    struct nlattr *attributes[TASKSTATS_TYPE_MAX + 1];
-    struct taskstats stats = {0};
-    struct nlattr *data;
-
-    if (nla_parse_nested(attributes, TASKSTATS_TYPE_MAX, aggregate, NULL) < 0 ||
-        !attributes[pid_type] || !attributes[TASKSTATS_TYPE_STATS])
-        return;
-    data = attributes[TASKSTATS_TYPE_STATS];
-    /* Kernels append fields, and say by the version which there are. */
-    nla_memcpy(&stats, data, sizeof(stats));
-    if ((size_t)nla_len(data) <
-        offsetof(struct taskstats, cpu_run_virtual_total) + sizeof(stats.cpu_run_virtual_total))
-        return;
-    listener->on_exit((pid_t)nla_get_u32(attributes[pid_type]), stats.cpu_run_virtual_total,
-                      listener->userdata);
-}
 
 static int on_message(struct nl_msg *message, void *userdata)
 {
     const struct exit_listener *listener = userdata;
-    struct nlattr *attributes[TASKSTATS_TYPE_MAX + 1];
 
-    if (!listener->on_exit ||
-        genlmsg_parse(nlmsg_hdr(message), 0, attributes, TASKSTATS_TYPE_MAX, NULL) < 0)
-        return NL_SKIP;
-    if (attributes[TASKSTATS_TYPE_AGGR_PID])
-        take_aggregate(listener, attributes[TASKSTATS_TYPE_AGGR_PID], TASKSTATS_TYPE_PID);
-    if (attributes[TASKSTATS_TYPE_AGGR_TGID])
-        take_aggregate(listener, attributes[TASKSTATS_TYPE_AGGR_TGID], TASKSTATS_TYPE_TGID);
+    if (listener->on_exit)
+        exit_message_parse(nlmsg_hdr(message), listener->on_exit, listener->userdata);
     return NL_OK;
 }
 
@@ -116,9 +89,7 @@ int exit_listener_fd(const struct exit_listener *listener)
     return nl_socket_get_fd(listener->socket);
 }
 
-void exit_listener_dispatch(struct exit_listener *listener,
-                            void (*on_exit)(pid_t pid, uint64_t cpu_ns, void *userdata),
-                            void *userdata)
+void exit_listener_dispatch(struct exit_listener *listener, exit_handler on_exit, void *userdata)
 {
     int r;
 

@@ -8,8 +8,9 @@
  * reap the process, and its times with it, before we have them.
  */
 
-#include <stdint.h>
-#include <sys/types.h>
+#include <stddef.h>
+
+#include "usage/exit_message.h"
 
 struct exit_listener;
 
@@ -29,6 +30,4 @@ int exit_listener_fd(const struct exit_listener *listener);
  * @param on_exit  pid: of the process, or of a thread alone (then cpu_ns is
  *                 that thread's; for a process' only thread, the process')
  */
-void exit_listener_dispatch(struct exit_listener *listener,
-                            void (*on_exit)(pid_t pid, uint64_t cpu_ns, void *userdata),
-                            void *userdata);
+void exit_listener_dispatch(struct exit_listener *listener, exit_handler on_exit, void *userdata);

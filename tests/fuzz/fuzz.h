@@ -7,10 +7,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "../require.h"
 
-static inline void require(int condition)
-{
-    if (!condition)
-        abort();
-}
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
