@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "cli/attach.h"
 #include "cli/calibrate.h"
 #include "cli/client.h"
 #include "cli/print.h"
@@ -27,6 +28,8 @@ static const char usage_text[] =
     "  show VM         one of them, by name or UUID\n"
     "  show --host     the host's zones: measured, host, static and unattributed energy\n"
     "  prepare UUID    make the share of a virtual machine that is about to start\n"
+    "  attach DOMAIN   give a libvirt domain its share; see attach --help\n"
+    "  detach DOMAIN   take it away again\n"
     "  calibrate       measure the static power of the zones; see calibrate --help\n"
     "\n"
     "  --json          print the daemon's answer as JSON\n"
@@ -100,12 +103,14 @@ static const struct command commands[] = {
     {"prepare", request_prepare, print_prepare},
 };
 
-/* Commands that need no daemon, and read their own arguments. */
+/* Commands that do more than ask the daemon, and read their own arguments. */
 static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
 } local_commands[] = {
+    {"attach", attach_command},
     {"calibrate", calibrate_command},
+    {"detach", detach_command},
 };
 
 static void release_json(struct json_object *object)

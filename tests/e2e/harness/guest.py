@@ -26,8 +26,7 @@ _XML = """
   <name>{name}</name>
   <uuid>{uuid}</uuid>
   <memory unit='MiB'>192</memory>
-  <memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>
-  <vcpu{cpuset} current='{vcpus}'>{max_vcpus}</vcpu>
+{backing}  <vcpu{cpuset} current='{vcpus}'>{max_vcpus}</vcpu>
   <os>
     <type arch='x86_64' machine='pc'>hvm</type>
     <kernel>{directory}/vmlinuz</kernel>
@@ -43,6 +42,9 @@ _XML = """
     <memballoon model='none'/>
   </devices>
 </domain>
+"""
+_BACKING_XML = """
+  <memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>
 """
 _SHARE_XML = """
     <filesystem type='mount' accessmode='passthrough'>
@@ -77,7 +79,7 @@ class Guest:
     SHARE = "/run/virtjoule/share"
 
     def __init__(self, libvirtd, directory, mountpoint, vcpus=1, max_vcpus=None, cpus=None,
-                 label="", wait_for_share=True):
+                 label="", wait_for_share=True, shared_memory=True):
         self.name = f"{system.PREFIX}{label}{random.randrange(16**6):06x}"
         self.uuid = str(uuid.uuid4())
         self._libvirtd = libvirtd
@@ -88,6 +90,7 @@ class Guest:
         self._share = mountpoint / self.uuid if mountpoint else None
         self._wait_for_share = mountpoint and wait_for_share
         self._xml = _XML.format(name=self.name, uuid=self.uuid, directory=directory,
+                                backing=_BACKING_XML if shared_memory else "",
                                 share=_SHARE_XML.format(directory=self._share) if mountpoint else "",
                                 vcpus=vcpus, max_vcpus=max_vcpus or vcpus,
                                 cpuset=f" cpuset='{cpus}'" if cpus else "")
