@@ -176,6 +176,25 @@ int ledger_update_vms(struct ledger *ledger, const struct vm_table *vms, uint64_
     return 0;
 }
 
+int ledger_prepare_vm(struct ledger *ledger, const uuid_t uuid, uint64_t time_ns)
+{
+    struct row *row;
+    int r = get_row(ledger, uuid, &row);
+
+    if (r < 0)
+        return r;
+    if (row->name[0] == '\0')
+        uuid_unparse_lower(uuid, row->name);
+    row->prepared_until_ns = time_ns + LEDGER_PREPARED_NS;
+    return 0;
+}
+
+/* Somebody may hold its tree, or is about to, who has not been seen yet. */
+static bool is_expected(const struct row *row, uint64_t now)
+{
+    return now < row->awaited_until_ns || now < row->prepared_until_ns;
+}
+
 static int reserve_division(struct ledger *ledger, size_t n)
 {
     struct division grown = {0};
@@ -377,7 +396,7 @@ static void fill_vm(struct snapshot_vm *vm, const struct ledger *ledger, const s
     memcpy(vm->name, row->name, sizeof(vm->name));
     vm->manager = row->manager;
     vm->running = row->running;
-    vm->has_tree = row->running || row->defined || now < row->awaited_until_ns;
+    vm->has_tree = row->running || row->defined || is_expected(row, now);
     vm->vcpus = row->vcpus;
     vm->tree_zones = row->tree_zones;
     memcpy(vm->tree, row->tree, sizeof(vm->tree));
@@ -413,7 +432,7 @@ static void fill_vms(struct ledger *ledger, const struct zone_set *zones, uint64
 
     for (struct row *row = ledger->rows; row; row = row->next) {
         /* Readers look for zones once: the set changes only while nobody can hold it. */
-        if ((!row->running && now >= row->awaited_until_ns) || !row->tree_zones)
+        if ((!row->running && !is_expected(row, now)) || !row->tree_zones)
             row->tree_zones = present;
         if (ledger->recorded)
             advance_ramps(row, ledger, now);
@@ -489,7 +508,8 @@ void ledger_expire(struct ledger *ledger, uint64_t now, void (*forget)(uint32_t 
     while (*link) {
         struct row *row = *link;
 
-        if (row->running || row->defined || now < row->last_seen_ns + LEDGER_KEEP_NS) {
+        if (row->running || row->defined || is_expected(row, now) ||
+            now < row->last_seen_ns + LEDGER_KEEP_NS) {
             link = &row->next;
             continue;
         }

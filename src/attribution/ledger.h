@@ -37,6 +37,9 @@
    answer, and a guest whose tree is missing meanwhile would lose its open files. */
 #define LEDGER_AWAIT_NS (10 * UINT64_C(1000000000))
 
+/* How long a VM that is about to start has its tree although nobody has seen it yet. */
+#define LEDGER_PREPARED_NS (60 * UINT64_C(1000000000))
+
 struct ledger;
 
 struct ledger_config {
@@ -60,6 +63,15 @@ void ledger_set_baseline(struct ledger *ledger, size_t slot, uint64_t power_uw);
  * @return 0 or -ENOMEM, then some VMs may still lack their row
  */
 int ledger_update_vms(struct ledger *ledger, const struct vm_table *vms, uint64_t time_ns);
+
+/**
+ * Gives a VM its tree before anybody has seen it, for LEDGER_PREPARED_NS: one
+ * that is about to start. It goes by its UUID until its name is known.
+ * @param uuid     not null
+ * @param time_ns  CLOCK_MONOTONIC
+ * @return 0 or -ENOMEM
+ */
+int ledger_prepare_vm(struct ledger *ledger, const uuid_t uuid, uint64_t time_ns);
 
 /**
  * Enters one interval.

@@ -22,6 +22,7 @@ struct row {
     unsigned tree_zones;
     uint64_t last_seen_ns;                   /* when it was last in the VM table */
     uint64_t awaited_until_ns;               /* restored, and not in it yet */
+    uint64_t prepared_until_ns;              /* about to start, maybe not in it yet */
     struct image_energy energies[ZONES_MAX]; /* by account */
     uint64_t cpu_ns;
     uint64_t io_bytes;

@@ -44,7 +44,7 @@ struct snapshot_vm {
     char name[VM_NAME_MAX];         /* any bytes but NUL */
     enum vm_manager manager;
     bool running;
-    bool has_tree; /* defined, running, or restored and still awaited: its directory exists */
+    bool has_tree; /* defined, running, prepared, or restored and awaited: its directory exists */
     unsigned vcpus;
     unsigned tree_zones; /* bit per enum tree_zone; constant while the VM runs */
     struct ramp tree[TREE_ZONES];

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "cli/attach.h"
 #include "cli/calibrate.h"
 #include "cli/client.h"
 #include "cli/print.h"
@@ -26,6 +27,9 @@ static const char usage_text[] =
     "  list            all virtual machines and their energy\n"
     "  show VM         one of them, by name or UUID\n"
     "  show --host     the host's zones: measured, host, static and unattributed energy\n"
+    "  prepare UUID    make the share of a virtual machine that is about to start\n"
+    "  attach DOMAIN   give a libvirt domain its share; see attach --help\n"
+    "  detach DOMAIN   take it away again\n"
     "  calibrate       measure the static power of the zones; see calibrate --help\n"
     "\n"
     "  --json          print the daemon's answer as JSON\n"
@@ -72,6 +76,19 @@ static int request_show(const struct options *options, struct json_object *reque
     return 0;
 }
 
+static int request_prepare(const struct options *options, struct json_object *request)
+{
+    if (options->argc != 2 || options->host)
+        return usage_error("prepare takes the UUID of a VM");
+    json_object_object_add(request, "vm", json_object_new_string(options->argv[1]));
+    return 0;
+}
+
+static void print_prepare(FILE *stream, struct json_object *answer)
+{
+    fprintf(stream, "%s\n", json_object_get_string(json_object_object_get(answer, "tree")));
+}
+
 static void print_show(FILE *stream, struct json_object *answer)
 {
     if (json_object_object_get(answer, "uuid"))
@@ -83,14 +100,17 @@ static void print_show(FILE *stream, struct json_object *answer)
 static const struct command commands[] = {
     {"list", request_list, print_list},
     {"show", request_show, print_show},
+    {"prepare", request_prepare, print_prepare},
 };
 
-/* Commands that need no daemon, and read their own arguments. */
+/* Commands that do more than ask the daemon, and read their own arguments. */
 static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
 } local_commands[] = {
+    {"attach", attach_command},
     {"calibrate", calibrate_command},
+    {"detach", detach_command},
 };
 
 static void release_json(struct json_object *object)

@@ -432,10 +432,20 @@ static int new_discovery(struct manager *manager)
     return discovery_new(&config, &manager->discovery);
 }
 
+/* A VM that is about to start: its virtiofsd opens the tree before QEMU is there to be seen. */
+static int prepare_vm(void *userdata, const uuid_t uuid)
+{
+    struct manager *manager = userdata;
+    int r = ledger_prepare_vm(manager->ledger, uuid, now_ns());
+
+    return r < 0 ? r : publish(manager);
+}
+
 /* It tells whether another daemon is at work here. */
 static int new_control(struct manager *manager)
 {
     const struct config *config = &manager->config;
+    const struct control_actions actions = {.prepare = prepare_vm, .userdata = manager};
     char socket[CONFIG_PATH_MAX + 16];
     int r;
 
@@ -446,7 +456,7 @@ static int new_control(struct manager *manager)
     }
     snprintf(socket, sizeof(socket), "%s/control.sock", config->runtime_dir);
     return control_new(&manager->control, manager->event, socket, config->mountpoint,
-                       manager->board, &manager->descriptors);
+                       manager->board, &manager->descriptors, &actions);
 }
 
 static struct powercapfs_config powercapfs_config(const struct config *config)

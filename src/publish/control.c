@@ -43,6 +43,7 @@ struct control {
     char path[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* empty: it is not ours to remove */
     char *mountpoint;
     struct snapshot_board *board;
+    struct control_actions actions;
     gid_t group;
     int fd;
     sd_event_source *io;
@@ -75,12 +76,29 @@ static int on_client_timeout(sd_event_source *source, uint64_t usec, void *userd
     return 0;
 }
 
+/* What became of it shows in the snapshot. */
+static void client_act(const struct client *client)
+{
+    const struct control_actions *actions = &client->control->actions;
+    uuid_t uuid;
+    int r;
+
+    if (!control_asks_prepare(client->request, client->request_length, uuid))
+        return;
+    r = actions->prepare(actions->userdata, uuid);
+    if (r < 0)
+        log_error("a VM's tree could not be prepared", F_ERROR(r));
+}
+
 static int client_reply(struct client *client)
 {
-    const struct snapshot *snapshot = snapshot_board_acquire(client->control->board);
-    int r = control_answer(client->request, client->request_length, snapshot,
-                           client->control->mountpoint, &client->reply);
+    const struct snapshot *snapshot;
+    int r;
 
+    client_act(client);
+    snapshot = snapshot_board_acquire(client->control->board);
+    r = control_answer(client->request, client->request_length, snapshot,
+                       client->control->mountpoint, &client->reply);
     snapshot_board_release(client->control->board, snapshot);
     if (r < 0)
         return r;
@@ -266,7 +284,8 @@ static int open_socket(struct control *control, const char *path)
 }
 
 int control_new(struct control **ret, sd_event *event, const char *path, const char *mountpoint,
-                struct snapshot_board *board, struct descriptors *descriptors)
+                struct snapshot_board *board, struct descriptors *descriptors,
+                const struct control_actions *actions)
 {
     _cleanup_(cleanup_control_free) struct control *control = calloc(1, sizeof(*control));
     const struct group *group = getgrnam(CONTROL_GROUP);
@@ -276,6 +295,7 @@ int control_new(struct control **ret, sd_event *event, const char *path, const c
         return -ENOMEM;
     control->event = event;
     control->board = board;
+    control->actions = *actions;
     control->group = group ? group->gr_gid : (gid_t)-1;
     control->fd = -1;
     control->mountpoint = strdup(mountpoint);

@@ -192,6 +192,33 @@ static json *answer_show(const struct snapshot *snapshot, const char *mountpoint
     return object;
 }
 
+/* The UUID that a request wants prepared. */
+static bool get_prepare(json *request, uuid_t ret)
+{
+    json *command = NULL, *vm = NULL;
+
+    return json_object_is_type(request, json_type_object) &&
+           json_object_object_get_ex(request, "command", &command) &&
+           json_object_object_get_ex(request, "vm", &vm) &&
+           json_object_is_type(command, json_type_string) &&
+           json_object_is_type(vm, json_type_string) &&
+           strcmp(json_object_get_string(command), "prepare") == 0 &&
+           uuid_parse(json_object_get_string(vm), ret) == 0 && !uuid_is_null(ret);
+}
+
+static json *answer_prepare(const struct snapshot *snapshot, const char *mountpoint, json *request)
+{
+    const struct snapshot_vm *vm;
+    uuid_t uuid;
+
+    if (!get_prepare(request, uuid))
+        return json_error("prepare takes the UUID of a VM");
+    vm = snapshot_find_uuid(snapshot, uuid);
+    if (!vm || !vm->has_tree)
+        return json_error("the VM's tree could not be made");
+    return json_vm(snapshot, vm, mountpoint);
+}
+
 static json *answer(json *request, const struct snapshot *snapshot, const char *mountpoint)
 {
     json *command = NULL;
@@ -206,20 +233,33 @@ static json *answer(json *request, const struct snapshot *snapshot, const char *
         return answer_list(snapshot, mountpoint);
     if (strcmp(json_object_get_string(command), "show") == 0)
         return answer_show(snapshot, mountpoint, json_object_object_get(request, "vm"));
+    if (strcmp(json_object_get_string(command), "prepare") == 0)
+        return answer_prepare(snapshot, mountpoint, request);
     return json_error("unknown command");
+}
+
+/* @return NULL when it is no JSON */
+static json *parse_request(const char *request, size_t length)
+{
+    _cleanup_(cleanup_json_tokener_free) struct json_tokener *tokener = json_tokener_new_ex(8);
+
+    return tokener ? json_tokener_parse_ex(tokener, request, (int)length) : NULL;
+}
+
+bool control_asks_prepare(const char *request, size_t length, uuid_t ret)
+{
+    _cleanup_(cleanup_json_release) json *parsed = parse_request(request, length);
+
+    return get_prepare(parsed, ret);
 }
 
 int control_answer(const char *request, size_t length, const struct snapshot *snapshot,
                    const char *mountpoint, char **ret)
 {
-    _cleanup_(cleanup_json_tokener_free) struct json_tokener *tokener = json_tokener_new_ex(8);
-    _cleanup_(cleanup_json_release) json *parsed = NULL;
+    _cleanup_(cleanup_json_release) json *parsed = parse_request(request, length);
     _cleanup_(cleanup_json_release) json *reply = NULL;
     char *text;
 
-    if (!tokener)
-        return -ENOMEM;
-    parsed = json_tokener_parse_ex(tokener, request, (int)length);
     reply = answer(parsed, snapshot, mountpoint);
     if (asprintf(&text, "%s\n",
                  json_object_to_json_string_ext(reply, JSON_C_TO_STRING_PLAIN |

@@ -26,7 +26,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .by_id = &by_id,
     };
     char *answer;
+    uuid_t uuid;
 
+    if (control_asks_prepare((const char *)data, size, uuid))
+        require(!uuid_is_null(uuid));
     require(control_answer((const char *)data, size, &snapshot, "/vms", &answer) == 0);
     require(answer[0] == '{' && strchr(answer, '\n') == answer + strlen(answer) - 1);
     free(answer);

@@ -118,6 +118,13 @@ static void test_refusals(void **state)
         {"{\"command\":\"show\",\"vm\":7}", "no such VM"},
         {"{\"command\":\"show\",\"vm\":\"11111111-0000-0000-0000-000000000001\"}", "no such VM"},
         {"{\"command\":\"reboot\"}", "unknown command"},
+        {"{\"command\":\"prepare\"}", "takes the UUID"},
+        {"{\"command\":\"prepare\",\"vm\":\"web\"}", "takes the UUID"},
+        {"{\"command\":\"prepare\",\"vm\":[]}", "takes the UUID"},
+        {"{\"command\":\"prepare\",\"vm\":\"00000000-0000-0000-0000-000000000000\"}",
+         "takes the UUID"},
+        {"{\"command\":\"prepare\",\"vm\":\"00000000-0000-0000-0000-000000000009\"}",
+         "could not be made"},
         {"{\"command\":[]}", "not a request"},
         {"{}", "not a request"},
         {"[]", "not a request"},
@@ -141,12 +148,44 @@ static void test_refusals(void **state)
     snapshot_free(snapshot);
 }
 
+/* What is asked shows before it is done; the answer tells what became of it. */
+static void test_prepare(void **state)
+{
+    static const char request[] =
+        "{\"command\":\"prepare\",\"vm\":\"00000000-0000-0000-0000-000000000002\"}\n";
+    static const char *const others[] = {
+        "{\"command\":\"show\",\"vm\":\"00000000-0000-0000-0000-000000000002\"}",
+        "{\"command\":\"prepare\",\"vm\":\"00000000-0000-0000-0000-00000000000\"}",
+        "{\"command\":\"prepare\"",
+        "[\"prepare\"]",
+        "prepare",
+        "",
+    };
+    struct snapshot *snapshot = two_vms();
+    struct json_object *answer;
+    uuid_t uuid;
+
+    assert_true(control_asks_prepare(request, strlen(request), uuid));
+    assert_memory_equal(uuid, snapshot->vms[1].uuid, sizeof(uuid));
+    for (size_t i = 0; i < ELEMENTS(others); i++)
+        assert_false(control_asks_prepare(others[i], strlen(others[i]), uuid));
+    answer = ask(snapshot, request);
+    assert_string_equal(text_of(answer, "tree"), "/vms/00000000-0000-0000-0000-000000000002");
+    json_object_put(answer);
+    snapshot->vms[1].has_tree = false;
+    answer = ask(snapshot, request);
+    assert_non_null(strstr(text_of(answer, "error"), "could not be made"));
+    json_object_put(answer);
+    snapshot_free(snapshot);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_list),
         cmocka_unit_test(test_show),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_prepare),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

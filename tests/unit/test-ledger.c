@@ -94,6 +94,39 @@ static struct snapshot *take_snapshot(struct host *host)
     return snapshot;
 }
 
+/* A tree before the VM is seen, through a refresh that still lists its former life. */
+static void test_prepared_has_tree(void **state)
+{
+    struct snapshot *snapshot;
+    struct host host;
+
+    host_init(&host, STATIC_EXCLUDE);
+    host.table.n = 2;
+    record(&host);
+    assert_int_equal(ledger_prepare_vm(host.ledger, host.vms[1].uuid, host.time_ns), 0);
+    assert_int_equal(ledger_prepare_vm(host.ledger, host.vms[2].uuid, host.time_ns), 0);
+    record(&host);
+    host.table.n = 1;
+    host.time_ns += LEDGER_PREPARED_NS - SECOND(3);
+    record(&host);
+    ledger_expire(host.ledger, host.time_ns, NULL, NULL);
+    snapshot = take_snapshot(&host);
+    assert_int_equal(snapshot->n_vms, 3);
+    for (size_t i = 0; i < 3; i++)
+        assert_true(snapshot->vms[i].has_tree);
+    assert_false(snapshot->vms[2].running);
+    assert_string_equal(snapshot->vms[2].name, "00000000-0000-0000-0000-000000000003");
+    snapshot_free(snapshot);
+    record(&host);
+    record(&host);
+    snapshot = take_snapshot(&host);
+    assert_true(snapshot->vms[0].has_tree);
+    assert_false(snapshot->vms[1].has_tree);
+    assert_false(snapshot->vms[2].has_tree);
+    snapshot_free(snapshot);
+    host_deinit(&host);
+}
+
 static void test_sockets_are_kept_apart(void **state)
 {
     struct snapshot *snapshot;
@@ -354,6 +387,7 @@ static void test_zones_stay_while_a_vm_runs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_prepared_has_tree),
         cmocka_unit_test(test_sockets_are_kept_apart),
         cmocka_unit_test(test_dram_goes_by_memory),
         cmocka_unit_test(test_dram_of_a_node_goes_to_who_lives_there),

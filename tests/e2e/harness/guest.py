@@ -27,8 +27,7 @@ _XML = """
   <name>{name}</name>
   <uuid>{uuid}</uuid>
   <memory unit='MiB'>192</memory>
-  <memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>
-  <vcpu{cpuset} current='{vcpus}'>{max_vcpus}</vcpu>
+{backing}  <vcpu{cpuset} current='{vcpus}'>{max_vcpus}</vcpu>
   <os>
     <type arch='x86_64' machine='pc'>hvm</type>
     <kernel>{directory}/vmlinuz</kernel>
@@ -44,6 +43,9 @@ _XML = """
     <memballoon model='none'/>
   </devices>
 </domain>
+"""
+_BACKING_XML = """
+  <memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>
 """
 _SHARE_XML = """
     <filesystem type='mount' accessmode='passthrough'>
@@ -71,14 +73,14 @@ class Guest:
 
     `mountpoint` is the daemon's: the guest is given the directory of its UUID
     there as its energy share. With None it has no share: libvirt cannot save
-    a domain with virtiofs.
+    a domain with virtiofs. Without wait_for_share the start is left to find it.
     """
 
     POWERCAP = "/sys/class/powercap"
     SHARE = "/run/virtjoule/share"
 
     def __init__(self, libvirtd, directory, mountpoint, vcpus=1, max_vcpus=None, cpus=None,
-                 label=""):
+                 label="", wait_for_share=True, shared_memory=True):
         self.name = f"{system.PREFIX}{label}{random.randrange(16**6):06x}"
         self.uuid = str(uuid.uuid4())
         self._libvirtd = libvirtd
@@ -87,7 +89,9 @@ class Guest:
         self._socket = None
         self._received = b""
         self._share = mountpoint / self.uuid if mountpoint else None
+        self._wait_for_share = mountpoint and wait_for_share
         self._xml = _XML.format(name=self.name, uuid=self.uuid, directory=directory,
+                                backing=_BACKING_XML if shared_memory else "",
                                 share=_SHARE_XML.format(directory=self._share) if mountpoint else "",
                                 vcpus=vcpus, max_vcpus=max_vcpus or vcpus,
                                 cpuset=f" cpuset='{cpus}'" if cpus else "")
@@ -120,7 +124,7 @@ class Guest:
 
     def start(self, timeout=60):
         """Starts the domain and waits until it obeys."""
-        if self._share:
+        if self._wait_for_share:
             # The daemon learns of a new domain from libvirt as we do: give it a moment.
             system.wait_until(self._share.is_dir, 5, f"{self._share} is there")
         self.domain.create()
