@@ -9,6 +9,7 @@
 
 #include "cli/calibrate.h"
 #include "cli/client.h"
+#include "cli/doctor.h"
 #include "cli/print.h"
 #include "util/cleanup.h"
 #include "util/log.h"
@@ -27,6 +28,7 @@ static const char usage_text[] =
     "  show VM         one of them, by name or UUID\n"
     "  show --host     the host's zones: measured, host, static and unattributed energy\n"
     "  calibrate       measure the static power of the zones; see calibrate --help\n"
+    "  doctor          what is wrong, on a host or in a guest, and its cure; see doctor --help\n"
     "\n"
     "  --json          print the daemon's answer as JSON\n"
     "  --socket PATH   where virtjouled listens (default /run/virtjoule/control.sock)\n"
@@ -91,6 +93,7 @@ static const struct {
     int (*run)(int argc, char **argv);
 } local_commands[] = {
     {"calibrate", calibrate_command},
+    {"doctor", doctor_command},
 };
 
 static void release_json(struct json_object *object)
