@@ -17,7 +17,7 @@
 #include "util/file.h"
 #include "util/parse.h"
 
-#define PATIENCE_S 10
+#define PATIENCE_S 5
 
 /* Findings. */
 
@@ -135,17 +135,22 @@ static int call_read(void *data)
     return (int)read_file(AT_FDCWD, call->path, call->text, sizeof(call->text));
 }
 
-ssize_t doctor_read_patiently(const char *path, char *ret, size_t size)
+ssize_t doctor_read_patiently(struct doctor *doctor, const char *path, char *ret, size_t size)
 {
-    struct read_call *call = calloc(1, sizeof(*call));
+    struct read_call *call;
     int r = -ENOMEM;
 
+    if (doctor->reading_hangs)
+        return -ETIMEDOUT;
+    call = calloc(1, sizeof(*call));
     if (call)
         call->path = strdup(path);
     if (call && call->path)
         r = doctor_call(call_read, call);
-    if (r == -ETIMEDOUT)
+    if (r == -ETIMEDOUT) {
+        doctor->reading_hangs = true;
         return r;
+    }
     if (r >= 0) {
         snprintf(ret, size, "%s", call->text);
         cut_newlines(ret);
@@ -156,10 +161,10 @@ ssize_t doctor_read_patiently(const char *path, char *ret, size_t size)
     return r;
 }
 
-int doctor_read_number(const char *path, uint64_t *ret)
+int doctor_read_number(struct doctor *doctor, const char *path, uint64_t *ret)
 {
     char text[64];
-    ssize_t length = doctor_read_patiently(path, text, sizeof(text));
+    ssize_t length = doctor_read_patiently(doctor, path, text, sizeof(text));
 
     return length < 0 ? (int)length : parse_u64(text, strlen(text), ret);
 }

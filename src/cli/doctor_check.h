@@ -55,7 +55,8 @@ struct doctor {
     size_t n_domains;
     struct finding *findings;
     size_t n_findings;
-    size_t n_checks; /* made so far */
+    size_t n_checks;    /* made so far */
+    bool reading_hangs; /* a read was given up: no other is begun */
 };
 
 typedef void (*doctor_check)(struct doctor *doctor);
@@ -95,7 +96,7 @@ ssize_t doctor_read(const struct doctor *doctor, const char *path, char *ret, si
  * Calls a function that may wait for a daemon which does not answer, on a
  * thread of its own.
  * @param data  freed with free_data() when the call has ended; never, if it does not end
- * @return what the function returned, or -ETIMEDOUT after ten seconds; data is then the
+ * @return what the function returned, or -ETIMEDOUT after five seconds; data is then the
  *         thread's
  */
 int doctor_call(int (*call)(void *data), void *data);
@@ -106,10 +107,10 @@ int doctor_call(int (*call)(void *data), void *data);
  * @return bytes read (at most size - 1, newlines at the end cut off); -EISDIR for a
  *         directory; -ETIMEDOUT; or another negative errno
  */
-ssize_t doctor_read_patiently(const char *path, char *ret, size_t size);
+ssize_t doctor_read_patiently(struct doctor *doctor, const char *path, char *ret, size_t size);
 
 /** One number from a file, likewise. @return 0 or a negative errno */
-int doctor_read_number(const char *path, uint64_t *ret);
+int doctor_read_number(struct doctor *doctor, const char *path, uint64_t *ret);
 
 /** Calls a function with the PID and name of every process. */
 void doctor_each_process(struct doctor *doctor,

@@ -262,7 +262,7 @@ static void report_mount(struct doctor *doctor, const struct mount_entry *mount)
                       doctor_text("umount %s && " RESTART, path));
         return;
     }
-    r = doctor_read_patiently(path, text, sizeof(text));
+    r = doctor_read_patiently(doctor, path, text, sizeof(text));
     if (r == -ENOTCONN)
         doctor_report(doctor, SEVERITY_ERROR, "mount-dead",
                       doctor_text("the mount on %s is dead: its daemon was killed", path),

@@ -30,9 +30,6 @@
 #define MODULES_MAX (16U << 20)
 #define MOUNTINFO_MAX (1U << 20)
 
-/* Comes with the times a busy host may need beyond an interval. */
-#define AGE_MAX_INTERVALS 5
-
 /* Known readers by the name the kernel keeps of them, 15 bytes. */
 static const struct {
     const char *comm;
@@ -166,7 +163,7 @@ static void report_share(struct doctor *doctor)
 {
     _cleanup_free_ char *path = doctor_path(doctor, DOCTOR_SHARE "/virtjoule/version");
     char text[64];
-    ssize_t r = path ? doctor_read_patiently(path, text, sizeof(text)) : -ENOMEM;
+    ssize_t r = path ? doctor_read_patiently(doctor, path, text, sizeof(text)) : -ENOMEM;
 
     if (r == -ETIMEDOUT)
         doctor_report(doctor, SEVERITY_ERROR, "share-hangs",
@@ -232,28 +229,19 @@ static void check_powercap(struct doctor *doctor)
 static void check_age(struct doctor *doctor)
 {
     _cleanup_free_ char *age = doctor_path(doctor, DOCTOR_SHARE "/virtjoule/age_us");
-    _cleanup_free_ char *interval = doctor_path(doctor, DOCTOR_SHARE "/virtjoule/interval_us");
     const struct timespec moment = {.tv_nsec = 20 * (long)NSEC_PER_MSEC};
-    uint64_t first_us, second_us, interval_us;
+    uint64_t first_us, second_us;
 
-    if (!share_mounted(doctor) || doctor_read_number(age, &first_us) < 0 ||
-        doctor_read_number(interval, &interval_us) < 0)
+    if (!share_mounted(doctor) || doctor_read_number(doctor, age, &first_us) < 0)
         return;
     nanosleep(&moment, NULL);
-    if (doctor_read_number(age, &second_us) < 0)
+    if (doctor_read_number(doctor, age, &second_us) < 0)
         return;
     if (first_us == second_us)
         doctor_report(doctor, SEVERITY_ERROR, "counter-frozen",
                       doctor_text("the share is cached: the counter stands still for ever"),
                       doctor_text("on the host: virtjoule doctor; <cache mode='none'/> belongs to "
                                   "the device (virtjoule detach and attach DOMAIN)"));
-    else if (second_us > AGE_MAX_INTERVALS * interval_us)
-        doctor_report(doctor, SEVERITY_ERROR, "counter-old",
-                      doctor_text("the counter is %" PRIu64 ".%03" PRIu64
-                                  " s old, its interval is %" PRIu64 ".%03" PRIu64 " s",
-                                  second_us / 1000000, second_us / 1000 % 1000,
-                                  interval_us / 1000000, interval_us / 1000 % 1000),
-                      doctor_text("on the host: virtjoule doctor, systemctl restart virtjoule"));
 }
 
 /* An idle VM uses little, but the reading itself more than the step of 1 mJ. */
@@ -263,14 +251,14 @@ static void check_moving(struct doctor *doctor)
     _cleanup_free_ char *interval = doctor_path(doctor, DOCTOR_SHARE "/virtjoule/interval_us");
     uint64_t before_uj, after_uj, interval_us, end_ns;
 
-    if (!share_mounted(doctor) || doctor_read_number(interval, &interval_us) < 0 ||
-        doctor_read_number(counter, &before_uj) < 0 || interval_us > 10 * 1000000)
+    if (!share_mounted(doctor) || doctor_read_number(doctor, interval, &interval_us) < 0 ||
+        doctor_read_number(doctor, counter, &before_uj) < 0 || interval_us > 10 * 1000000)
         return;
     end_ns = now_ns() + 3 * interval_us * NSEC_PER_USEC;
     do {
         const struct timespec moment = {.tv_nsec = 50 * (long)NSEC_PER_MSEC};
 
-        if (doctor_read_number(counter, &after_uj) < 0 || after_uj != before_uj)
+        if (doctor_read_number(doctor, counter, &after_uj) < 0 || after_uj != before_uj)
             return;
         nanosleep(&moment, NULL);
     } while (now_ns() < end_ns);
@@ -285,7 +273,7 @@ static void check_origin(struct doctor *doctor)
     _cleanup_free_ char *path = doctor_path(doctor, DOCTOR_SHARE "/virtjoule/source");
     char source[64];
 
-    if (share_mounted(doctor) && doctor_read_patiently(path, source, sizeof(source)) > 0 &&
+    if (share_mounted(doctor) && doctor_read_patiently(doctor, path, source, sizeof(source)) > 0 &&
         strcmp(source, "estimate") == 0)
         doctor_report(doctor, SEVERITY_INFO, "source-estimate",
                       doctor_text("the energy is the host's estimate, not measured"),
@@ -366,7 +354,7 @@ static void check_readers(struct doctor *doctor)
     if (!path || !share_mounted(doctor))
         return;
     /* Where nobody answers, stat() would wait for ever. */
-    r = doctor_read_number(path, &energy_uj);
+    r = doctor_read_number(doctor, path, &energy_uj);
     if ((r == 0 || r == -EACCES) && stat(path, &file) == 0)
         doctor_each_process(doctor, examine_reader, &file);
 }

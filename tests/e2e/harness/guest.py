@@ -47,9 +47,9 @@ _XML = """
 _SHARE_XML = """
     <filesystem type='mount' accessmode='passthrough'>
       <driver type='virtiofs'/>
-      <binary path='/usr/lib/qemu/virtiofsd'><cache mode='none'/></binary>
+      <binary path='/usr/lib/qemu/virtiofsd'><cache mode='{cache}'/></binary>
       <source dir='{directory}'/>
-      <target dir='virtjoule'/>
+      <target dir='{tag}'/>
     </filesystem>
 """
 
@@ -70,14 +70,15 @@ class Guest:
 
     `mountpoint` is the daemon's: the guest is given the directory of its UUID
     there as its energy share. With None it has no share: libvirt cannot save
-    a domain with virtiofs.
+    a domain with virtiofs. `tools` is a directory that the guest is to have as well.
     """
 
     POWERCAP = "/sys/class/powercap"
     SHARE = "/run/virtjoule/share"
+    TOOLS_TAG = "tools"
 
     def __init__(self, libvirtd, directory, mountpoint, vcpus=1, max_vcpus=None, cpus=None,
-                 label=""):
+                 label="", cache="none", tools=None):
         self.name = f"{system.PREFIX}{label}{random.randrange(16**6):06x}"
         self.uuid = str(uuid.uuid4())
         self._libvirtd = libvirtd
@@ -86,8 +87,12 @@ class Guest:
         self._socket = None
         self._received = b""
         self._share = mountpoint / self.uuid if mountpoint else None
+        shares = [(self._share, "virtjoule", cache)] if mountpoint else []
+        shares += [(tools, self.TOOLS_TAG, "none")] if tools else []
         self._xml = _XML.format(name=self.name, uuid=self.uuid, directory=directory,
-                                share=_SHARE_XML.format(directory=self._share) if mountpoint else "",
+                                share="".join(
+                                    _SHARE_XML.format(directory=path, tag=tag, cache=mode)
+                                    for path, tag, mode in shares),
                                 vcpus=vcpus, max_vcpus=max_vcpus or vcpus,
                                 cpuset=f" cpuset='{cpus}'" if cpus else "")
 
