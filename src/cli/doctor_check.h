@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#include "cli/domain_share.h"
+#include "cli/domain_virtiofs.h"
 #include "daemon/config.h"
 #include "util/cleanup.h"
 
@@ -39,8 +39,8 @@ struct doctor_domain {
     char uuid[37];
     bool active;
     bool persistent;
-    struct domain_share live;    /* of an active one */
-    struct domain_share defined; /* of a persistent one: what its next start makes */
+    struct domain_virtiofs live;    /* of an active one */
+    struct domain_virtiofs defined; /* of a persistent one: what its next start makes */
 };
 
 struct doctor {

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -221,8 +222,25 @@ static void check_ledger_directory(struct doctor *doctor, const char *key, const
                         path));
 }
 
+/* Both are made for the user that the daemon runs as. */
+static void check_owner(struct doctor *doctor)
+{
+    const struct config *config = &doctor->config;
+    struct stat runtime, state;
+
+    if (stat(config->runtime_dir, &runtime) == 0 && stat(config->state_dir, &state) == 0 &&
+        runtime.st_uid != state.st_uid)
+        doctor_report(
+            doctor, SEVERITY_ERROR, "ledger-owner",
+            doctor_text("state_dir %s belongs to another user than runtime_dir %s: the "
+                        "daemon cannot write it",
+                        config->state_dir, config->runtime_dir),
+            doctor_text("chown -R --reference=%s %s", config->runtime_dir, config->state_dir));
+}
+
 static void check_ledger(struct doctor *doctor)
 {
+    check_owner(doctor);
     check_ledger_directory(doctor, "runtime_dir", doctor->config.runtime_dir);
     check_ledger_directory(doctor, "state_dir", doctor->config.state_dir);
 }

@@ -23,7 +23,7 @@
 
 #define TAG "virtjoule"
 #define COUNTER "/intel-rapl:0/energy_uj"
-#define SHARE_UNIT "run-virtjoule-share.mount"
+#define SHARE_UNIT "virtjoule-share.service" /* brings both mounts where there is a share */
 #define POWERCAP_UNIT "sys-class-powercap.mount"
 #define VIRTIO_DEVICES "/sys/bus/virtio/devices"
 #define VIRTIO_ID_FS "0x001a" /* linux/virtio_ids.h: 26 */
@@ -120,7 +120,7 @@ static void check_kernel(struct doctor *doctor)
     if (has_module(doctor))
         doctor_report(doctor, SEVERITY_ERROR, "virtiofs-not-loaded",
                       doctor_text("the kernel's module virtiofs is not loaded"),
-                      doctor_text("modprobe virtiofs && systemctl restart " POWERCAP_UNIT));
+                      doctor_text("modprobe virtiofs && systemctl restart " SHARE_UNIT));
     else
         doctor_report(doctor, SEVERITY_ERROR, "kernel-without-virtiofs",
                       doctor_text("the kernel has no virtiofs"),
@@ -361,15 +361,18 @@ static void check_readers(struct doctor *doctor)
 
 /* Units. */
 
-static bool unit_exists(const struct doctor *doctor, const char *format)
+/* Is the file in one of the directories of units? */
+static bool unit_has(const struct doctor *doctor, const char *name)
 {
     static const char *const directories[] = {"/etc/systemd/system", "/run/systemd/system",
                                               "/usr/lib/systemd/system", "/lib/systemd/system"};
 
     for (size_t i = 0; i < sizeof(directories) / sizeof(directories[0]); i++) {
-        _cleanup_free_ char *path = doctor_text("%s/%s", directories[i], format);
+        _cleanup_free_ char *path = doctor_text("%s%s/%s", doctor->root, directories[i], name);
+        struct stat status;
 
-        if (path && doctor_access(doctor, path, F_OK))
+        /* A link in a root directory leads out of it. */
+        if (path && lstat(path, &status) == 0)
             return true;
     }
     return false;
@@ -379,10 +382,14 @@ static void check_units(struct doctor *doctor)
 {
     if (!doctor_access(doctor, "/run/systemd/system", F_OK))
         return;
-    if (!unit_exists(doctor, SHARE_UNIT) || !unit_exists(doctor, POWERCAP_UNIT))
+    if (!unit_has(doctor, SHARE_UNIT) || !unit_has(doctor, POWERCAP_UNIT))
         doctor_report(doctor, SEVERITY_WARNING, "units-missing",
                       doctor_text("the units that mount the share at boot are not installed"),
                       doctor_text("apt install virtjoule-guest"));
+    else if (!unit_has(doctor, "multi-user.target.wants/" SHARE_UNIT))
+        doctor_report(doctor, SEVERITY_WARNING, "units-disabled",
+                      doctor_text(SHARE_UNIT " is not enabled: the share is not mounted at boot"),
+                      doctor_text("systemctl enable --now " SHARE_UNIT));
 }
 
 const doctor_check doctor_guest_checks[] = {

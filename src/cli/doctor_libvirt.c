@@ -35,11 +35,11 @@ static void ignore_error(void *userdata, virErrorPtr error)
 {
 }
 
-static bool read_share(virDomainPtr domain, unsigned flags, struct domain_share *ret)
+static bool read_share(virDomainPtr domain, unsigned flags, struct domain_virtiofs *ret)
 {
     _cleanup_free_ char *xml = virDomainGetXMLDesc(domain, flags);
 
-    return xml && domain_share_parse(xml, strlen(xml), ret) == 0;
+    return xml && domain_virtiofs_parse(xml, strlen(xml), ret) == 0;
 }
 
 /* A domain that goes in this moment is left out. */
@@ -123,8 +123,8 @@ static const char *below_mountpoint(const struct doctor *doctor, const char *sou
 }
 
 /* Meant as an energy share: by its directory or by its tag. */
-static const struct share_device *find_device(const struct doctor *doctor,
-                                              const struct domain_share *share)
+static const struct virtiofs_device *find_device(const struct doctor *doctor,
+                                                 const struct domain_virtiofs *share)
 {
     for (size_t i = 0; i < share->n_devices; i++)
         if (strcmp(share->devices[i].tag, TAG) == 0)
@@ -143,7 +143,7 @@ static char *attach_again(const struct doctor_domain *domain)
 }
 
 static void check_source(struct doctor *doctor, const struct doctor_domain *domain,
-                         const struct share_device *device)
+                         const struct virtiofs_device *device)
 {
     const char *below = below_mountpoint(doctor, device->source);
     size_t length = below ? strcspn(below, "/") : 0;
@@ -151,7 +151,7 @@ static void check_source(struct doctor *doctor, const struct doctor_domain *doma
     uuid_t uuid;
 
     if (!below) {
-        doctor_report(doctor, SEVERITY_ERROR, "domain-share-elsewhere",
+        doctor_report(doctor, SEVERITY_ERROR, "domain-virtiofs-elsewhere",
                       doctor_text("%s: its share is %s, which is not below %s", domain->name,
                                   device->source, doctor->config.mountpoint),
                       attach_again(domain));
@@ -161,7 +161,7 @@ static void check_source(struct doctor *doctor, const struct doctor_domain *doma
         memcpy(name, below, length);
     if (strcasecmp(name, domain->uuid) == 0 && below[length + strspn(below + length, "/")] == '\0')
         return;
-    doctor_report(doctor, SEVERITY_ERROR, "domain-share-foreign",
+    doctor_report(doctor, SEVERITY_ERROR, "domain-virtiofs-foreign",
                   uuid_parse(name, uuid) == 0
                       ? doctor_text("%s: its share %s is that of another VM: it was cloned, or its "
                                     "UUID was changed",
@@ -172,9 +172,9 @@ static void check_source(struct doctor *doctor, const struct doctor_domain *doma
 }
 
 static void check_share(struct doctor *doctor, const struct doctor_domain *domain,
-                        const struct domain_share *share)
+                        const struct domain_virtiofs *share)
 {
-    const struct share_device *device = find_device(doctor, share);
+    const struct virtiofs_device *device = find_device(doctor, share);
 
     if (!device)
         return;
@@ -309,7 +309,7 @@ static void check_served(struct doctor *doctor, pid_t pid, const char *comm, voi
         return;
     for (size_t i = 0; i < doctor->n_domains; i++)
         if (strcmp(served.root + (served.root[0] == '/'), doctor->domains[i].uuid) == 0)
-            doctor_report(doctor, SEVERITY_ERROR, "domain-share-stale",
+            doctor_report(doctor, SEVERITY_ERROR, "domain-virtiofs-stale",
                           doctor_text("%s: its share is of a mount that is gone: the guest's reads "
                                       "fail",
                                       doctor->domains[i].name),

@@ -319,6 +319,13 @@ def full_disk(host):
         yield
 
 
+@fault("ledger-owner", "chown -R --reference=")
+def state_of_another_user(host):
+    os.chown(host.daemon.state_dir, 65534, -1)
+    yield
+    os.chown(host.daemon.state_dir, 0, -1)
+
+
 @fault("ledger-set-aside", "rm ")
 def damaged_ledger(host):
     host.daemon.stop()

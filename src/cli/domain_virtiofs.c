@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "cli/domain_share.h"
+#include "cli/domain_virtiofs.h"
 
 #include <errno.h>
 #include <libxml/parser.h>
@@ -32,14 +32,14 @@ static void read_text(xmlXPathContextPtr context, const char *path, char *ret, s
     xmlFree(text);
 }
 
-static void read_devices(xmlXPathContextPtr context, struct domain_share *ret)
+static void read_devices(xmlXPathContextPtr context, struct domain_virtiofs *ret)
 {
     _cleanup_(cleanup_xmlXPathFreeObject) xmlXPathObjectPtr found =
         xmlXPathEvalExpression(BAD_CAST VIRTIOFS_DEVICES, context);
     int n = found ? xmlXPathNodeSetGetLength(found->nodesetval) : 0;
 
-    for (int i = 0; i < n && ret->n_devices < SHARE_DEVICES_MAX; i++) {
-        struct share_device *device = &ret->devices[ret->n_devices++];
+    for (int i = 0; i < n && ret->n_devices < VIRTIOFS_DEVICES_MAX; i++) {
+        struct virtiofs_device *device = &ret->devices[ret->n_devices++];
 
         context->node = xmlXPathNodeSetItem(found->nodesetval, i);
         read_text(context, "string(source/@dir)", device->source, sizeof(device->source));
@@ -49,12 +49,12 @@ static void read_devices(xmlXPathContextPtr context, struct domain_share *ret)
     }
 }
 
-int domain_share_parse(const char *xml, size_t length, struct domain_share *ret)
+int domain_virtiofs_parse(const char *xml, size_t length, struct domain_virtiofs *ret)
 {
     _cleanup_(cleanup_xmlFreeDoc) xmlDocPtr document = NULL;
     _cleanup_(cleanup_xmlXPathFreeContext) xmlXPathContextPtr context = NULL;
     _cleanup_(cleanup_xmlXPathFreeObject) xmlXPathObjectPtr shared = NULL;
-    struct domain_share share = {0};
+    struct domain_virtiofs share = {0};
     const xmlNode *root;
 
     if (length > INT_MAX)
