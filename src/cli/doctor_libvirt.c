@@ -151,7 +151,7 @@ static void check_source(struct doctor *doctor, const struct doctor_domain *doma
     uuid_t uuid;
 
     if (!below) {
-        doctor_report(doctor, SEVERITY_ERROR, "domain-virtiofs-elsewhere",
+        doctor_report(doctor, SEVERITY_ERROR, "domain-share-elsewhere",
                       doctor_text("%s: its share is %s, which is not below %s", domain->name,
                                   device->source, doctor->config.mountpoint),
                       attach_again(domain));
@@ -161,7 +161,7 @@ static void check_source(struct doctor *doctor, const struct doctor_domain *doma
         memcpy(name, below, length);
     if (strcasecmp(name, domain->uuid) == 0 && below[length + strspn(below + length, "/")] == '\0')
         return;
-    doctor_report(doctor, SEVERITY_ERROR, "domain-virtiofs-foreign",
+    doctor_report(doctor, SEVERITY_ERROR, "domain-share-foreign",
                   uuid_parse(name, uuid) == 0
                       ? doctor_text("%s: its share %s is that of another VM: it was cloned, or its "
                                     "UUID was changed",
@@ -309,7 +309,7 @@ static void check_served(struct doctor *doctor, pid_t pid, const char *comm, voi
         return;
     for (size_t i = 0; i < doctor->n_domains; i++)
         if (strcmp(served.root + (served.root[0] == '/'), doctor->domains[i].uuid) == 0)
-            doctor_report(doctor, SEVERITY_ERROR, "domain-virtiofs-stale",
+            doctor_report(doctor, SEVERITY_ERROR, "domain-share-stale",
                           doctor_text("%s: its share is of a mount that is gone: the guest's reads "
                                       "fail",
                                       doctor->domains[i].name),
