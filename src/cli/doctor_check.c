@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -91,36 +90,39 @@ ssize_t doctor_read(const struct doctor *doctor, const char *path, char *ret, si
 struct call {
     int (*call)(void *data);
     void *data;
+    int result;
 };
 
 static void *make_call(void *userdata)
 {
-    const struct call *call = userdata;
+    struct call *call = userdata;
 
-    return (void *)(intptr_t)call->call(call->data);
+    call->result = call->call(call->data);
+    return NULL;
 }
 
 int doctor_call(int (*function)(void *data), void *data)
 {
-    /* Of the thread, should it not come back. */
     struct call *call = malloc(sizeof(*call));
     struct timespec end;
     pthread_t thread;
-    void *result;
+    int result;
 
     if (!call)
         return -ENOMEM;
-    *call = (struct call){function, data};
+    *call = (struct call){.call = function, .data = data};
     if (pthread_create(&thread, NULL, make_call, call) != 0) {
         free(call);
         return -EAGAIN;
     }
     clock_gettime(CLOCK_MONOTONIC, &end);
     end.tv_sec += PATIENCE_S;
-    if (pthread_clockjoin_np(thread, &result, CLOCK_MONOTONIC, &end) != 0)
+    /* A thread that does not come back keeps what it was given. */
+    if (pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &end) != 0)
         return -ETIMEDOUT;
+    result = call->result;
     free(call);
-    return (int)(intptr_t)result;
+    return result;
 }
 
 struct read_call {

@@ -10,6 +10,7 @@
 #include <json-c/json.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "cli/domain_virtiofs.h"
@@ -95,9 +96,9 @@ ssize_t doctor_read(const struct doctor *doctor, const char *path, char *ret, si
 /**
  * Calls a function that may wait for a daemon which does not answer, on a
  * thread of its own.
- * @param data  freed with free_data() when the call has ended; never, if it does not end
- * @return what the function returned, or -ETIMEDOUT after five seconds; data is then the
- *         thread's
+ * @param data  on the heap
+ * @return what the function returned; -ETIMEDOUT after five seconds, data is then the
+ *         thread's for good; or another negative errno
  */
 int doctor_call(int (*call)(void *data), void *data);
 
@@ -112,7 +113,7 @@ ssize_t doctor_read_patiently(struct doctor *doctor, const char *path, char *ret
 /** One number from a file, likewise. @return 0 or a negative errno */
 int doctor_read_number(struct doctor *doctor, const char *path, uint64_t *ret);
 
-/** Calls a function with the PID and name of every process. */
+/** Calls a function with the PID and name (15 bytes of it) of every process. */
 void doctor_each_process(struct doctor *doctor,
                          void (*call)(struct doctor *doctor, pid_t pid, const char *comm,
                                       void *userdata),

@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <string.h>
@@ -191,9 +192,10 @@ static void check_ticks(struct doctor *doctor)
     ticks = count_of(answer, "ticks");
     if (missed >= MISSED_MIN && missed > ticks / MISSED_SHARE)
         doctor_report(doctor, SEVERITY_WARNING, "ticks-missed",
-                      doctor_text("virtjouled missed %llu of %llu ticks: the host is too busy for "
+                      doctor_text("virtjouled missed %" PRIu64 " of %" PRIu64
+                                  " ticks: the host is too busy for "
                                   "its interval, or it was stopped",
-                                  (unsigned long long)missed, (unsigned long long)(missed + ticks)),
+                                  missed, missed + ticks),
                       doctor_text("set a longer [daemon] interval in %s, then " RESTART,
                                   doctor->config_file));
 }

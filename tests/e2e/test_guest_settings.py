@@ -2,18 +2,17 @@
 """The settings in guest/: well-formed, of the schemas of those they are for, and accepted."""
 
 import re
-import shlex
 import shutil
 import subprocess
 
 import pytest
 import yaml
 
+from harness import libvirtd as libvirt
 from harness import system
 from harness.daemon import VIRTJOULED
 
 GUEST = system.SOURCE_ROOT / "guest"
-SHARE = "/run/virtjoule/share"
 # What Kepler's own docs/user/configuration.md names, of what is set here.
 KEPLER_KEYS = {"log": {"level", "format"}, "host": {"sysfs", "procfs"},
                "monitor": {"interval", "staleness"}, "rapl": {"zones"},
@@ -39,31 +38,19 @@ def test_kepler():
         assert "node" in settings["exporter"]["prometheus"]["metricsLevel"]
 
 
-def test_node_exporter_reads_a_share(start_daemon, start_vm):
-    """With the arguments of the file, but for where the share is and the port."""
-    if not shutil.which("prometheus-node-exporter"):
-        pytest.skip("no prometheus-node-exporter")
+def test_node_exporter(start_daemon, start_guest):
+    """In a guest, with the arguments of the file."""
     text = (GUEST / "node_exporter/prometheus-node-exporter").read_text()
-    arguments = shlex.split(re.search(r'^ARGS="(.*)"$', text, re.M)[1])
-    assert f"--path.sysfs={SHARE}" in arguments
-    daemon = start_daemon()
-    vm = start_vm(duty=50)
-    daemon.wait_ticks()
-    share = daemon.mountpoint / vm.uuid
-    port = system.free_port()
-    child = system.start_child(
-        ["prometheus-node-exporter",
-         *(argument.replace(SHARE, str(share)).replace(":9101", f"127.0.0.1:{port}")
-           for argument in arguments)], stderr=subprocess.DEVNULL)
-    try:
-        def scrape():
-            result = subprocess.run(["curl", "-s", f"http://127.0.0.1:{port}/metrics"],
-                                    capture_output=True, text=True)
-            return "node_rapl_package_joules_total" in result.stdout
+    arguments = re.search(r'^ARGS="(.*)"$', text, re.M)[1]
+    daemon = start_daemon({"discovery": {"libvirt_uri": libvirt.URI}})
+    guest = start_guest(daemon)
+    guest.check(f"prometheus-node-exporter {arguments} >/dev/null 2>&1 &")
 
-        system.wait_until(scrape, 10, "node_exporter tells the share's energy")
-    finally:
-        system.stop_child(child)
+    def energy():
+        answer = guest.run("wget -q -O - http://127.0.0.1:9101/metrics")
+        return "node_rapl_package_joules_total{" in answer.output
+
+    system.wait_until(energy, 30, "node_exporter tells the share's energy")
 
 
 # Kubernetes: by the API's own models.
