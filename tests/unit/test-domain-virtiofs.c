@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/domain_virtiofs.h"
@@ -78,13 +79,19 @@ static void test_shared_memory(void **state)
 static void test_many_devices(void **state)
 {
     struct domain_virtiofs share;
-    char xml[32768] = "<domain><devices>";
+    char *xml;
+    size_t length;
+    FILE *stream = open_memstream(&xml, &length);
 
+    assert_non_null(stream);
+    fputs("<domain><devices>", stream);
     for (unsigned i = 0; i < VIRTIOFS_DEVICES_MAX + 1; i++)
-        strcat(xml, SHARE);
-    strcat(xml, "</devices></domain>");
-    assert_int_equal(parse(xml, &share), 0);
+        fputs(SHARE, stream);
+    fputs("</devices></domain>", stream);
+    assert_int_equal(fclose(stream), 0);
+    assert_int_equal(domain_virtiofs_parse(xml, length, &share), 0);
     assert_int_equal(share.n_devices, VIRTIOFS_DEVICES_MAX);
+    free(xml);
 }
 
 static void test_long_texts_are_cut(void **state)
