@@ -10,6 +10,7 @@
 #include "cli/attach.h"
 #include "cli/calibrate.h"
 #include "cli/client.h"
+#include "cli/doctor.h"
 #include "cli/print.h"
 #include "util/cleanup.h"
 #include "util/log.h"
@@ -31,6 +32,7 @@ static const char usage_text[] =
     "  attach DOMAIN   give a libvirt domain its share; see attach --help\n"
     "  detach DOMAIN   take it away again\n"
     "  calibrate       measure the static power of the zones; see calibrate --help\n"
+    "  doctor          what is wrong, on a host or in a guest, and its cure; see doctor --help\n"
     "\n"
     "  --json          print the daemon's answer as JSON\n"
     "  --socket PATH   where virtjouled listens (default /run/virtjoule/control.sock)\n"
@@ -111,6 +113,7 @@ static const struct {
     {"attach", attach_command},
     {"calibrate", calibrate_command},
     {"detach", detach_command},
+    {"doctor", doctor_command},
 };
 
 static void release_json(struct json_object *object)

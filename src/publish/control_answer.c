@@ -117,6 +117,7 @@ static json *json_host(const struct snapshot *snapshot)
     json *object = json_object_new_object();
     json *zones = json_object_new_array();
 
+    json_object_object_add(object, "version", json_object_new_string(VIRTJOULE_VERSION));
     json_object_object_add(object, "source", json_object_new_string(snapshot->source));
     json_object_object_add(object, "estimate", json_object_new_boolean(snapshot->estimate));
     json_object_object_add(object, "usage_provider",

@@ -76,21 +76,20 @@ static void span_decode(struct span field, char *ret, size_t size)
 /* ID PARENT MAJOR:MINOR ROOT PATH OPTIONS [OPTIONAL...] - TYPE SOURCE SUPER-OPTIONS */
 static int parse_mount(struct span line, struct mount_entry *ret)
 {
-    struct span field, path = {0}, type, source;
+    struct span fields[6], field, type, source;
 
-    for (unsigned i = 0; i < 6; i++) {
-        if (!span_cut(&line, ' ', &field))
+    for (unsigned i = 0; i < 6; i++)
+        if (!span_cut(&line, ' ', &fields[i]))
             return -EBADMSG;
-        if (i == 4)
-            path = field;
-    }
     do {
         if (!span_cut(&line, ' ', &field))
             return -EBADMSG;
     } while (field.length != 1 || *field.start != '-');
     if (!span_cut(&line, ' ', &type) || !span_cut(&line, ' ', &source))
         return -EBADMSG;
-    span_decode(path, ret->path, sizeof(ret->path));
+    span_decode(fields[2], ret->device, sizeof(ret->device));
+    span_decode(fields[3], ret->root, sizeof(ret->root));
+    span_decode(fields[4], ret->path, sizeof(ret->path));
     span_decode(type, ret->type, sizeof(ret->type));
     span_decode(source, ret->source, sizeof(ret->source));
     return 0;
@@ -112,16 +111,16 @@ int mountinfo_find(const char *text, size_t length, uint64_t mount_id, struct mo
     return -ENOENT;
 }
 
-bool mountinfo_has(const char *text, size_t length, const char *path, const char *type)
+bool mountinfo_next(const char **text, size_t *length, struct mount_entry *ret)
 {
-    struct span rest = {text, length}, line;
-    struct mount_entry mount;
+    struct span rest = {*text, *length}, line;
+    bool found = false;
 
-    while (span_cut(&rest, '\n', &line))
-        if (parse_mount(line, &mount) == 0 && strcmp(mount.path, path) == 0 &&
-            strcmp(mount.type, type) == 0)
-            return true;
-    return false;
+    while (!found && span_cut(&rest, '\n', &line))
+        found = parse_mount(line, ret) == 0;
+    *text = rest.start;
+    *length = rest.length;
+    return found;
 }
 
 static int read_mount(uint64_t mount_id, struct mount_entry *ret)
@@ -220,27 +219,42 @@ static int look_at(const char *path, struct statx *ret)
     return S_ISDIR(ret->stx_mode) ? 0 : -ENOTDIR;
 }
 
+int mountpoint_find(const char *path, struct mount_entry *ret)
+{
+    struct statx found;
+    int r = look_at(path, &found);
+
+    if (r < 0)
+        return r;
+    if (!(found.stx_attributes & STATX_ATTR_MOUNT_ROOT))
+        return -ENODATA;
+    return read_mount(found.stx_mnt_id, ret);
+}
+
 /* On top of what else is mounted there. */
 static bool is_ours_here(const char *path)
 {
     struct mount_entry mount;
-    struct statx found;
 
-    if (look_at(path, &found) < 0 || !(found.stx_attributes & STATX_ATTR_MOUNT_ROOT))
-        return false;
-    return read_mount(found.stx_mnt_id, &mount) == 0 && strcmp(mount.type, POWERCAPFS_TYPE) == 0;
+    return mountpoint_find(path, &mount) == 0 && strcmp(mount.type, POWERCAPFS_TYPE) == 0;
 }
 
 static bool is_ours_on_host(const char *path)
 {
     char canonical[PATH_MAX];
     _cleanup_free_ char *text = NULL;
+    struct mount_entry mount;
+    const char *rest;
     size_t length;
 
     if (!realpath(path, canonical) ||
         read_file_full(AT_FDCWD, "/proc/1/mountinfo", MOUNTINFO_MAX, &text, &length) < 0)
         return false;
-    return mountinfo_has(text, length, canonical, POWERCAPFS_TYPE);
+    rest = text;
+    while (mountinfo_next(&rest, &length, &mount))
+        if (strcmp(mount.path, canonical) == 0 && strcmp(mount.type, POWERCAPFS_TYPE) == 0)
+            return true;
+    return false;
 }
 
 bool mountpoint_is_ours(const char *path)

@@ -15,6 +15,8 @@
 
 /** What is used of a line of /proc/self/mountinfo; longer texts are cut. */
 struct mount_entry {
+    char device[32];     /* MAJOR:MINOR: one for each connection to a FUSE server */
+    char root[PATH_MAX]; /* which directory of the file system is mounted */
     char path[PATH_MAX]; /* the mount point */
     char type[64];
     char source[256];
@@ -26,8 +28,19 @@ struct mount_entry {
  */
 int mountinfo_find(const char *text, size_t length, uint64_t mount_id, struct mount_entry *ret);
 
-/** Does that text have a mount of that type on exactly that path? */
-bool mountinfo_has(const char *text, size_t length, const char *path, const char *type);
+/**
+ * Takes the next line of /proc/PID/mountinfo; those not of the form are passed over.
+ * @param text, length  moved behind the line
+ * @return false at the end
+ */
+bool mountinfo_next(const char **text, size_t *length, struct mount_entry *ret);
+
+/**
+ * What is mounted on the path. Asks nothing of the mount itself.
+ * @return 0; -ENODATA when nothing is mounted there; -ENOENT, -ENOTDIR for
+ *         the path; or another negative errno
+ */
+int mountpoint_find(const char *path, struct mount_entry *ret);
 
 /**
  * Is one of our mounts on the path, alive or dead, here or in the mount

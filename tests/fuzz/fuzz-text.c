@@ -50,6 +50,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char *text = malloc(size + 1);
     struct mount_entry entry;
+    size_t rest_size = size;
     uint64_t value;
 
     require(text != NULL);
@@ -57,6 +58,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     text[size] = '\0';
     (void)parse_sysfs_u64((const char *)data, size, &value);
     (void)mountinfo_find((const char *)data, size, 1, &entry);
+    for (const char *rest = (const char *)data; mountinfo_next(&rest, &rest_size, &entry);)
+        require(rest_size < size);
     fuzz_strings(text);
     free(text);
     return 0;

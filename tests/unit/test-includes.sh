@@ -5,7 +5,8 @@
 # util, itself, and the data headers of the rooms before it. usage knows what it
 # shares with bpf/ as well. The daemon, which assembles them, may include all but
 # cli; cli knows the daemon's socket only, but for `calibrate`, which works before
-# there is a daemon: it reads RAPL itself.
+# there is a daemon: it reads RAPL itself, and `doctor`, which looks for what the
+# daemon would.
 set -eu
 
 # check DIR: prints each include that goes the wrong way; fails if there is one
@@ -23,6 +24,10 @@ check() {
                   "attribution/calibration.h", headers, " ")
             for (i in headers)
                 calibrate[headers[i]] = 1
+            split("daemon/config.h publish/exporter.h publish/powercapfs_mount.h " \
+                  "source/energy_source.h source/rapl.h", headers, " ")
+            for (i in headers)
+                doctor[headers[i]] = 1
         }
         {
             split($1, path, "/")
@@ -33,6 +38,7 @@ check() {
                       (room == "usage" && $4 !~ "/") || # of bpf/
                       (room == "daemon" && other in stage) ||
                       (path[2] "/" path[3] == "cli/calibrate.c" && $4 in calibrate) ||
+                      (path[2] "/" path[3] ~ "^cli/doctor" && $4 in doctor) ||
                       (room in stage && $4 in data && stage[other] < stage[room])
             if (!allowed) {
                 print "wrong direction: " $1 ":" $2 " includes " $4

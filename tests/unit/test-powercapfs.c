@@ -548,6 +548,26 @@ static void test_mountinfo(void **state)
     }
 }
 
+/* All lines that are of the form, one after the other. */
+static void test_mountinfo_next(void **state)
+{
+    static const char *const devices[] = {"0:21", "254:1", "0:44", "0:29", "0:30", "0:31"};
+    static const char *const paths[] = {"/proc", "/",           "/run/virt joule/v\\ms",
+                                        "/a",    "/odd\\9\\04", "/last"};
+    const char *rest = mountinfo;
+    size_t length = sizeof(mountinfo) - 1;
+    struct mount_entry mount;
+
+    for (size_t i = 0; i < ELEMENTS(devices); i++) {
+        assert_true(mountinfo_next(&rest, &length, &mount));
+        assert_string_equal(mount.device, devices[i]);
+        assert_string_equal(mount.path, paths[i]);
+        assert_string_equal(mount.root, "/");
+    }
+    assert_false(mountinfo_next(&rest, &length, &mount));
+    assert_int_equal(length, 0);
+}
+
 /* Cut anywhere, it is refused or found, and never read beyond its end. */
 static void test_mountinfo_cut(void **state)
 {
@@ -596,6 +616,7 @@ int main(void)
         cmocka_unit_test(test_read_counts),
         cmocka_unit_test(test_read_counts_bound),
         cmocka_unit_test(test_mountinfo),
+        cmocka_unit_test(test_mountinfo_next),
         cmocka_unit_test(test_mountinfo_cut),
         cmocka_unit_test(test_mountinfo_long),
     };

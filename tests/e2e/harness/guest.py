@@ -50,9 +50,9 @@ _BACKING_XML = """
 _SHARE_XML = """
     <filesystem type='mount' accessmode='passthrough'>
       <driver type='virtiofs'/>
-      <binary path='/usr/lib/qemu/virtiofsd'><cache mode='none'/></binary>
+      <binary path='/usr/lib/qemu/virtiofsd'><cache mode='{cache}'/></binary>
       <source dir='{directory}'/>
-      <target dir='virtjoule'/>
+      <target dir='{tag}'/>
     </filesystem>
 """
 
@@ -74,13 +74,15 @@ class Guest:
     `mountpoint` is the daemon's: the guest is given the directory of its UUID
     there as its energy share. With None it has no share: libvirt cannot save
     a domain with virtiofs. Without wait_for_share the start is left to find it.
+    `tools` is a directory that the guest is to have as well.
     """
 
     POWERCAP = "/sys/class/powercap"
     SHARE = "/run/virtjoule/share"
+    TOOLS_TAG = "tools"
 
     def __init__(self, libvirtd, directory, mountpoint, vcpus=1, max_vcpus=None, cpus=None,
-                 label="", wait_for_share=True, shared_memory=True):
+                 label="", wait_for_share=True, shared_memory=True, cache="none", tools=None):
         self.name = f"{system.PREFIX}{label}{random.randrange(16**6):06x}"
         self.uuid = str(uuid.uuid4())
         self._libvirtd = libvirtd
@@ -90,9 +92,13 @@ class Guest:
         self._received = b""
         self._share = mountpoint / self.uuid if mountpoint else None
         self._wait_for_share = mountpoint and wait_for_share
+        shares = [(self._share, "virtjoule", cache)] if mountpoint else []
+        shares += [(tools, self.TOOLS_TAG, "none")] if tools else []
         self._xml = _XML.format(name=self.name, uuid=self.uuid, directory=directory,
                                 backing=_BACKING_XML if shared_memory else "",
-                                share=_SHARE_XML.format(directory=self._share) if mountpoint else "",
+                                share="".join(
+                                    _SHARE_XML.format(directory=path, tag=tag, cache=mode)
+                                    for path, tag, mode in shares),
                                 vcpus=vcpus, max_vcpus=max_vcpus or vcpus,
                                 cpuset=f" cpuset='{cpus}'" if cpus else "")
 

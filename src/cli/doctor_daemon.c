@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The daemon: is it there and alone, does it measure, keep and publish. */
+
+#include "cli/doctor_check.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "publish/exporter.h"
+#include "publish/powercapfs_mount.h"
+#include "util/log.h"
+
+#define RESTART "systemctl restart virtjoule"
+
+/* A tick now and then may come late on a busy host. */
+#define MISSED_MIN 10
+#define MISSED_SHARE 10 /* one in so many */
+
+static const char *text_of(struct json_object *object, const char *key)
+{
+    const char *text = json_object_get_string(json_object_object_get(object, key));
+
+    return text ? text : "";
+}
+
+static uint64_t count_of(struct json_object *object, const char *key)
+{
+    return json_object_get_uint64(json_object_object_get(object, key));
+}
+
+static void report_silence(struct doctor *doctor, int error)
+{
+    const char *directory = doctor->config.runtime_dir;
+
+    if (error == -EACCES || error == -ECONNRESET || error == -EPIPE)
+        doctor_report(doctor, SEVERITY_ERROR, "daemon-refuses",
+                      doctor_text("virtjouled does not answer this user"),
+                      doctor_text("sudo virtjoule doctor, or once: adduser USER virtjoule"));
+    else if (error == -EAGAIN)
+        doctor_report(doctor, SEVERITY_ERROR, "daemon-hangs",
+                      doctor_text("virtjouled takes the question and does not answer: it is "
+                                  "stopped or hangs"),
+                      doctor_text(RESTART));
+    else
+        doctor_report(doctor, SEVERITY_ERROR, "daemon-not-running",
+                      doctor_text("virtjouled does not answer at %s/control.sock: %s", directory,
+                                  log_errno_text(error)),
+                      doctor_text("systemctl start virtjoule, and if it ends: journalctl -u "
+                                  "virtjoule"));
+}
+
+static void check_daemon(struct doctor *doctor)
+{
+    if (!doctor->first)
+        report_silence(doctor, doctor->ask_error);
+    else if (json_object_object_get(doctor->first, "error"))
+        doctor_report(doctor, SEVERITY_ERROR, "daemon-not-measuring",
+                      doctor_text("virtjouled: %s", text_of(doctor->first, "error")),
+                      doctor_text("wait an interval; if it stays: journalctl -u virtjoule"));
+}
+
+static void count_daemon(struct doctor *doctor, pid_t pid, const char *comm, void *userdata)
+{
+    if (strcmp(comm, "virtjouled") == 0)
+        ++*(unsigned *)userdata;
+}
+
+static void check_alone(struct doctor *doctor)
+{
+    unsigned n = 0;
+
+    doctor_each_process(doctor, count_daemon, &n);
+    if (n > 1)
+        doctor_report(doctor, SEVERITY_ERROR, "two-daemons",
+                      doctor_text("%u virtjouled run on this host: each gives the VMs counters of "
+                                  "its own",
+                                  n),
+                      doctor_text("systemctl stop virtjoule; pkill -x virtjouled; systemctl start "
+                                  "virtjoule"));
+}
+
+static void check_version(struct doctor *doctor)
+{
+    const char *version = doctor->first ? text_of(doctor->first, "version") : "";
+
+    if (version[0] && strcmp(version, VIRTJOULE_VERSION) != 0)
+        doctor_report(
+            doctor, SEVERITY_WARNING, "version-mismatch",
+            doctor_text("virtjouled %s runs, but " VIRTJOULE_VERSION " is installed", version),
+            doctor_text(RESTART));
+}
+
+static void check_applied(struct doctor *doctor)
+{
+    double interval = (double)doctor->config.interval_ns / 1e9, actual;
+
+    if (!doctor->first)
+        return;
+    actual = json_object_get_double(json_object_object_get(doctor->first, "interval_seconds"));
+    if (actual > 0 && (actual < interval - 0.001 || actual > interval + 0.001))
+        doctor_report(doctor, SEVERITY_WARNING, "config-not-applied",
+                      doctor_text("virtjouled runs with an interval of %.3f s, not %.3f s as in %s",
+                                  actual, interval, doctor->config_file),
+                      doctor_text(RESTART));
+}
+
+/* Measuring. */
+
+static void check_origin(struct doctor *doctor)
+{
+    const struct config *config = &doctor->config;
+
+    if (!doctor->first)
+        return;
+    if (config->energy != CONFIG_ENERGY_ESTIMATE &&
+        json_object_get_boolean(json_object_object_get(doctor->first, "estimate")))
+        doctor_report(doctor, SEVERITY_WARNING, "source-estimate",
+                      doctor_text("energy is an estimate from CPU utilisation, not measured"),
+                      doctor_text("modprobe intel_rapl_msr && " RESTART "; on a machine without "
+                                  "sensors set [source] energy = estimate in %s",
+                                  doctor->config_file));
+    if (config->provider == CONFIG_PROVIDER_AUTO &&
+        strcmp(text_of(doctor->first, "usage_provider"), "procfs") == 0)
+        doctor_report(doctor, SEVERITY_WARNING, "usage-fallback",
+                      doctor_text("usage is read from /proc: eBPF could not be used when "
+                                  "virtjouled started"),
+                      doctor_text("journalctl -u virtjoule | grep eBPF tells why; or set [usage] "
+                                  "provider = procfs in %s",
+                                  doctor->config_file));
+}
+
+static struct json_object *zones_of(struct json_object *answer)
+{
+    struct json_object *zones = NULL;
+
+    if (answer)
+        json_object_object_get_ex(answer, "zones", &zones);
+    return zones;
+}
+
+static size_t length_of(struct json_object *list)
+{
+    return list ? json_object_array_length(list) : 0;
+}
+
+static void check_zones(struct doctor *doctor)
+{
+    struct json_object *zones = zones_of(doctor->first), *later = zones_of(doctor->second);
+
+    for (size_t i = 0; i < length_of(zones); i++) {
+        struct json_object *zone = json_object_array_get_idx(zones, i);
+        struct json_object *after =
+            i < length_of(later) ? json_object_array_get_idx(later, i) : NULL;
+        const char *name = text_of(zone, "name");
+
+        if (!json_object_get_boolean(json_object_object_get(zone, "readable")))
+            doctor_report(
+                doctor, SEVERITY_ERROR, "zone-unreadable",
+                doctor_text("zone %s cannot be read any more: its energy is missing", name),
+                doctor_text("modprobe -r intel_rapl_msr; modprobe intel_rapl_msr; "
+                            "journalctl -u virtjoule tells more"));
+        /* Others may rest: a graphics unit, a BMC's platform. */
+        else if (after && strncmp(name, "package-", strlen("package-")) == 0 &&
+                 strcmp(text_of(zone, "measured_joules"), text_of(after, "measured_joules")) == 0)
+            doctor_report(doctor, SEVERITY_ERROR, "zone-frozen",
+                          doctor_text("the counter of zone %s stands still", name),
+                          doctor_text("modprobe -r intel_rapl_msr; modprobe intel_rapl_msr; in a "
+                                      "VM without a real counter set [source] energy = estimate "
+                                      "in %s",
+                                      doctor->config_file));
+    }
+}
+
+static void check_ticks(struct doctor *doctor)
+{
+    struct json_object *answer = doctor->second ? doctor->second : doctor->first;
+    uint64_t missed, ticks;
+
+    if (!answer)
+        return;
+    missed = count_of(answer, "ticks_missed");
+    ticks = count_of(answer, "ticks");
+    if (missed >= MISSED_MIN && missed > ticks / MISSED_SHARE)
+        doctor_report(doctor, SEVERITY_WARNING, "ticks-missed",
+                      doctor_text("virtjouled missed %" PRIu64 " of %" PRIu64
+                                  " ticks: the host is too busy for "
+                                  "its interval, or it was stopped",
+                                  missed, missed + ticks),
+                      doctor_text("set a longer [daemon] interval in %s, then " RESTART,
+                                  doctor->config_file));
+}
+
+/* Keeping. */
+
+static void check_ledger_directory(struct doctor *doctor, const char *key, const char *path)
+{
+    struct statvfs fs;
+
+    if (geteuid() != 0 || !doctor->first)
+        return;
+    if (access(path, W_OK | X_OK) < 0)
+        doctor_report(doctor, SEVERITY_ERROR, "ledger-unwritable",
+                      doctor_text("%s %s cannot be written (%s): totals are lost with the next "
+                                  "restart",
+                                  key, path, log_errno_text(errno)),
+                      doctor_text("mkdir -p %s && mount -o remount,rw $(findmnt -no TARGET -T %s)",
+                                  path, path));
+    else if (statvfs(path, &fs) == 0 && fs.f_bavail == 0)
+        doctor_report(
+            doctor, SEVERITY_ERROR, "ledger-disk-full",
+            doctor_text("%s %s is full: totals are lost with the next restart", key, path),
+            doctor_text("free space there: du -xh --max-depth=2 $(findmnt -no TARGET -T "
+                        "%s)",
+                        path));
+}
+
+/* Both are made for the user that the daemon runs as. */
+static void check_owner(struct doctor *doctor)
+{
+    const struct config *config = &doctor->config;
+    struct stat runtime, state;
+
+    if (stat(config->runtime_dir, &runtime) == 0 && stat(config->state_dir, &state) == 0 &&
+        runtime.st_uid != state.st_uid)
+        doctor_report(
+            doctor, SEVERITY_ERROR, "ledger-owner",
+            doctor_text("state_dir %s belongs to another user than runtime_dir %s: the "
+                        "daemon cannot write it",
+                        config->state_dir, config->runtime_dir),
+            doctor_text("chown -R --reference=%s %s", config->runtime_dir, config->state_dir));
+}
+
+static void check_ledger(struct doctor *doctor)
+{
+    check_owner(doctor);
+    check_ledger_directory(doctor, "runtime_dir", doctor->config.runtime_dir);
+    check_ledger_directory(doctor, "state_dir", doctor->config.state_dir);
+}
+
+/* The daemon sets a ledger aside that it cannot read, and begins a new one. */
+static void check_set_aside(struct doctor *doctor)
+{
+    const char *const directories[] = {doctor->config.runtime_dir, doctor->config.state_dir};
+
+    for (size_t i = 0; i < sizeof(directories) / sizeof(directories[0]); i++) {
+        _cleanup_closedir_ DIR *directory = opendir(directories[i]);
+        const struct dirent *entry;
+
+        while (directory && (entry = readdir(directory)))
+            if (strncmp(entry->d_name, "ledger.bad-", strlen("ledger.bad-")) == 0)
+                doctor_report(doctor, SEVERITY_WARNING, "ledger-set-aside",
+                              doctor_text("%s/%s: a damaged or foreign ledger was set aside, "
+                                          "totals before it are missing",
+                                          directories[i], entry->d_name),
+                              doctor_text("rm %s/%s, when it is of no more use", directories[i],
+                                          entry->d_name));
+    }
+}
+
+/* Publishing. */
+
+static void report_mount(struct doctor *doctor, const struct mount_entry *mount)
+{
+    const char *path = doctor->config.mountpoint;
+    char text[8];
+    ssize_t r;
+
+    if (strcmp(mount->type, POWERCAPFS_TYPE) != 0) {
+        doctor_report(doctor, SEVERITY_ERROR, "mount-foreign",
+                      doctor_text("on %s is mounted %s (%s), not virtjoule's tree", path,
+                                  mount->source, mount->type),
+                      doctor_text("umount %s && " RESTART, path));
+        return;
+    }
+    r = doctor_read_patiently(doctor, path, text, sizeof(text));
+    if (r == -ENOTCONN)
+        doctor_report(doctor, SEVERITY_ERROR, "mount-dead",
+                      doctor_text("the mount on %s is dead: its daemon was killed", path),
+                      doctor_text(RESTART));
+    else if (r == -ETIMEDOUT)
+        doctor_report(doctor, SEVERITY_ERROR, "mount-hangs",
+                      doctor_text("the mount on %s does not answer: guests wait", path),
+                      doctor_text(RESTART));
+}
+
+static void check_mount(struct doctor *doctor)
+{
+    struct mount_entry mount;
+    int r = mountpoint_find(doctor->config.mountpoint, &mount);
+
+    if (r == 0)
+        report_mount(doctor, &mount);
+    else if (doctor->first)
+        doctor_report(doctor, SEVERITY_ERROR, "mount-missing",
+                      doctor_text("virtjouled runs, but its tree is not mounted on %s: %s",
+                                  doctor->config.mountpoint,
+                                  r == -ENODATA ? "unmounted by another" : log_errno_text(r)),
+                      doctor_text(RESTART));
+}
+
+static void check_tree_mode(struct doctor *doctor)
+{
+    if (!(doctor->config.file_mode & 0004))
+        doctor_report(doctor, SEVERITY_INFO, "tree-not-for-all",
+                      doctor_text("the files of the trees have mode %04o: readers that are not "
+                                  "root see nothing in the guests",
+                                  doctor->config.file_mode),
+                      doctor_text("set [powercapfs] file_mode = 0444 in %s, then " RESTART,
+                                  doctor->config_file));
+}
+
+/* Does a virtjouled answer there? @return 0, -EPROTO for another server, or a negative errno */
+static int ask_exporter(const char *listen)
+{
+    static const char request[] = "GET /metrics HTTP/1.0\r\n\r\n";
+    const struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV,
+                                   .ai_socktype = SOCK_STREAM};
+    struct timeval timeout = {.tv_sec = 5};
+    _cleanup_close_ int fd = -1;
+    char host[64], service[16], text[4096];
+    struct addrinfo *address;
+    unsigned port;
+    ssize_t n;
+    int r;
+
+    if (exporter_parse_listen(listen, host, sizeof(host), &port) < 0)
+        return 0; /* the configuration's check tells */
+    snprintf(service, sizeof(service), "%u", port);
+    if (getaddrinfo(host, service, &hints, &address) != 0)
+        return -EINVAL;
+    fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    r = fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0 ||
+                connect(fd, address->ai_addr, address->ai_addrlen) < 0 ||
+                send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL) < 0
+            ? -errno
+            : 0;
+    freeaddrinfo(address);
+    if (r < 0)
+        return r;
+    /* The first metric is the one looked for. */
+    for (size_t length = 0; length < sizeof(text) - 1; length += (size_t)n) {
+        n = recv(fd, text + length, sizeof(text) - 1 - length, 0);
+        if (n < 0)
+            return -errno;
+        text[length + (size_t)n] = '\0';
+        if (strstr(text, "virtjoule_"))
+            return 0;
+        if (n == 0)
+            break;
+    }
+    return -EPROTO;
+}
+
+static void check_exporter(struct doctor *doctor)
+{
+    const char *listen = doctor->config.listen;
+    int r;
+
+    if (!doctor->first || listen[0] == '\0')
+        return;
+    r = ask_exporter(listen);
+    if (r == -EPROTO)
+        doctor_report(
+            doctor, SEVERITY_WARNING, "exporter-foreign",
+            doctor_text("another program answers at %s, where the metrics should be", listen),
+            doctor_text("set another [exporter] listen in %s, then " RESTART, doctor->config_file));
+    else if (r < 0)
+        doctor_report(doctor, SEVERITY_WARNING, "exporter-unreachable",
+                      doctor_text("no metrics at http://%s/metrics: %s", listen, log_errno_text(r)),
+                      doctor_text(RESTART " (the configuration may be newer than the process)"));
+}
+
+const doctor_check doctor_daemon_checks[] = {
+    check_daemon,    check_alone,    check_version, check_applied,   check_origin,
+    check_zones,     check_ticks,    check_ledger,  check_set_aside, check_mount,
+    check_tree_mode, check_exporter, NULL,
+};
