@@ -78,7 +78,7 @@ END
 : >etc/machine-id
 # Nobody logs in; what runs by the clock would only disturb.
 for unit in serial-getty@ttyS0.service getty@tty1.service apt-daily.timer \
-    apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer; do
+    apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer; do
     ln -sf /dev/null etc/systemd/system/$unit
 done
 
