@@ -25,11 +25,13 @@
 #include "usage/procfs.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
+#include "util/descriptors.h"
 #include "util/file.h"
 #include "util/log.h"
 
 struct manager {
     struct config config;
+    struct descriptors descriptors; /* while the objects are made */
     sd_event *event;
 
     struct energy_source *source;
@@ -115,6 +117,20 @@ static void forget_vm(uint32_t id, void *userdata)
     powercapfs_forget(((struct manager *)userdata)->powercapfs, id);
 }
 
+/* What it takes to answer a VM's readers is the VM's own use. */
+static void charge_readers(struct manager *manager, struct usage *usage)
+{
+    const struct snapshot *snapshot = snapshot_board_acquire(manager->board);
+
+    for (size_t i = 0; snapshot && i < snapshot->n_vms; i++) {
+        uint64_t cpu_ns[SOCKETS_MAX];
+
+        powercapfs_take_cpu(manager->powercapfs, snapshot->vms[i].id, cpu_ns);
+        usage_charge(usage, snapshot->vms[i].uuid, cpu_ns);
+    }
+    snapshot_board_release(manager->board, snapshot);
+}
+
 static int tick(struct manager *manager)
 {
     struct reading readings[ZONES_MAX] = {0};
@@ -131,6 +147,7 @@ static int tick(struct manager *manager)
     r = manager->usage->ops->sample(manager->usage, &manager->vms, &usage);
     if (r < 0)
         return r;
+    charge_readers(manager, &usage);
     manager->health.unlisted_processes = usage.n_unlisted;
     r = ledger_record(manager->ledger, &manager->source->zones, &manager->sample, &usage);
     if (r == 0)
@@ -400,7 +417,7 @@ static int new_control(struct manager *manager)
     }
     snprintf(socket, sizeof(socket), "%s/control.sock", config->runtime_dir);
     return control_new(&manager->control, manager->event, socket, config->mountpoint,
-                       manager->board);
+                       manager->board, &manager->descriptors);
 }
 
 /*
@@ -417,12 +434,15 @@ static int new_powercapfs(struct manager *manager)
         .file_gid = config->file_gid,
         .quantum_uj = config->quantum_uj,
         .version = VIRTJOULE_VERSION,
+        .sysfs_root = config->sysfs_root,
     };
     int r = refresh_vms(manager, now_ns());
 
     if (r == 0)
         r = publish(manager);
-    return r < 0 ? r : powercapfs_new(&manager->powercapfs, &powercapfs, manager->board);
+    return r < 0 ? r
+                 : powercapfs_new(&manager->powercapfs, &powercapfs, manager->board,
+                                  &manager->descriptors);
 }
 
 static int new_exporter(struct manager *manager)
@@ -551,6 +571,7 @@ struct manager *manager_free(struct manager *manager)
     vm_table_deinit(&manager->vms);
     discovery_free(manager->discovery);
     energy_source_free(manager->source);
+    descriptors_deinit(&manager->descriptors);
     sd_event_unref(manager->event);
     free(manager);
     return NULL;
@@ -571,11 +592,15 @@ int manager_new(struct manager **ret, const struct config *config)
         return -ENOMEM;
     raise_file_limit();
     manager->config = *config;
+    r = descriptors_take(&manager->descriptors);
+    if (r < 0)
+        return r;
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
         r = steps[i](manager);
         if (r < 0)
             return r;
     }
+    descriptors_deinit(&manager->descriptors);
     *ret = TAKE_PTR(manager);
     return 0;
 }

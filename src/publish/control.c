@@ -10,9 +10,13 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <systemd/sd-daemon.h>
 
 #include "util/cleanup.h"
 #include "util/log.h"
+
+/* Of the service manager's socket. */
+#define SOCKET_NAME "control"
 
 #define REQUEST_MAX 4096
 #define CLIENTS_MAX 16
@@ -33,7 +37,7 @@ struct client {
 
 struct control {
     sd_event *event;
-    char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+    char path[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* empty: it is not ours to remove */
     char *mountpoint;
     struct snapshot_board *board;
     gid_t group;
@@ -200,7 +204,8 @@ struct control *control_free(struct control *control)
     sd_event_source_disable_unref(control->io);
     if (control->fd >= 0) {
         close(control->fd);
-        unlink(control->path);
+        if (control->path[0])
+            unlink(control->path);
     }
     free(control->mountpoint);
     free(control);
@@ -237,12 +242,32 @@ static int listen_at(const char *path, gid_t group)
     return TAKE_FD(fd);
 }
 
+/* A socket that the service manager listens on; -1: there is none. */
+static int inherit_socket(struct descriptors *descriptors)
+{
+    for (int fd; (fd = descriptors_next(descriptors, SOCKET_NAME)) >= 0; close(fd))
+        /* Who has connected may be gone by the time of accept4(), which must not wait then. */
+        if (sd_is_socket(fd, AF_UNIX, SOCK_STREAM, 1) > 0 && fcntl(fd, F_SETFL, O_NONBLOCK) == 0)
+            return fd;
+    return -1;
+}
+
+static int open_socket(struct control *control, const char *path)
+{
+    if (strlen(path) >= sizeof(control->path))
+        return -ENAMETOOLONG;
+    control->fd = listen_at(path, control->group);
+    if (control->fd >= 0)
+        memcpy(control->path, path, strlen(path) + 1);
+    return control->fd;
+}
+
 int control_new(struct control **ret, sd_event *event, const char *path, const char *mountpoint,
-                struct snapshot_board *board)
+                struct snapshot_board *board, struct descriptors *descriptors)
 {
     _cleanup_(cleanup_control_free) struct control *control = calloc(1, sizeof(*control));
     const struct group *group = getgrnam(CONTROL_GROUP);
-    int r = -ENOMEM;
+    int r;
 
     if (!control)
         return -ENOMEM;
@@ -253,13 +278,8 @@ int control_new(struct control **ret, sd_event *event, const char *path, const c
     control->mountpoint = strdup(mountpoint);
     if (!control->mountpoint)
         return -ENOMEM;
-    if (strlen(path) >= sizeof(control->path)) {
-        r = -ENAMETOOLONG;
-    } else {
-        memcpy(control->path, path, strlen(path) + 1);
-        control->fd = listen_at(path, control->group);
-        r = control->fd;
-    }
+    control->fd = inherit_socket(descriptors);
+    r = control->fd >= 0 ? 0 : open_socket(control, path);
     if (r >= 0)
         r = sd_event_add_io(event, &control->io, control->fd, EPOLLIN, on_connect, control);
     if (r < 0) {

@@ -16,6 +16,7 @@
 #include <systemd/sd-event.h>
 
 #include "attribution/snapshot.h"
+#include "util/descriptors.h"
 
 /* Members of this group may ask, besides root. */
 #define CONTROL_GROUP "virtjoule"
@@ -23,16 +24,19 @@
 struct control;
 
 /**
- * Listens on a socket file, in the event loop.
- * @param path        replaced when a dead daemon left it
- * @param mountpoint  of the trees, for the answers' "tree"
+ * Listens on a socket file, in the event loop. A socket named "control" that
+ * the service manager listens on is served instead, and remains its: its file
+ * is neither made nor removed.
+ * @param path         replaced when a dead daemon left it
+ * @param mountpoint   of the trees, for the answers' "tree"
+ * @param descriptors  of the service manager
  * @return 0; -EADDRINUSE when another daemon answers there; or another
  *         negative errno. The reason is logged.
  */
 int control_new(struct control **ret, sd_event *event, const char *path, const char *mountpoint,
-                struct snapshot_board *board);
+                struct snapshot_board *board, struct descriptors *descriptors);
 
-/** Closes and removes the socket; NULL is accepted. @return NULL */
+/** Closes the socket, and removes it if it was made here; NULL is accepted. @return NULL */
 struct control *control_free(struct control *control);
 
 /**

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The mount and the thread that serves it: one request after the other, each
- * answered at once by powercapfs_requests. The mount may be one that a former
+ * The mount and the thread that serves it: requests wait in powercapfs_queue
+ * for their VM's turn, and are answered at once by powercapfs_requests. The
+ * CPU time that takes is counted to the VM. The mount may be one that a former
  * process made: see powercapfs_store.
  */
 
@@ -12,22 +13,29 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "publish/powercapfs_mount.h"
+#include "publish/powercapfs_queue.h"
 #include "publish/powercapfs_requests.h"
 #include "publish/powercapfs_store.h"
 #include "util/cleanup.h"
+#include "util/clock.h"
 #include "util/log.h"
 #include "util/thread.h"
+#include "util/topology.h"
 
 struct powercapfs {
     struct powercapfs_server server;
     char *mountpoint;
     struct fuse_session *session;
+    struct request_queue *queue;
+    struct topology topology;
     int stop_fd;  /* eventfd: the thread is to end */
     bool mounted; /* by this process */
     int keep_fd;  /* for connection_is_kept(); negative without a service manager */
@@ -38,6 +46,45 @@ struct powercapfs {
 DEFINE_CLEANUP(struct powercapfs *, powercapfs_free);
 
 /*
+ * Counts to the VM what the thread has used since from_ns of its CPU time.
+ * @return that time now
+ */
+static uint64_t charge(struct powercapfs *fs, uint32_t vm_id, uint64_t from_ns)
+{
+    const struct snapshot *snapshot = snapshot_board_acquire(fs->server.board);
+    bool exists = snapshot && snapshot_find_id(snapshot, vm_id);
+    uint64_t to_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    int cpu = sched_getcpu();
+    unsigned socket = cpu >= 0 && (size_t)cpu < fs->topology.n_cpus ? fs->topology.socket[cpu] : 0;
+
+    snapshot_board_release(fs->server.board, snapshot);
+    if (exists)
+        open_files_charge(fs->server.files, vm_id, socket, to_ns - from_ns);
+    return to_ns;
+}
+
+/* Answers some of the requests that wait. @return 0 or a negative errno */
+static int answer(struct powercapfs *fs)
+{
+    int fd = fuse_session_fd(fs->session);
+    struct queued_request request;
+    uint64_t cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    int r = request_queue_fill(fs->queue, fd);
+
+    for (unsigned n = 0; r == 0 && n < REQUEST_QUEUE_PLACES; n++) {
+        if (!request_queue_next(fs->queue, &request))
+            break;
+        fuse_session_process_buf(fs->session,
+                                 &(struct fuse_buf){.mem = request.bytes, .size = request.length});
+        request_queue_answered(fs->queue, &request);
+        cpu_ns = charge(fs, request.vm_id, cpu_ns);
+        /* What has come meanwhile may be due before the rest. */
+        r = request_queue_fill(fs->queue, fd);
+    }
+    return r;
+}
+
+/*
  * Serves requests until told to stop or until the mount is taken away. The
  * loop is its own rather than libfuse's, which would sleep on in a read while
  * somebody keeps a file open: unmounting wakes it up only after the last one.
@@ -45,29 +92,21 @@ DEFINE_CLEANUP(struct powercapfs *, powercapfs_free);
 static void *serve(void *data)
 {
     struct powercapfs *fs = data;
-    struct fuse_buf buffer = {0};
     struct pollfd fds[] = {
         {.fd = fuse_session_fd(fs->session), .events = POLLIN},
         {.fd = fs->stop_fd, .events = POLLIN},
     };
+    int r = 0;
 
-    while (!fuse_session_exited(fs->session)) {
-        int r = poll(fds, 2, -1);
-
-        if (r < 0 && errno != EINTR)
+    while (r == 0 && !fuse_session_exited(fs->session)) {
+        if (poll(fds, 2, request_queue_length(fs->queue) > 0 ? 0 : -1) < 0 && errno != EINTR)
             break;
         if (fds[1].revents)
-            break;
-        r = fuse_session_receive_buf(fs->session, &buffer);
-        if (r > 0)
-            fuse_session_process_buf(fs->session, &buffer);
-        else if (r < 0 && r != -EINTR && r != -EAGAIN)
-            break;
+            return NULL;
+        r = answer(fs);
     }
-    if (!fds[1].revents)
-        log_error("powercap trees are not served any more: the mount was taken away",
-                  F_STRING("path", fs->mountpoint));
-    free(buffer.mem);
+    log_error("powercap trees are not served any more: the mount was taken away",
+              F_STRING("path", fs->mountpoint));
     return NULL;
 }
 
@@ -104,7 +143,8 @@ static int session_begin(struct powercapfs *fs)
     int r = fuse_session_receive_buf(fs->session, &init);
 
     if (r > 0) {
-        fs->keep_fd = connection_keep(fuse_session_fd(fs->session), init.mem, (size_t)r);
+        fs->keep_fd = connection_keep(fuse_session_fd(fs->session), request_queue_memory(fs->queue),
+                                      init.mem, (size_t)r);
         if (fs->keep_fd < 0 && fs->keep_fd != -ENOTCONN)
             log_warning("the mount cannot be kept over a restart", F_ERROR(fs->keep_fd));
         fuse_session_process_buf(fs->session, &init);
@@ -123,7 +163,8 @@ static int session_mount(struct powercapfs *fs)
     if (fuse_session_mount(fs->session, fs->mountpoint) != 0)
         return errno ? -errno : -EIO;
     fs->mounted = true;
-    return session_begin(fs);
+    r = request_queue_new(&fs->queue, -1);
+    return r < 0 ? r : session_begin(fs);
 }
 
 /*
@@ -135,26 +176,30 @@ static int session_resume(struct powercapfs *fs, struct kept_connection *kept)
 {
     struct fuse_buf init = {.mem = kept->init, .size = kept->init_length};
     char path[32];
+    int r = request_queue_new(&fs->queue, kept->memory_fd);
 
+    if (r < 0)
+        return r;
     snprintf(path, sizeof(path), "/dev/fd/%d", kept->fd);
     if (fuse_session_mount(fs->session, path) != 0)
         return -EIO;
     fuse_session_process_buf(fs->session, &init);
     if (fuse_session_exited(fs->session))
         return -EPROTO;
-    kept_connection_resend(kept);
-    log_info("the former daemon's mount is continued", F_STRING("path", fs->mountpoint));
+    log_info("the former daemon's mount is continued", F_STRING("path", fs->mountpoint),
+             F_UINT("requests", request_queue_length(fs->queue)));
     return 0;
 }
 
-static int session_open(struct powercapfs *fs)
+static int session_open(struct powercapfs *fs, struct descriptors *descriptors)
 {
     struct kept_connection kept;
     int fd, r = session_new(fs);
 
     if (r < 0)
         return r;
-    r = kept_connection_take(fs->mountpoint, &kept) ? session_resume(fs, &kept) : session_mount(fs);
+    r = kept_connection_take(descriptors, fs->mountpoint, &kept) ? session_resume(fs, &kept)
+                                                                 : session_mount(fs);
     if (r < 0)
         return r;
     fd = fuse_session_fd(fs->session);
@@ -178,7 +223,7 @@ static int thread_start(struct powercapfs *fs)
 }
 
 int powercapfs_new(struct powercapfs **ret, const struct powercapfs_config *config,
-                   struct snapshot_board *board)
+                   struct snapshot_board *board, struct descriptors *descriptors)
 {
     _cleanup_(cleanup_powercapfs_free) struct powercapfs *fs = calloc(1, sizeof(*fs));
     int r;
@@ -192,10 +237,13 @@ int powercapfs_new(struct powercapfs **ret, const struct powercapfs_config *conf
     fs->mountpoint = strdup(config->mountpoint);
     if (!fs->mountpoint)
         return -ENOMEM;
+    r = topology_read(&fs->topology, config->sysfs_root, (size_t)get_nprocs_conf(), SOCKETS_MAX);
+    if (r < 0)
+        return r;
     r = powercapfs_server_init(&fs->server, config, board);
     if (r < 0)
         return r;
-    r = session_open(fs);
+    r = session_open(fs, descriptors);
     if (r == 0)
         r = thread_start(fs);
     if (r < 0) {
@@ -222,6 +270,8 @@ struct powercapfs *powercapfs_free(struct powercapfs *fs)
         fuse_session_unmount(fs->session);
     if (fs->session)
         fuse_session_destroy(fs->session);
+    request_queue_free(fs->queue);
+    topology_deinit(&fs->topology);
     powercapfs_server_deinit(&fs->server);
     if (fs->keep_fd >= 0)
         close(fs->keep_fd);
@@ -235,6 +285,11 @@ struct powercapfs *powercapfs_free(struct powercapfs *fs)
 uint64_t powercapfs_reads(struct powercapfs *fs, uint32_t vm_id)
 {
     return fs ? open_files_reads(fs->server.files, vm_id) : 0;
+}
+
+void powercapfs_take_cpu(struct powercapfs *fs, uint32_t vm_id, uint64_t ret_ns[SOCKETS_MAX])
+{
+    open_files_take_cpu(fs->server.files, vm_id, ret_ns);
 }
 
 void powercapfs_forget(struct powercapfs *fs, uint32_t vm_id)

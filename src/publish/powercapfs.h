@@ -9,6 +9,8 @@
 #include <sys/types.h>
 
 #include "attribution/snapshot.h"
+#include "usage/usage.h"
+#include "util/descriptors.h"
 
 struct powercapfs;
 
@@ -17,8 +19,9 @@ struct powercapfs_config {
     mode_t file_mode;       /* permission bits of the files */
     uid_t file_uid;
     gid_t file_gid;
-    uint64_t quantum_uj; /* published values are multiples of it; 0 and 1 mean none */
-    const char *version; /* the text of virtjoule/version */
+    uint64_t quantum_uj;    /* published values are multiples of it; 0 and 1 mean none */
+    const char *version;    /* the text of virtjoule/version */
+    const char *sysfs_root; /* where the CPUs' sockets are read from */
 };
 
 /**
@@ -26,12 +29,13 @@ struct powercapfs_config {
  * board's snapshots alone. A mount that a killed daemon left dead is taken
  * down first; one that the service manager keeps alive is continued instead,
  * and files that are open in it go on.
+ * @param descriptors  of the service manager
  * @return 0; -ENOTEMPTY when the mount point holds files; -EBUSY when
  *         something that lives is mounted there; -ENOTDIR; or another
  *         negative errno. The reason is logged.
  */
 int powercapfs_new(struct powercapfs **ret, const struct powercapfs_config *config,
-                   struct snapshot_board *board);
+                   struct snapshot_board *board, struct descriptors *descriptors);
 
 /** Stops the thread; unmounts, unless the service manager keeps the connection for the next
     process. NULL is accepted. @return NULL */
@@ -40,5 +44,11 @@ struct powercapfs *powercapfs_free(struct powercapfs *fs);
 /** How often files of the VM with that snapshot id have been read since the start; 0 for NULL. */
 uint64_t powercapfs_reads(struct powercapfs *fs, uint32_t vm_id);
 
-/** Drops the count of a VM that is gone for good. */
+/**
+ * The CPU time for which the VM's requests were served, by socket, since the
+ * previous call.
+ */
+void powercapfs_take_cpu(struct powercapfs *fs, uint32_t vm_id, uint64_t ret_ns[SOCKETS_MAX]);
+
+/** Drops the counts of a VM that is gone for good. */
 void powercapfs_forget(struct powercapfs *fs, uint32_t vm_id);

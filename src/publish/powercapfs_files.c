@@ -21,11 +21,12 @@ struct slot {
     struct open_text text;
 };
 
-/* One VM with open files or with reads. */
+/* One VM with open files, or with counts since its last open_files_forget(). */
 struct account {
     uint32_t vm_id;
     uint32_t n_open;
     uint64_t reads;
+    uint64_t cpu_ns[SOCKETS_MAX];
 };
 
 /*
@@ -221,6 +222,31 @@ void open_files_count_read(struct open_files *files, uint32_t vm_id)
     account = account_get(files, vm_id);
     if (account)
         account->reads++;
+    pthread_mutex_unlock(&files->lock);
+}
+
+void open_files_charge(struct open_files *files, uint32_t vm_id, unsigned socket, uint64_t cpu_ns)
+{
+    struct account *account;
+
+    pthread_mutex_lock(&files->lock);
+    account = account_get(files, vm_id);
+    if (account)
+        account->cpu_ns[socket] += cpu_ns;
+    pthread_mutex_unlock(&files->lock);
+}
+
+void open_files_take_cpu(struct open_files *files, uint32_t vm_id, uint64_t ret_ns[SOCKETS_MAX])
+{
+    struct account *account;
+
+    memset(ret_ns, 0, SOCKETS_MAX * sizeof(*ret_ns));
+    pthread_mutex_lock(&files->lock);
+    account = account_find(files, vm_id);
+    if (account) {
+        memcpy(ret_ns, account->cpu_ns, sizeof(account->cpu_ns));
+        memset(account->cpu_ns, 0, sizeof(account->cpu_ns));
+    }
     pthread_mutex_unlock(&files->lock);
 }
 

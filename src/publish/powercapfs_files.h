@@ -2,7 +2,8 @@
 #pragma once
 
 /*
- * Open files, and how often each VM's files are read.
+ * Open files, and each VM's account: how often its files are read, and the CPU
+ * time that its requests take.
  *
  * A reader may take a value in several reads; a shell's `read` takes one byte
  * at a time. What it got at offset 0 is therefore kept with the open file,
@@ -16,6 +17,7 @@
 #include <stdint.h>
 
 #include "publish/powercapfs_tree.h"
+#include "usage/usage.h"
 
 #define OPEN_FILES_MAX 8192
 #define OPEN_FILES_PER_VM 256
@@ -48,8 +50,14 @@ struct open_text *open_files_text(struct open_files *files, uint64_t handle, uin
 /** Counts one read of a VM that exists. */
 void open_files_count_read(struct open_files *files, uint32_t vm_id);
 
-/** Reads counted so far. Thread-safe, as are _count_read() and _forget(). */
+/** Counts CPU time spent for a VM that exists, on a socket below SOCKETS_MAX. */
+void open_files_charge(struct open_files *files, uint32_t vm_id, unsigned socket, uint64_t cpu_ns);
+
+/** CPU time counted since the previous call. */
+void open_files_take_cpu(struct open_files *files, uint32_t vm_id, uint64_t ret_ns[SOCKETS_MAX]);
+
+/** Reads counted so far. Thread-safe, as are the other functions of accounts. */
 uint64_t open_files_reads(struct open_files *files, uint32_t vm_id);
 
-/** Drops a VM's count. */
+/** Drops a VM's counts. */
 void open_files_forget(struct open_files *files, uint32_t vm_id);

@@ -19,14 +19,19 @@
 #define BARRIER_USEC UINT64_C(5000000)
 /* Linux Documentation/admin-guide/devices.txt: misc device, minor 229. */
 #define FUSE_DEVICE makedev(10, 229)
-/* enum fuse_notify_code of Linux 6.9, which older headers lack. */
-#define NOTIFY_RESEND 7
 
 static bool is_fuse_device(int fd)
 {
     struct stat st;
 
     return fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == FUSE_DEVICE;
+}
+
+static bool is_memory(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 }
 
 static bool has_event(int fd, short event)
@@ -47,17 +52,18 @@ static bool is_init(const char *request, size_t length)
 }
 
 /* @return why the connection cannot be continued, or NULL */
-static const char *check(int fuse_fd, int init_fd, const char *mountpoint,
-                         struct kept_connection *ret)
+static const char *check(int init_fd, const char *mountpoint, struct kept_connection *ret)
 {
     ssize_t n;
 
-    if (fuse_fd < 0)
+    if (ret->fd < 0)
         return "no connection among the descriptors";
+    if (ret->memory_fd < 0)
+        return "no requests' memory among the descriptors";
     n = recv(init_fd, ret->init, sizeof(ret->init), MSG_PEEK | MSG_DONTWAIT);
     if (n < 0 || !is_init(ret->init, (size_t)n))
         return "no FUSE_INIT request among the descriptors";
-    if (has_event(fuse_fd, POLLERR))
+    if (has_event(ret->fd, POLLERR))
         return "it was unmounted";
     if (!mountpoint_is_ours(mountpoint))
         return "it is not mounted here";
@@ -65,61 +71,54 @@ static const char *check(int fuse_fd, int init_fd, const char *mountpoint,
     return NULL;
 }
 
-/* Picks the two descriptors and closes all others. @return how many there were */
-static int receive(int *ret_fuse_fd, int *ret_init_fd)
+/* Picks the connection's descriptors. @return whether there was any of that name */
+static bool receive(struct descriptors *descriptors, struct kept_connection *ret, int *ret_init_fd)
 {
-    char **names = NULL;
-    int n = sd_listen_fds_with_names(true, &names);
+    bool any = false;
 
-    for (int i = 0; i < n; i++) {
-        int fd = SD_LISTEN_FDS_START + i;
-        bool ours = strcmp(names[i], STORE_NAME) == 0;
-
-        if (ours && *ret_fuse_fd < 0 && is_fuse_device(fd))
-            *ret_fuse_fd = fd;
-        else if (ours && *ret_init_fd < 0 && sd_is_socket(fd, AF_UNIX, SOCK_SEQPACKET, 0) > 0)
+    for (int fd; (fd = descriptors_next(descriptors, STORE_NAME)) >= 0; any = true) {
+        if (ret->fd < 0 && is_fuse_device(fd))
+            ret->fd = fd;
+        else if (ret->memory_fd < 0 && is_memory(fd))
+            ret->memory_fd = fd;
+        else if (*ret_init_fd < 0 && sd_is_socket(fd, AF_UNIX, SOCK_SEQPACKET, 0) > 0)
             *ret_init_fd = fd;
         else
             close(fd);
-        free(names[i]);
     }
-    free(names);
-    return n;
+    return any;
 }
 
-bool kept_connection_take(const char *mountpoint, struct kept_connection *ret)
+static void close_connection(struct kept_connection *connection)
 {
-    int fuse_fd = -1;
+    if (connection->fd >= 0)
+        close(connection->fd);
+    if (connection->memory_fd >= 0)
+        close(connection->memory_fd);
+}
+
+bool kept_connection_take(struct descriptors *descriptors, const char *mountpoint,
+                          struct kept_connection *ret)
+{
     _cleanup_close_ int init_fd = -1;
     const char *problem;
 
-    if (receive(&fuse_fd, &init_fd) <= 0)
+    ret->fd = ret->memory_fd = -1;
+    if (!receive(descriptors, ret, &init_fd))
         return false;
-    problem = check(fuse_fd, init_fd, mountpoint, ret);
-    if (!problem) {
-        ret->fd = fuse_fd;
+    problem = check(init_fd, mountpoint, ret);
+    if (!problem)
         return true;
-    }
     log_warning("the former daemon's connection cannot be continued, a new one is made",
                 F_STRING("path", mountpoint), F_STRING("reason", problem));
-    if (fuse_fd >= 0)
-        close(fuse_fd);
-    sd_notify(false, "FDSTOREREMOVE=1\nFDNAME=" STORE_NAME);
+    close_connection(ret);
+    descriptors_forget(STORE_NAME);
     /* As long as somebody holds the connection, a look at its mount waits for an answer. */
     sd_notify_barrier(false, BARRIER_USEC);
     return false;
 }
 
-void kept_connection_resend(const struct kept_connection *connection)
-{
-    const struct fuse_out_header header = {.len = sizeof(header), .error = NOTIFY_RESEND};
-
-    if (write(connection->fd, &header, sizeof(header)) < 0)
-        log_info("this kernel cannot resend requests that a killed daemon had taken",
-                 F_ERROR(errno));
-}
-
-int connection_keep(int fuse_fd, const void *init, size_t length)
+int connection_keep(int fuse_fd, int memory_fd, const void *init, size_t length)
 {
     int sockets[2], r;
 
@@ -131,7 +130,7 @@ int connection_keep(int fuse_fd, const void *init, size_t length)
     /* Not to be polled: a connection that was unmounted is told from one that was never there. */
     if (r == 0)
         r = sd_pid_notify_with_fds(0, false, "FDSTORE=1\nFDPOLL=0\nFDNAME=" STORE_NAME,
-                                   (const int[]){fuse_fd, sockets[1]}, 2);
+                                   (const int[]){fuse_fd, sockets[1], memory_fd}, 3);
     close(sockets[1]);
     if (r > 0)
         return sockets[0];

@@ -42,7 +42,22 @@ struct usage_amount *usage_find_amount(struct usage *usage, const uuid_t uuid)
     struct usage_vm *vm =
         bsearch(uuid, usage->vms, usage->n_vms, sizeof(*usage->vms), compare_uuid);
 
-    return &vm->amount;
+    return vm ? &vm->amount : NULL;
+}
+
+void usage_charge(struct usage *usage, const uuid_t uuid, const uint64_t cpu_ns[SOCKETS_MAX])
+{
+    struct usage_amount *vm = usage_find_amount(usage, uuid);
+
+    for (unsigned s = 0; vm && s < SOCKETS_MAX; s++) {
+        struct usage_socket *host = &usage->host.sockets[s];
+        uint64_t moved = cpu_ns[s] < host->cpu_ns ? cpu_ns[s] : host->cpu_ns;
+
+        host->cpu_ns -= moved;
+        if (host->corun_ns > host->cpu_ns)
+            host->corun_ns = host->cpu_ns;
+        vm->sockets[s].cpu_ns += moved;
+    }
 }
 
 struct usage_socket usage_on_socket(const struct usage_amount *amount, int socket)

@@ -64,8 +64,15 @@ void usage_deinit(struct usage *usage);
  */
 int usage_init_vms(struct usage *usage, uuid_t *uuids, size_t n);
 
-/** The amount of a VM, which must be among the usage's. O(log n). */
+/** The amount of a VM, NULL when it is not among the usage's. O(log n). */
 struct usage_amount *usage_find_amount(struct usage *usage, const uuid_t uuid);
+
+/**
+ * Moves CPU time that the host spent for a VM, by socket, from the host's
+ * amount to the VM's; no more than the host's is. A VM that is not among the
+ * usage's changes nothing.
+ */
+void usage_charge(struct usage *usage, const uuid_t uuid, const uint64_t cpu_ns[SOCKETS_MAX]);
 
 /** How many entities share the energy: the host and the VMs. */
 static inline size_t usage_n_entities(const struct usage *usage)

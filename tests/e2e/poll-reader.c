@@ -4,16 +4,17 @@
  * poll-reader FILE MAX_ENERGY_UJ READERS HERTZ SECONDS
  *
  * Reads an energy counter as monitoring tools do, HERTZ times a second by each of
- * READERS threads, and prints what any of them saw, as JSON. Half of the
- * threads keep the file open, the others open it anew for every read. SIGTERM
- * ends it before the SECONDS are over.
+ * READERS threads (0: without a pause), and prints what any of them saw, as
+ * JSON. Half of the threads keep the file open, the others open it anew for
+ * every read. SIGTERM ends it before the SECONDS are over.
  *
  *   torn          reads that were not digits and one newline, or above the maximum
  *   errors        reads that failed
  *   decreases     values below their predecessor that no wrap explains
  *   wraps         those that a wrap does
  *   zero_windows  pairs of reads a period apart with no energy between them
- *   longest_ms    the longest that one read took, an open included
+ *   p50_us, p99_us, longest_ms
+ *                 how long a read took, an open included: 50 and 99 % of them, and all
  */
 
 #include <fcntl.h>
@@ -30,11 +31,13 @@
 #include "util/parse.h"
 
 #define READERS_MAX 1000
+#define DURATIONS 1000000 /* of 1 us each; the last one is for all that are longer */
 
 static const char *path;
 static uint64_t max_energy_uj;
 static atomic_ulong end_ns;
 static uint64_t period_ns;
+static atomic_ulong durations[DURATIONS];
 static atomic_ulong n_reads, n_torn, n_errors, n_decreases, n_wraps, n_zero_windows, longest_ns;
 
 struct observation {
@@ -86,10 +89,24 @@ static void compare(const struct observation *before, const struct observation *
 static void note_duration(unsigned long duration_ns)
 {
     unsigned long longest = atomic_load(&longest_ns);
+    unsigned long us = duration_ns / NSEC_PER_USEC;
 
+    atomic_fetch_add(&durations[us < DURATIONS ? us : DURATIONS - 1], 1);
     while (duration_ns > longest &&
            !atomic_compare_exchange_weak(&longest_ns, &longest, duration_ns))
         ;
+}
+
+static unsigned long percentile_us(unsigned percent)
+{
+    unsigned long n = atomic_load(&n_reads) * percent / 100, us = 0;
+
+    for (unsigned long seen = 0; us < DURATIONS; us++) {
+        seen += atomic_load(&durations[us]);
+        if (seen > n)
+            break;
+    }
+    return us;
 }
 
 static void *run_reader(void *argument)
@@ -105,7 +122,8 @@ static void *run_reader(void *argument)
         note_duration(now_ns() - start_ns);
         compare(&before, &now);
         before = now;
-        usleep((useconds_t)(period_ns / NSEC_PER_USEC));
+        if (period_ns > 0)
+            usleep((useconds_t)(period_ns / NSEC_PER_USEC));
     }
     return NULL;
 }
@@ -118,14 +136,15 @@ static void end_now(int number)
 int main(int argc, char **argv)
 {
     pthread_t threads[READERS_MAX];
-    unsigned long readers, started = 0;
+    unsigned long readers, hertz, started = 0;
 
     if (argc != 6)
         return 2;
     path = argv[1];
     max_energy_uj = strtoull(argv[2], NULL, 10);
     readers = strtoul(argv[3], NULL, 10);
-    period_ns = NSEC_PER_SEC / strtoul(argv[4], NULL, 10);
+    hertz = strtoul(argv[4], NULL, 10);
+    period_ns = hertz > 0 ? NSEC_PER_SEC / hertz : 0;
     atomic_store(&end_ns, now_ns() + strtoull(argv[5], NULL, 10) * NSEC_PER_SEC);
     signal(SIGTERM, end_now);
     if (readers > READERS_MAX)
@@ -136,9 +155,10 @@ int main(int argc, char **argv)
     for (unsigned long i = 0; i < started; i++)
         pthread_join(threads[i], NULL);
     printf("{\"readers\": %lu, \"reads\": %lu, \"torn\": %lu, \"errors\": %lu, \"decreases\": %lu, "
-           "\"wraps\": %lu, \"zero_windows\": %lu, \"longest_ms\": %lu}\n",
+           "\"wraps\": %lu, \"zero_windows\": %lu, \"p50_us\": %lu, \"p99_us\": %lu, "
+           "\"longest_ms\": %lu}\n",
            started, atomic_load(&n_reads), atomic_load(&n_torn), atomic_load(&n_errors),
            atomic_load(&n_decreases), atomic_load(&n_wraps), atomic_load(&n_zero_windows),
-           atomic_load(&longest_ns) / NSEC_PER_MSEC);
+           percentile_us(50), percentile_us(99), atomic_load(&longest_ns) / NSEC_PER_MSEC);
     return 0;
 }

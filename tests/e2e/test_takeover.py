@@ -16,7 +16,6 @@ from harness.powercap import Package, SimulatedPowercap
 
 POLL_READER = system.BUILD / "tests/e2e/poll-reader"
 INTERVAL_S = 0.2
-LINUX = tuple(int(number) for number in os.uname().release.split(".")[:2])
 PACKAGE = Package(cpus=tuple(range(os.cpu_count())))
 
 
@@ -104,10 +103,9 @@ def test_killed_under_readers(daemon, vm):
         reader.result(max(restart(daemon, daemon.kill, moments.uniform(0, 0.5),
                                   moments.uniform(0, 0.3)) for _ in range(20)))
     assert daemon.log().count("the former daemon's mount is continued") == 20
-    assert len(daemon.store.descriptors) == 2
+    assert len(daemon.store.descriptors) == 3
 
 
-@pytest.mark.skipif(LINUX < (6, 9), reason="a killed daemon's requests cannot be resent")
 def test_killed_while_answering(daemon, vm):
     """So many requests that most kills hit one, which must be answered by the next daemon."""
     moments = random.Random(4)
@@ -131,6 +129,27 @@ def test_killed_while_starting(daemon, vm):
         reader.result(max(restart(daemon, begin_and_die, INTERVAL_S * 2) for _ in range(10)))
 
 
+def test_control_socket_is_the_service_managers(daemon):
+    """Socket activation: who asks while no daemon runs waits for the next one."""
+    daemon.stop()
+    path = daemon.runtime_dir / "control.sock"
+    assert not path.exists()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        daemon.store.add("control", listening.fileno())
+        for end in (daemon.stop, daemon.kill):
+            daemon.start()
+            assert daemon.cli("list")["vms"] == []
+            end()
+            assert path.exists()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            client.sendall(b'{"command":"list"}\n')
+            daemon.start()
+            assert json.loads(client.makefile().read())["vms"] == []
+
+
 def test_restarted_under_readers(daemon, vm):
     """As an upgrade does it: a clean stop, then the next one."""
     with Reader(daemon.tree(vm.uuid)) as reader:
@@ -138,12 +157,21 @@ def test_restarted_under_readers(daemon, vm):
     assert system.mounts_below(daemon.mountpoint) == [str(daemon.mountpoint)]
 
 
+def without(daemon, kind):
+    """Takes a descriptor away, by what the link in /proc calls it."""
+    daemon.store.remove(lambda _, number: kind in os.readlink(f"/proc/self/fd/{number}"))
+
+
 def without_connection(daemon):
-    daemon.store.remove(lambda _, number: os.readlink(f"/proc/self/fd/{number}") == "/dev/fuse")
+    without(daemon, "/dev/fuse")
+
+
+def without_memory(daemon):
+    without(daemon, "memfd:")
 
 
 def without_request(daemon):
-    daemon.store.remove(lambda _, number: os.readlink(f"/proc/self/fd/{number}") != "/dev/fuse")
+    without(daemon, "socket:")
 
 
 def with_garbage(daemon):
@@ -165,8 +193,8 @@ def unmounted(daemon):
     system.detach_mount(daemon.mountpoint)
 
 
-@pytest.mark.parametrize("spoil", [without_connection, without_request, with_garbage, foreign,
-                                   unmounted])
+@pytest.mark.parametrize("spoil", [without_connection, without_memory, without_request,
+                                   with_garbage, foreign, unmounted])
 def test_useless_descriptors(daemon, vm, spoil):
     """They are given up, told, and replaced by a new mount's."""
     daemon.kill()
@@ -176,4 +204,4 @@ def test_useless_descriptors(daemon, vm, spoil):
     assert int((daemon.tree(vm.uuid) / "energy_uj").read_text()) > 0
     restart(daemon, daemon.kill)
     assert "the former daemon's mount is continued" in daemon.log()
-    assert [name for name, _ in daemon.store.descriptors].count("powercapfs") == 2
+    assert [name for name, _ in daemon.store.descriptors].count("powercapfs") == 3

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "unit.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "util/descriptors.h"
+
+/* In a child, as after exec by a service manager that hands over descriptors of those names.
+ * @return what check() returned */
+static int with_names(const char *names, int n, int (*check)(struct descriptors *descriptors))
+{
+    pid_t child = fork();
+    int status;
+
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct descriptors descriptors = {0};
+        char text[16];
+
+        for (int i = 0; i < n; i++)
+            if (dup2(STDIN_FILENO, 3 + i) < 0)
+                _exit(99);
+        snprintf(text, sizeof(text), "%d", getpid());
+        setenv("LISTEN_PID", text, 1);
+        snprintf(text, sizeof(text), "%d", n);
+        setenv("LISTEN_FDS", text, 1);
+        setenv("LISTEN_FDNAMES", names, 1);
+        _exit(descriptors_take(&descriptors) < 0 ? 98 : check(&descriptors));
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static int check_names(struct descriptors *descriptors)
+{
+    struct descriptors again = {0};
+
+    if (descriptors_next(descriptors, "usage") != 4 || descriptors_next(descriptors, "usage") != -1)
+        return 1;
+    if (descriptors_next(descriptors, "other") != 3 || descriptors_next(descriptors, "other") != 5)
+        return 2;
+    if (!(fcntl(4, F_GETFD) & FD_CLOEXEC))
+        return 3;
+    descriptors_deinit(descriptors);
+    /* The one left is closed, those given away are not. */
+    if (fcntl(6, F_GETFD) >= 0 || fcntl(3, F_GETFD) < 0)
+        return 4;
+    /* Told once. */
+    return descriptors_take(&again) == 0 && again.n == 0 ? 0 : 5;
+}
+
+static int check_none(struct descriptors *descriptors)
+{
+    return descriptors->n == 0 && descriptors_next(descriptors, "usage") == -1 ? 0 : 1;
+}
+
+static void test_by_name(void **state)
+{
+    assert_int_equal(with_names("other:usage:other:left", 4, check_names), 0);
+}
+
+static void test_none(void **state)
+{
+    assert_int_equal(with_names("", 0, check_none), 0);
+    /* As many names as descriptors, or none is believed. */
+    assert_int_equal(with_names("one:two", 1, check_none), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_by_name),
+        cmocka_unit_test(test_none),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
