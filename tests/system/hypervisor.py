@@ -15,8 +15,8 @@
 It is made by build-root.sh (`make system-root`), runs under software emulation,
 and forgets at its end whatever it wrote to its disk. It has no network: what is
 installed must be there already or come with put(). The directory keeps
-console.log (the kernel), journal.log (all else), commands.log (what was run in
-it and what that printed), the files that were got, also when a test fails.
+console.log (the kernel), journal.log (all else), system.log (what was run in it
+and what that printed), the files that were got, also when a test fails.
 
 Its QEMU goes by another name: to the daemons of other tests on this machine it
 is no VM.
@@ -129,9 +129,13 @@ class Hypervisor:
         self.run("touch /run/before-reboot; systemctl --no-block reboot")
         self._wait_for_boot("test ! -e /run/before-reboot")
 
+    def tell(self, text):
+        """Prints what was seen; it is in system.log as well."""
+        print(text)
+        self.log(text)
+
     def log(self, text):
-        """Adds to commands.log."""
-        with open(self.directory / "commands.log", "a") as log:
+        with open(self.directory / "system.log", "a") as log:
             log.write(f"[{time.strftime('%H:%M:%S')}] {text}\n")
 
     def ask(self, command, **arguments):
@@ -144,6 +148,7 @@ class Hypervisor:
         directory = self._temporary.path
         qemu = directory / "hypervisor"
         shutil.copy(_QEMU, qemu)
+        log = open(self.directory / "qemu.log", "w")
         self._process = system.start_child([
             qemu, "-name", "hypervisor", "-L", "/usr/share/qemu", "-L", "/usr/share/seabios",
             "-nodefaults", "-display", "none",
@@ -156,7 +161,9 @@ class Hypervisor:
             "-device", "virtio-rng-pci", "-device", "virtio-serial-pci",
             "-chardev", f"socket,id=agent,path={directory}/agent.sock,server=on,wait=off",
             "-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
-            *self._options], env={**os.environ, "QEMU_MODULE_DIR": _QEMU_MODULES})
+            *self._options],
+            stdout=log, stderr=log, env={**os.environ, "QEMU_MODULE_DIR": _QEMU_MODULES})
+        log.close()
 
     def _wait_for_boot(self, condition="true", timeout=120):
         def is_up():
