@@ -129,15 +129,22 @@ static void learn(struct baselines *baselines, size_t slot, const struct zone *z
     baselines->logged[slot] |= 1u << estimate.state;
 }
 
+int baselines_add_zones(struct baselines *baselines, const struct zone_set *zones)
+{
+    int r = 0;
+
+    while (baselines->n < zones->n && r == 0)
+        r = add_zone(baselines, &zones->zones[baselines->n]);
+    return r;
+}
+
 int baselines_update(struct baselines *baselines, const struct zone_set *zones,
                      const struct sample *sample, const struct usage *usage)
 {
-    while (baselines->n < zones->n) {
-        int r = add_zone(baselines, &zones->zones[baselines->n]);
+    int r = baselines_add_zones(baselines, zones);
 
-        if (r < 0)
-            return r;
-    }
+    if (r < 0)
+        return r;
     for (size_t slot = 0; slot < zones->n; slot++) {
         const struct sample_zone *zone = &sample->zones[slot];
 

@@ -34,6 +34,9 @@ int baselines_new(struct baselines **ret, const struct baseline_setting *setting
 /** NULL is accepted. @return NULL */
 struct baselines *baselines_free(struct baselines *baselines);
 
+/** Takes in the zones: what is given is known from now on. @return 0 or -ENOMEM */
+int baselines_add_zones(struct baselines *baselines, const struct zone_set *zones);
+
 /**
  * Takes in the zones and one interval; for the intervals that follow it.
  * @return 0 or -ENOMEM, then some zones may have learned nothing from it
@@ -41,7 +44,7 @@ struct baselines *baselines_free(struct baselines *baselines);
 int baselines_update(struct baselines *baselines, const struct zone_set *zones,
                      const struct sample *sample, const struct usage *usage);
 
-/** What is known of the zone in a slot; before the first update that holds it, nothing. */
+/** What is known of the zone in a slot; before it was taken in, nothing. */
 const struct zone_baseline *baselines_get(const struct baselines *baselines, size_t slot);
 
 /**

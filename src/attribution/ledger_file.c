@@ -40,7 +40,7 @@ static uint64_t head_checksum(const struct file_head *head)
     return XXH3_64bits(head, offsetof(struct file_head, checksum));
 }
 
-int ledger_file_parse(void *bytes, size_t size, void **ret, size_t *ret_size)
+int ledger_file_parse(void *bytes, size_t size, unsigned age, void **ret, size_t *ret_size)
 {
     struct file_head head;
     uint64_t offset;
@@ -55,7 +55,9 @@ int ledger_file_parse(void *bytes, size_t size, void **ret, size_t *ret_size)
     if (head.checksum != head_checksum(&head) || head.slot > 1 || head.room > LEDGER_FILE_MAX ||
         head.room % sizeof(uint64_t) != 0)
         return -EBADMSG;
-    offset = IMAGES_OFFSET + head.slot * head.room;
+    if (age > 0)
+        head.size = head.room;
+    offset = IMAGES_OFFSET + (head.slot ^ age) * head.room;
     if (head.size > head.room || offset > size || head.size > size - offset)
         return -EBADMSG;
     *ret = (char *)bytes + offset;

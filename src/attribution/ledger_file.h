@@ -20,6 +20,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define LEDGER_FILE_IMAGES 2 /* the one that holds, and the one before */
+
 /* Bounds what is read at start: the images of 100000 VMs. */
 #define LEDGER_FILE_MAX (256U << 20)
 
@@ -41,13 +43,15 @@ struct ledger_file *ledger_file_free(struct ledger_file *file);
 int ledger_file_write(struct ledger_file *file, const void *image, size_t size);
 
 /**
- * Finds the image that holds in the bytes of a runtime file.
+ * Finds an image in the bytes of a runtime file.
  * @param bytes  aligned for uint64_t; untrusted; left as they are
- * @param ret    for ledger_image_parse(): part of the bytes
+ * @param age    0: the one that holds; 1: the one before it, or what a killed
+ *               writer left of it, with all its room, for it may be of any size
+ * @param ret    part of the bytes
  * @return 0; -ENOMSG: not such a file; -EPROTONOSUPPORT: of another version;
  *         -EBADMSG: cut off or damaged
  */
-int ledger_file_parse(void *bytes, size_t size, void **ret, size_t *ret_size);
+int ledger_file_parse(void *bytes, size_t size, unsigned age, void **ret, size_t *ret_size);
 
 /**
  * Writes a checkpoint: temporary file, fsync, rename, fsync of the directory,

@@ -202,7 +202,7 @@ void ledger_image_readings(const struct ledger_image *image, const char *source,
                 account->reading_uj > zones->zones[slot].max_energy_uj)
                 continue;
             ret->last[slot] = (struct reading){true, account->reading_uj, account->reading_ns};
-            ret->gap[slot] = true;
+            ret->gap[slot] = account->reading_ns < image->head->time_ns;
         }
     }
 }

@@ -149,9 +149,10 @@ static inline struct image_energy *image_row_energies(struct image_row *row)
 
 /**
  * The zones' last readings, for the sampler of a daemon that starts on the same
- * boot: the first sample is then a gap that covers the downtime. A downtime
- * longer than a counter's wrap counts without the wraps in between, as with
- * every reader of powercap.
+ * boot: the first sample then covers the downtime. A zone that could not be
+ * read at the end of the last interval has a gap still. A downtime longer than
+ * a counter's wrap counts without the wraps in between, as with every reader of
+ * powercap.
  * @param now  CLOCK_MONOTONIC; what claims to be later is left out
  * @param ret  zero-initialised
  */

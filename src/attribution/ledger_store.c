@@ -179,7 +179,7 @@ static int read_candidate(const struct ledger_store *store, bool is_runtime,
         return r;
     image = candidate->bytes;
     if (r == 0 && is_runtime)
-        r = ledger_file_parse(candidate->bytes, size, &image, &size);
+        r = ledger_file_parse(candidate->bytes, size, 0, &image, &size);
     if (r == 0)
         r = ledger_image_parse(image, size, &candidate->image);
     if (r < 0)
@@ -214,7 +214,7 @@ static void log_loaded(const struct candidate *candidate)
 
 static int restore(struct ledger_store *store, struct ledger *ledger, const char *source,
                    const struct zone_set *zones, uint64_t now, const struct candidate *candidate,
-                   struct sampler *sampler)
+                   struct sampler *sampler, uint64_t *ret_time_ns)
 {
     int r = ledger_restore(ledger, &candidate->image, now);
 
@@ -222,23 +222,27 @@ static int restore(struct ledger_store *store, struct ledger *ledger, const char
         return r;
     log_loaded(candidate);
     store->sequence = candidate->image.head->sequence;
-    if (is_of_this_boot(store, &candidate->image))
+    if (is_of_this_boot(store, &candidate->image) && candidate->image.head->time_ns <= now) {
         ledger_image_readings(&candidate->image, source, zones, now, sampler);
+        *ret_time_ns = candidate->image.head->time_ns;
+    }
     return 0;
 }
 
 int ledger_store_load(struct ledger_store *store, struct ledger *ledger, const char *source,
-                      const struct zone_set *zones, uint64_t now, struct sampler *sampler)
+                      const struct zone_set *zones, uint64_t now, struct sampler *sampler,
+                      uint64_t *ret_time_ns)
 {
     struct candidate runtime = {.path = store->runtime.path};
     struct candidate checkpoint = {.path = store->checkpoint.path};
     struct candidate *best;
     int r = read_candidate(store, true, &runtime);
 
+    *ret_time_ns = 0;
     if (r == 0)
         r = read_candidate(store, false, &checkpoint);
     while (r == 0 && (best = newer(&runtime, &checkpoint))->bytes) {
-        r = restore(store, ledger, source, zones, now, best, sampler);
+        r = restore(store, ledger, source, zones, now, best, sampler, ret_time_ns);
         if (r != -EBADMSG)
             break;
         reject(best, problem_text(r));

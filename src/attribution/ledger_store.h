@@ -11,7 +11,8 @@
  * the moment of a kill, nothing has been seen that is not in the runtime file.
  * With the totals it keeps the zones' readings up to which energy is entered,
  * so that the next daemon's first interval begins where the last one's ended:
- * the energy used meanwhile is measured, and nobody's (unattributed).
+ * the energy used meanwhile is measured. It is whose usage it was if that is
+ * known for the same time, else nobody's (unattributed).
  *
  * At start the newest good image is taken: the runtime file's if it is of this
  * boot, or the checkpoint. After a clean stop both are exact. After a power
@@ -46,11 +47,13 @@ int ledger_store_new(struct ledger_store **ret, const struct ledger_store_config
  * Lets an empty ledger continue from what is kept, if anything is.
  * @param zones    the source's zones
  * @param now      CLOCK_MONOTONIC
- * @param sampler  zero-initialised; gets the readings to continue from
+ * @param sampler      zero-initialised; gets the readings to continue from
+ * @param ret_time_ns  end of the last interval entered, or 0 when that is of another boot
  * @return 0 or -ENOMEM
  */
 int ledger_store_load(struct ledger_store *store, struct ledger *ledger, const char *source,
-                      const struct zone_set *zones, uint64_t now, struct sampler *sampler);
+                      const struct zone_set *zones, uint64_t now, struct sampler *sampler,
+                      uint64_t *ret_time_ns);
 
 /**
  * Keeps the ledger as it is now; before it is published. Failures are logged.

@@ -7,15 +7,20 @@
 
 #include "daemon/config.h"
 #include "daemon/manager.h"
+#include "publish/powercapfs_mount.h"
 #include "util/log.h"
 
 static const char usage_text[] =
-    "Usage: virtjouled [--config FILE] [--check-config]\n"
+    "Usage: virtjouled [--config FILE] [--check-config | --mount | --unmount]\n"
     "\n"
     "Gives every QEMU/KVM virtual machine of this host its own energy counter.\n"
     "\n"
     "  --config FILE    the configuration; without it the defaults hold\n"
     "  --check-config   validate the configuration, and the model file that it names, and exit\n"
+    "  --mount          mount the powercap trees for the daemon that the service manager starts "
+    "next,\n"
+    "                   unless they are, and exit\n"
+    "  --unmount        unmount the powercap trees and exit\n"
     "  --version        print the version and exit\n"
     "  --help           print this text and exit\n"
     "\n"
@@ -24,44 +29,8 @@ static const char usage_text[] =
 
 struct arguments {
     const char *config_file;
-    bool check_only;
+    int (*action)(const struct config *config); /* @return the exit status */
 };
-
-/* @return -1 to go on, else the exit status */
-static int parse_arguments(int argc, char **argv, struct arguments *ret)
-{
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"check-config", no_argument, NULL, 'k'},
-        {"version", no_argument, NULL, 'v'},
-        {"help", no_argument, NULL, 'h'},
-        {0},
-    };
-
-    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        switch (option) {
-        case 'c':
-            ret->config_file = optarg;
-            break;
-        case 'k':
-            ret->check_only = true;
-            break;
-        case 'v':
-            puts("virtjouled " VIRTJOULE_VERSION);
-            return EXIT_SUCCESS;
-        case 'h':
-            fputs(usage_text, stdout);
-            return EXIT_SUCCESS;
-        default:
-            return EX_USAGE;
-        }
-    }
-    if (optind < argc) {
-        fprintf(stderr, "virtjouled: unexpected argument \"%s\"\n", argv[optind]);
-        return EX_USAGE;
-    }
-    return -1;
-}
 
 /* A model file is part of the configuration: what is wrong with it is told before anything starts.
  */
@@ -88,9 +57,69 @@ static int run(const struct config *config)
     return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+static int tell_valid(const struct config *config)
+{
+    log_info("configuration valid");
+    return EXIT_SUCCESS;
+}
+
+static int mount_trees(const struct config *config)
+{
+    return manager_mount(config) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int unmount_trees(const struct config *config)
+{
+    return mountpoint_release(config->mountpoint) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+/* @return -1 to go on, else the exit status */
+static int parse_arguments(int argc, char **argv, struct arguments *ret)
+{
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"check-config", no_argument, NULL, 'k'},
+        {"mount", no_argument, NULL, 'm'},
+        {"unmount", no_argument, NULL, 'u'},
+        {"version", no_argument, NULL, 'v'},
+        {"help", no_argument, NULL, 'h'},
+        {0},
+    };
+
+    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        switch (option) {
+        case 'c':
+            ret->config_file = optarg;
+            break;
+        case 'k':
+            ret->action = tell_valid;
+            break;
+        case 'm':
+            ret->action = mount_trees;
+            break;
+        case 'u':
+            ret->action = unmount_trees;
+            break;
+        case 'v':
+            puts("virtjouled " VIRTJOULE_VERSION);
+            return EXIT_SUCCESS;
+        case 'h':
+            fputs(usage_text, stdout);
+            return EXIT_SUCCESS;
+        default:
+            return EX_USAGE;
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "virtjouled: unexpected argument \"%s\"\n", argv[optind]);
+        return EX_USAGE;
+    }
+    return -1;
+}
+
 int main(int argc, char **argv)
 {
-    struct arguments arguments = {0};
+    struct arguments arguments = {.action = run};
     struct config config;
     int status = parse_arguments(argc, argv, &arguments);
 
@@ -101,9 +130,5 @@ int main(int argc, char **argv)
         return EX_CONFIG;
     if (check_model(&config) < 0)
         return EX_CONFIG;
-    if (arguments.check_only) {
-        log_info("configuration valid");
-        return EXIT_SUCCESS;
-    }
-    return run(&config);
+    return arguments.action(&config);
 }

@@ -14,6 +14,7 @@
 #include "attribution/ledger.h"
 #include "attribution/ledger_store.h"
 #include "attribution/snapshot.h"
+#include "daemon/usage_store.h"
 #include "discovery/discovery.h"
 #include "publish/control.h"
 #include "publish/exporter.h"
@@ -22,6 +23,7 @@
 #include "source/rapl.h"
 #include "source/sample.h"
 #include "usage/bpf.h"
+#include "usage/bpf_store.h"
 #include "usage/procfs.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
@@ -40,6 +42,7 @@ struct manager {
     struct discovery *discovery;
     struct vm_table vms;
     struct usage_provider *usage;
+    struct usage_store *usage_store;
     bool changes_lost; /* discovery could not take in what usage told of processes */
     struct attribution_model *model;
     struct ledger *ledger;
@@ -60,14 +63,21 @@ struct manager {
 /* From the next interval on: what has been entered stays. */
 static void update_baselines(struct manager *manager, const struct usage *usage)
 {
-    const struct zone_set *zones = &manager->source->zones;
-    int r = baselines_update(manager->baselines, zones, &manager->sample, usage);
+    int r = baselines_update(manager->baselines, &manager->source->zones, &manager->sample, usage);
 
     if (r < 0)
         log_error("static powers could not be learned in this interval", F_ERROR(r));
-    for (size_t slot = 0; slot < zones->n; slot++)
+}
+
+static int enter_baselines(struct manager *manager)
+{
+    const struct zone_set *zones = &manager->source->zones;
+    int r = baselines_add_zones(manager->baselines, zones);
+
+    for (size_t slot = 0; slot < zones->n && r == 0; slot++)
         ledger_set_baseline(manager->ledger, slot,
                             baselines_get(manager->baselines, slot)->power_uw);
+    return r;
 }
 
 static int refresh_vms(struct manager *manager, uint64_t time_ns)
@@ -149,7 +159,9 @@ static int tick(struct manager *manager)
         return r;
     charge_readers(manager, &usage);
     manager->health.unlisted_processes = usage.n_unlisted;
-    r = ledger_record(manager->ledger, &manager->source->zones, &manager->sample, &usage);
+    r = enter_baselines(manager);
+    if (r == 0)
+        r = ledger_record(manager->ledger, &manager->source->zones, &manager->sample, &usage);
     if (r == 0)
         update_baselines(manager, &usage);
     usage_deinit(&usage);
@@ -157,6 +169,7 @@ static int tick(struct manager *manager)
         return r;
     /* Only now has the energy been entered: after a failure the next interval covers it. */
     manager->sampler = sampler;
+    usage_store_save(manager->usage_store, manager->usage, time_ns);
     ledger_expire(manager->ledger, time_ns, forget_vm, manager);
     return publish(manager);
 }
@@ -420,14 +433,9 @@ static int new_control(struct manager *manager)
                        manager->board, &manager->descriptors);
 }
 
-/*
- * As soon as the former daemon's totals can be shown: guests may be waiting for
- * an answer. The first interval comes later.
- */
-static int new_powercapfs(struct manager *manager)
+static struct powercapfs_config powercapfs_config(const struct config *config)
 {
-    const struct config *config = &manager->config;
-    const struct powercapfs_config powercapfs = {
+    return (struct powercapfs_config){
         .mountpoint = config->mountpoint,
         .file_mode = config->file_mode,
         .file_uid = config->file_uid,
@@ -436,6 +444,15 @@ static int new_powercapfs(struct manager *manager)
         .version = VIRTJOULE_VERSION,
         .sysfs_root = config->sysfs_root,
     };
+}
+
+/*
+ * As soon as the former daemon's totals can be shown: guests may be waiting for
+ * an answer. The first interval comes later.
+ */
+static int new_powercapfs(struct manager *manager)
+{
+    const struct powercapfs_config powercapfs = powercapfs_config(&manager->config);
     int r = refresh_vms(manager, now_ns());
 
     if (r == 0)
@@ -463,7 +480,7 @@ static const char *no_ebpf_reason(int error)
         return "proc_root is not the running kernel's";
     case EPERM:
     case EACCES:
-        return "no permission: it takes CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN";
+        return "no permission: it takes CAP_BPF and CAP_PERFMON";
     case ENOENT:
     case ESRCH:
         return "the kernel lacks what it takes: Linux 5.11 or later, with BTF";
@@ -472,13 +489,14 @@ static const char *no_ebpf_reason(int error)
     }
 }
 
-static int new_usage(struct manager *manager)
+static int new_provider(struct manager *manager, const struct usage_former *former)
 {
     const struct config *config = &manager->config;
     const struct bpf_usage_config bpf = {
         .sysfs_root = config->sysfs_root,
         .processes_max = BPF_USAGE_PROCESSES_MAX,
         .counters = bpf_usage_counters,
+        .former = *former,
     };
     int r;
 
@@ -496,7 +514,32 @@ static int new_usage(struct manager *manager)
                     "and for VMs that come and go",
                     F_STRING("reason", no_ebpf_reason(r)));
     }
-    return procfs_usage_new(&manager->usage, config->proc_root, config->sysfs_root);
+    bpf_store_forget();
+    return procfs_usage_new(&manager->usage, config->proc_root, config->sysfs_root, former);
+}
+
+/* Whose the energy of the time without a daemon was is known if usage begins where it does. */
+static int new_usage(struct manager *manager)
+{
+    struct usage_former former = {
+        .time_ns = manager->sample.time_ns,
+        .descriptors = &manager->descriptors,
+    };
+    int r = usage_store_new(&manager->usage_store, manager->config.runtime_dir);
+
+    if (r < 0)
+        return r;
+    usage_store_load(manager->usage_store, former.time_ns, &former);
+    r = new_provider(manager, &former);
+    if (r < 0)
+        return r;
+    if (manager->usage->continues)
+        log_info("usage is counted on from the former daemon's last interval",
+                 F_UINT("milliseconds_ago", (now_ns() - former.time_ns) / NSEC_PER_MSEC));
+    else
+        for (size_t slot = 0; slot < ZONES_MAX; slot++)
+            manager->sampler.gap[slot] = true;
+    return 0;
 }
 
 /* Only now is it sure that no other daemon keeps its ledger there. */
@@ -513,15 +556,11 @@ static int load_ledger(struct manager *manager)
 
     if (r == 0)
         r = ledger_store_load(manager->store, manager->ledger, source->ops->name, &source->zones,
-                              now_ns(), &sampler);
+                              now_ns(), &sampler, &manager->sample.time_ns);
     if (r < 0) {
         log_error("the ledger cannot be kept", F_ERROR(r));
         return r;
     }
-    /* The last interval that was entered ended with its readings. */
-    for (size_t slot = 0; slot < source->zones.n; slot++)
-        if (sampler.last[slot].time_ns > manager->sample.time_ns)
-            manager->sample.time_ns = sampler.last[slot].time_ns;
     /* An estimate counts from zero in every process. */
     if (!source->ops->estimate)
         manager->sampler = sampler;
@@ -568,6 +607,7 @@ struct manager *manager_free(struct manager *manager)
     baselines_free(manager->baselines);
     attribution_model_free(manager->model);
     usage_provider_free(manager->usage);
+    usage_store_free(manager->usage_store);
     vm_table_deinit(&manager->vms);
     discovery_free(manager->discovery);
     energy_source_free(manager->source);
@@ -603,4 +643,15 @@ int manager_new(struct manager **ret, const struct config *config)
     descriptors_deinit(&manager->descriptors);
     *ret = TAKE_PTR(manager);
     return 0;
+}
+
+DEFINE_CLEANUP(struct snapshot_board *, snapshot_board_free);
+
+int manager_mount(const struct config *config)
+{
+    const struct powercapfs_config powercapfs = powercapfs_config(config);
+    _cleanup_(cleanup_snapshot_board_free) struct snapshot_board *board = NULL;
+    int r = snapshot_board_new(&board);
+
+    return r < 0 ? r : powercapfs_mount(&powercapfs, board);
 }

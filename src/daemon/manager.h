@@ -19,3 +19,10 @@ struct manager *manager_free(struct manager *manager);
 
 /** Runs until SIGTERM or SIGINT. @return 0 or a negative errno */
 int manager_run(struct manager *manager);
+
+/**
+ * Makes the mount for the daemon that the service manager starts next, which
+ * need not be allowed to mount: see powercapfs_mount().
+ * @return 0 or a negative errno; the reason is logged
+ */
+int manager_mount(const struct config *config);

@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/sysinfo.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "publish/powercapfs_mount.h"
@@ -207,6 +208,30 @@ static int session_open(struct powercapfs *fs, struct descriptors *descriptors)
     return fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0 ? -errno : 0;
 }
 
+/* Until the kernel knows the top directory: see ROOT_TIMEOUT_S in powercapfs_requests. */
+static int session_introduce(struct powercapfs *fs)
+{
+    struct fuse_buf buffer = {0};
+    struct pollfd fds[] = {
+        {.fd = fuse_session_fd(fs->session), .events = POLLIN},
+        {.fd = -1, .events = POLLIN},
+    };
+    pid_t child = mountpoint_ask(fs->mountpoint, &fds[1].fd);
+    int r = child < 0 ? child : 1;
+
+    while (r > 0 && poll(fds, 2, -1) > 0 && !fds[1].revents) {
+        r = fuse_session_receive_buf(fs->session, &buffer);
+        if (r > 0)
+            fuse_session_process_buf(fs->session, &buffer);
+    }
+    if (child > 0)
+        waitpid(child, NULL, 0);
+    if (fds[1].fd >= 0)
+        close(fds[1].fd);
+    free(buffer.mem);
+    return r < 0 ? r : 0;
+}
+
 static int thread_start(struct powercapfs *fs)
 {
     sigset_t previous;
@@ -222,8 +247,8 @@ static int thread_start(struct powercapfs *fs)
     return 0;
 }
 
-int powercapfs_new(struct powercapfs **ret, const struct powercapfs_config *config,
-                   struct snapshot_board *board, struct descriptors *descriptors)
+static int allocate(struct powercapfs **ret, const struct powercapfs_config *config,
+                    struct snapshot_board *board)
 {
     _cleanup_(cleanup_powercapfs_free) struct powercapfs *fs = calloc(1, sizeof(*fs));
     int r;
@@ -243,6 +268,18 @@ int powercapfs_new(struct powercapfs **ret, const struct powercapfs_config *conf
     r = powercapfs_server_init(&fs->server, config, board);
     if (r < 0)
         return r;
+    *ret = TAKE_PTR(fs);
+    return 0;
+}
+
+int powercapfs_new(struct powercapfs **ret, const struct powercapfs_config *config,
+                   struct snapshot_board *board, struct descriptors *descriptors)
+{
+    _cleanup_(cleanup_powercapfs_free) struct powercapfs *fs = NULL;
+    int r = allocate(&fs, config, board);
+
+    if (r < 0)
+        return r;
     r = session_open(fs, descriptors);
     if (r == 0)
         r = thread_start(fs);
@@ -252,6 +289,31 @@ int powercapfs_new(struct powercapfs **ret, const struct powercapfs_config *conf
     }
     *ret = TAKE_PTR(fs);
     return 0;
+}
+
+int powercapfs_mount(const struct powercapfs_config *config, struct snapshot_board *board)
+{
+    _cleanup_(cleanup_powercapfs_free) struct powercapfs *fs = NULL;
+    int r = mount_namespace_enter_host();
+
+    if (r < 0 || mountpoint_is_alive(config->mountpoint))
+        return r;
+    /* If it is still kept, then for another mount point, or what was mounted is no more. */
+    connection_drop();
+    r = allocate(&fs, config, board);
+    if (r == 0)
+        r = session_new(fs);
+    if (r == 0)
+        r = session_mount(fs);
+    if (r == 0)
+        r = session_introduce(fs);
+    connection_settle();
+    if (r == 0 && !connection_is_kept(fs->keep_fd))
+        r = -ENOTCONN;
+    if (r < 0)
+        log_error("cannot mount the powercap trees for the service manager to keep",
+                  F_STRING("path", config->mountpoint), F_ERROR(r));
+    return r;
 }
 
 static void thread_stop(struct powercapfs *fs)

@@ -37,6 +37,16 @@ struct powercapfs_config {
 int powercapfs_new(struct powercapfs **ret, const struct powercapfs_config *config,
                    struct snapshot_board *board, struct descriptors *descriptors);
 
+/**
+ * Makes the mount for a process to come, which need not be allowed to: in the
+ * mount namespace of PID 1, its connection left with the service manager. Does
+ * nothing where a mount is served or kept already.
+ * @param board  with or without a snapshot
+ * @return 0, -ENOTCONN when the service manager does not keep it, or as
+ *         powercapfs_new(); the reason is logged
+ */
+int powercapfs_mount(const struct powercapfs_config *config, struct snapshot_board *board);
+
 /** Stops the thread; unmounts, unless the service manager keeps the connection for the next
     process. NULL is accepted. @return NULL */
 struct powercapfs *powercapfs_free(struct powercapfs *fs);

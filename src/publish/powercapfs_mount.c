@@ -3,9 +3,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "util/cleanup.h"
 #include "util/file.h"
@@ -15,6 +22,8 @@
 /* A daemon that is killed again and again may leave that many dead mounts on top of each other. */
 #define STACKED_MOUNTS_MAX 32
 #define MOUNTINFO_MAX (16U << 20)
+/* A dead mount answers within microseconds. */
+#define ANSWER_MS 100
 
 /* A stretch of text. */
 struct span {
@@ -102,6 +111,18 @@ int mountinfo_find(const char *text, size_t length, uint64_t mount_id, struct mo
     return -ENOENT;
 }
 
+bool mountinfo_has(const char *text, size_t length, const char *path, const char *type)
+{
+    struct span rest = {text, length}, line;
+    struct mount_entry mount;
+
+    while (span_cut(&rest, '\n', &line))
+        if (parse_mount(line, &mount) == 0 && strcmp(mount.path, path) == 0 &&
+            strcmp(mount.type, type) == 0)
+            return true;
+    return false;
+}
+
 static int read_mount(uint64_t mount_id, struct mount_entry *ret)
 {
     _cleanup_free_ char *text = NULL;
@@ -111,11 +132,40 @@ static int read_mount(uint64_t mount_id, struct mount_entry *ret)
     return r < 0 ? r : mountinfo_find(text, length, mount_id, ret);
 }
 
+pid_t mountpoint_ask(const char *path, int *ret_pidfd)
+{
+    struct stat st;
+    pid_t child = fork();
+
+    if (child < 0)
+        return -errno;
+    if (child == 0)
+        _exit(stat(path, &st) < 0 && errno == ENOTCONN);
+    *ret_pidfd = (int)syscall(SYS_pidfd_open, child, 0);
+    return child;
+}
+
+/* Nobody serves it, and nobody will. */
+static bool is_dead(const char *path)
+{
+    struct pollfd answer = {.fd = -1, .events = POLLIN};
+    pid_t child = mountpoint_ask(path, &answer.fd);
+    int status = 0;
+
+    if (child < 0)
+        return false;
+    if (poll(&answer, 1, ANSWER_MS) > 0)
+        waitpid(child, &status, 0);
+    else
+        kill(child, SIGKILL);
+    close(answer.fd);
+    return WIFEXITED(status) && WEXITSTATUS(status) != 0;
+}
+
 /* Takes the mount on the path down if it is a dead one of ours. */
 static int clear_mount(const char *path, uint64_t mount_id)
 {
     struct mount_entry mount;
-    struct stat st;
     int r = read_mount(mount_id, &mount);
 
     if (r < 0) {
@@ -123,7 +173,7 @@ static int clear_mount(const char *path, uint64_t mount_id)
                   F_ERROR(r));
         return r;
     }
-    if (strcmp(mount.type, POWERCAPFS_TYPE) != 0 || stat(path, &st) == 0 || errno != ENOTCONN) {
+    if (strcmp(mount.type, POWERCAPFS_TYPE) != 0 || !is_dead(path)) {
         log_error("mount point is in use", F_STRING("path", path),
                   F_STRING("mounted_on", mount.path), F_STRING("type", mount.type),
                   F_STRING("source", mount.source));
@@ -168,7 +218,8 @@ static int look_at(const char *path, struct statx *ret)
     return S_ISDIR(ret->stx_mode) ? 0 : -ENOTDIR;
 }
 
-bool mountpoint_is_ours(const char *path)
+/* On top of what else is mounted there. */
+static bool is_ours_here(const char *path)
 {
     struct mount_entry mount;
     struct statx found;
@@ -176,6 +227,49 @@ bool mountpoint_is_ours(const char *path)
     if (look_at(path, &found) < 0 || !(found.stx_attributes & STATX_ATTR_MOUNT_ROOT))
         return false;
     return read_mount(found.stx_mnt_id, &mount) == 0 && strcmp(mount.type, POWERCAPFS_TYPE) == 0;
+}
+
+static bool is_ours_on_host(const char *path)
+{
+    char canonical[PATH_MAX];
+    _cleanup_free_ char *text = NULL;
+    size_t length;
+
+    if (!realpath(path, canonical) ||
+        read_file_full(AT_FDCWD, "/proc/1/mountinfo", MOUNTINFO_MAX, &text, &length) < 0)
+        return false;
+    return mountinfo_has(text, length, canonical, POWERCAPFS_TYPE);
+}
+
+bool mountpoint_is_ours(const char *path)
+{
+    return is_ours_here(path) || is_ours_on_host(path);
+}
+
+bool mountpoint_is_alive(const char *path)
+{
+    return is_ours_here(path) && !is_dead(path);
+}
+
+int mountpoint_release(const char *path)
+{
+    int r = 0;
+
+    for (unsigned i = 0; r == 0 && i < STACKED_MOUNTS_MAX && is_ours_here(path); i++)
+        r = umount2(path, MNT_DETACH) < 0 ? -errno : 0;
+    if (r < 0)
+        log_error("cannot unmount the powercap trees", F_STRING("path", path), F_ERROR(r));
+    return r;
+}
+
+int mount_namespace_enter_host(void)
+{
+    _cleanup_close_ int fd = open("/proc/1/ns/mnt", O_RDONLY | O_CLOEXEC);
+    int r = fd < 0 || setns(fd, CLONE_NEWNS) < 0 ? -errno : 0;
+
+    if (r < 0)
+        log_error("cannot enter the host's mount namespace", F_ERROR(r));
+    return r;
 }
 
 int mountpoint_prepare(const char *path)

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define POWERCAPFS_TYPE "fuse.virtjoule"
 
@@ -25,8 +26,40 @@ struct mount_entry {
  */
 int mountinfo_find(const char *text, size_t length, uint64_t mount_id, struct mount_entry *ret);
 
-/** Is one of our mounts on the path, alive or dead? Asks nothing of the mount itself. */
+/** Does that text have a mount of that type on exactly that path? */
+bool mountinfo_has(const char *text, size_t length, const char *path, const char *type);
+
+/**
+ * Is one of our mounts on the path, alive or dead, here or in the mount
+ * namespace of PID 1? (A sandbox may hide it from us.) Asks nothing of the
+ * mount itself.
+ */
 bool mountpoint_is_ours(const char *path);
+
+/**
+ * Is one of our mounts on the path that is served, or will be: kept for the
+ * next process? Takes a tenth of a second where it is not served.
+ */
+bool mountpoint_is_alive(const char *path);
+
+/**
+ * Has a child look at the mount, which waits for as long as nobody serves it;
+ * its exit status is 1 if the mount is dead.
+ * @param ret_pidfd  readable when it has its answer; the caller's
+ * @return its PID, to be waited for, or a negative errno
+ */
+pid_t mountpoint_ask(const char *path, int *ret_pidfd);
+
+/** Takes all of our mounts on the path down, alive or dead. @return 0 or a negative errno, logged
+ */
+int mountpoint_release(const char *path);
+
+/**
+ * Moves the process, of a single thread, to the mount namespace of PID 1: a
+ * mount made in one of its own nobody else would see. Needs CAP_SYS_ADMIN,
+ * CAP_SYS_CHROOT and CAP_SYS_PTRACE. @return 0 or a negative errno, logged
+ */
+int mount_namespace_enter_host(void);
 
 /**
  * Makes the directory where it is missing, takes down dead powercapfs mounts

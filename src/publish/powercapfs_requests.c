@@ -32,6 +32,10 @@
 /* What stat shows as a file's size, as sysfs does: readers skip empty files, none trusts it. */
 #define FILE_SIZE 4096
 #define BY_NAME "by-name"
+/* How long the kernel may know the top directory's attributes, in seconds: as long as it is
+ * mounted. They do not change, and whoever only passes by (service managers look at all mounts
+ * when they make a sandbox) does not wait for a daemon that is being restarted. */
+#define ROOT_TIMEOUT_S (365.0 * 24 * 3600)
 
 /* What an inode number stands for in one snapshot; no VM at the top level. */
 struct place {
@@ -234,7 +238,7 @@ static void fs_getattr(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *
     if (r < 0)
         fuse_reply_err(req, -r);
     else
-        fuse_reply_attr(req, &st, 0);
+        fuse_reply_attr(req, &st, inode == TREE_INODE_ROOT ? ROOT_TIMEOUT_S : 0);
 }
 
 static void fs_readlink(fuse_req_t req, fuse_ino_t inode)

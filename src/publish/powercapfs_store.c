@@ -112,10 +112,20 @@ bool kept_connection_take(struct descriptors *descriptors, const char *mountpoin
     log_warning("the former daemon's connection cannot be continued, a new one is made",
                 F_STRING("path", mountpoint), F_STRING("reason", problem));
     close_connection(ret);
+    connection_drop();
+    return false;
+}
+
+void connection_drop(void)
+{
     descriptors_forget(STORE_NAME);
     /* As long as somebody holds the connection, a look at its mount waits for an answer. */
+    connection_settle();
+}
+
+void connection_settle(void)
+{
     sd_notify_barrier(false, BARRIER_USEC);
-    return false;
 }
 
 int connection_keep(int fuse_fd, int memory_fd, const void *init, size_t length)

@@ -52,3 +52,9 @@ int connection_keep(int fuse_fd, int memory_fd, const void *init, size_t length)
 
 /** Has the service manager kept the connection? */
 bool connection_is_kept(int keep_fd);
+
+/** Has the service manager drop the connection, if it keeps one. */
+void connection_drop(void);
+
+/** Waits until the service manager has taken what it was sent: the sender may be gone then. */
+void connection_settle(void);

@@ -22,9 +22,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "usage/bpf_population.h"
 #include "usage/bpf_programs.h"
 #include "usage/host_cpus.h"
 #include "usage/memory.h"
+#include "usage/usage_state.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
@@ -34,26 +36,6 @@
 
 /* All processes are looked at again this often, whatever the kernel told. */
 #define RESCAN_NS (600 * NSEC_PER_SEC)
-
-/* A listed process. */
-struct member {
-    struct vm_usage_key key;
-    uuid_t uuid; /* of its VM, if it is claimed */
-    bool claimed;
-    bool found;         /* discovery lists it */
-    uint64_t listed_ns; /* when it was seen first */
-    size_t record;      /* index into the population's records */
-    size_t before;      /* index of the same process in the last population, or NOT_BEFORE */
-};
-
-#define NOT_BEFORE SIZE_MAX
-
-/* All of them, sorted by key. */
-struct population {
-    struct member *members;
-    char *records;
-    size_t n;
-};
 
 /* A process that discovery found. */
 struct finding {
@@ -66,9 +48,6 @@ struct bpf_usage {
     struct host_cpus *cpus;
     struct memory_reader *memory;
     struct bpf_programs *programs;
-    unsigned n_sockets; /* of a record: at least those of the host */
-    size_t processes_max;
-    size_t record_size;
     struct population known;        /* as of the last sample */
     struct vm_usage_cpu *last_cpus; /* for the totals of their others, as of then */
     uint64_t n_unlisted;            /* processes of VMs without a record, at the last sample */
@@ -83,69 +62,10 @@ const struct cpu_counter bpf_usage_counters[VM_USAGE_COUNTERS] = {
     [VM_USAGE_LLC_MISSES] = {PERF_TYPE_HARDWARE, PERF_COUNT_HW_CACHE_MISSES},
 };
 
-static int compare_keys(const void *a, const void *b)
-{
-    const struct vm_usage_key *x = a, *y = b;
-
-    if (x->pid != y->pid)
-        return x->pid < y->pid ? -1 : 1;
-    return (x->start_ticks > y->start_ticks) - (x->start_ticks < y->start_ticks);
-}
-
-/* Populations. */
-
-static void population_deinit(struct population *population)
-{
-    free(population->members);
-    free(population->records);
-    *population = (struct population){0};
-}
-
-static struct member *find_member(const struct population *population,
-                                  const struct vm_usage_key *key)
-{
-    if (population->n == 0)
-        return NULL;
-    return bsearch(key, population->members, population->n, sizeof(*population->members),
-                   compare_keys);
-}
-
-static const struct vm_usage_process *record_of(const struct bpf_usage *usage,
-                                                const struct population *population,
-                                                const struct member *member)
-{
-    return (const void *)(population->records + member->record * usage->record_size);
-}
-
 static const struct vm_usage_process *record_before(const struct bpf_usage *usage,
                                                     const struct member *member)
 {
-    return record_of(usage, &usage->known, &usage->known.members[member->before]);
-}
-
-static int read_population(struct bpf_usage *usage, struct population *ret)
-{
-    struct population population = {0};
-    const struct vm_usage_key *keys;
-    const char *records;
-    uint64_t now = now_ns();
-    int r = bpf_programs_read(usage->programs, &keys, &records, &population.n);
-
-    if (r < 0)
-        return r;
-    population.members = calloc(population.n + 1, sizeof(*population.members));
-    population.records = malloc(population.n * usage->record_size + 1);
-    if (!population.members || !population.records) {
-        population_deinit(&population);
-        return -ENOMEM;
-    }
-    memcpy(population.records, records, population.n * usage->record_size);
-    for (size_t i = 0; i < population.n; i++)
-        population.members[i] =
-            (struct member){.key = keys[i], .listed_ns = now, .record = i, .before = NOT_BEFORE};
-    qsort(population.members, population.n, sizeof(*population.members), compare_keys);
-    *ret = population;
-    return 0;
+    return population_record(&usage->known, &usage->known.members[member->before]);
 }
 
 /* What discovery found. */
@@ -170,7 +90,7 @@ static int list_findings(const struct vm_table *vms, struct finding **ret, size_
                 .vm = &vms->vms[i],
             };
         }
-    qsort(findings, n, sizeof(*findings), compare_keys);
+    qsort(findings, n, sizeof(*findings), vm_usage_key_compare);
     *ret = findings;
     *ret_n = n;
     return 0;
@@ -180,7 +100,7 @@ static int list_findings(const struct vm_table *vms, struct finding **ret, size_
 static void add_findings(struct bpf_usage *usage, const struct finding *findings, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (!find_member(&usage->known, &findings[i].key))
+        if (!population_find(&usage->known, &findings[i].key))
             bpf_programs_add(usage->programs, &findings[i].key);
 }
 
@@ -200,10 +120,10 @@ static void claim_members(struct bpf_usage *usage, struct population *population
         struct member *member = &population->members[i];
 
         while (known < usage->known.n &&
-               compare_keys(&usage->known.members[known].key, &member->key) < 0)
+               vm_usage_key_compare(&usage->known.members[known].key, &member->key) < 0)
             known++;
         if (known < usage->known.n &&
-            compare_keys(&usage->known.members[known].key, &member->key) == 0) {
+            vm_usage_key_compare(&usage->known.members[known].key, &member->key) == 0) {
             const struct member *old = &usage->known.members[known];
 
             member->before = known;
@@ -211,9 +131,11 @@ static void claim_members(struct bpf_usage *usage, struct population *population
             member->listed_ns = old->listed_ns;
             uuid_copy(member->uuid, old->uuid);
         }
-        while (finding < n_findings && compare_keys(&findings[finding].key, &member->key) < 0)
+        while (finding < n_findings &&
+               vm_usage_key_compare(&findings[finding].key, &member->key) < 0)
             finding++;
-        if (finding < n_findings && compare_keys(&findings[finding].key, &member->key) == 0) {
+        if (finding < n_findings &&
+            vm_usage_key_compare(&findings[finding].key, &member->key) == 0) {
             claim(member, findings[finding].vm->uuid);
             member->found = true;
             n_listed++;
@@ -222,19 +144,19 @@ static void claim_members(struct bpf_usage *usage, struct population *population
     if (n_findings - n_listed > usage->n_unlisted)
         log_warning("no room for all processes of VMs: what some use counts to the host",
                     F_UINT("without_record", n_findings - n_listed),
-                    F_UINT("room", usage->processes_max));
+                    F_UINT("room", bpf_programs_set(usage->programs)->processes_max));
     usage->n_unlisted = n_findings - n_listed;
 }
 
-static void claim_children(const struct bpf_usage *usage, struct population *population)
+static void claim_children(struct population *population)
 {
     for (size_t i = 0; i < population->n; i++) {
         struct member *member = &population->members[i], *parent;
-        const struct vm_usage_process *record = record_of(usage, population, member);
+        const struct vm_usage_process *record = population_record(population, member);
 
         if (member->claimed || record->parent.pid == 0)
             continue;
-        parent = find_member(population, &record->parent);
+        parent = population_find(population, &record->parent);
         if (parent && parent->claimed)
             claim(member, parent->uuid);
     }
@@ -264,13 +186,13 @@ static void add_member(const struct bpf_usage *usage, const struct population *p
                        const struct member *member, struct usage_amount *amount)
 {
     static const struct vm_usage_process nothing;
-    const struct vm_usage_process *now = record_of(usage, population, member);
+    const struct vm_usage_process *now = population_record(population, member);
     const struct vm_usage_process *before = &nothing;
 
     if (member->before != NOT_BEFORE && usage->known.members[member->before].claimed)
         before = record_before(usage, member);
 
-    for (unsigned s = 0; s < usage->n_sockets; s++)
+    for (unsigned s = 0; s < bpf_programs_set(usage->programs)->n_sockets; s++)
         add_counts(&amount->sockets[s], &now->sockets[s], &before->sockets[s]);
     amount->io_bytes += growth(now->io_bytes, before->io_bytes);
 }
@@ -301,7 +223,7 @@ static void add_members(const struct bpf_usage *usage, const struct population *
 
 static void take_others(struct bpf_usage *usage, struct usage *ret)
 {
-    for (size_t i = 0; i < bpf_programs_n_cpus(usage->programs); i++) {
+    for (size_t i = 0; i < bpf_programs_set(usage->programs)->n_cpus; i++) {
         struct vm_usage_cpu now = bpf_programs_cpu(usage->programs, i);
         const struct vm_usage_cpu *before = &usage->last_cpus[i];
 
@@ -322,7 +244,7 @@ static void take_others(struct bpf_usage *usage, struct usage *ret)
  * (bpf/vm_usage.bpf.c), so a CPU that seems to idle is asked as well if it was busy lately. */
 static void close_running_slices(struct bpf_usage *usage)
 {
-    for (size_t i = 0; i < bpf_programs_n_cpus(usage->programs); i++)
+    for (size_t i = 0; i < bpf_programs_set(usage->programs)->n_cpus; i++)
         if (bpf_programs_cpu(usage->programs, i).pid != 0 || host_cpus_was_busy(usage->cpus, i))
             bpf_programs_close_slice(usage->programs, i);
 }
@@ -344,7 +266,7 @@ static void remove_ended(struct bpf_usage *usage, const struct population *popul
 
 static unsigned features(const struct bpf_usage *usage)
 {
-    unsigned counters = bpf_programs_counters(usage->programs);
+    unsigned counters = bpf_programs_set(usage->programs)->counters_in_use;
 
     return (bpf_programs_has_siblings(usage->programs) ? USAGE_CORUN : 0) |
            (counters & 1u << VM_USAGE_CYCLES ? USAGE_CYCLES : 0) |
@@ -380,11 +302,11 @@ static int bpf_sample(struct usage_provider *provider, const struct vm_table *vm
         return r;
     add_findings(usage, findings, n_findings);
     close_running_slices(usage);
-    r = read_population(usage, &population);
+    r = population_read(usage->programs, &population);
     if (r < 0)
         return r;
     claim_members(usage, &population, findings, n_findings);
-    claim_children(usage, &population);
+    claim_children(&population);
     result.n_sockets = host_cpus_n_sockets(usage->cpus);
     result.features = features(usage);
     result.n_unlisted = usage->n_unlisted;
@@ -430,7 +352,7 @@ static void bpf_take_changes(struct usage_provider *provider, struct process_cha
         usage->rescan_ns = 0;
     /* To give back a large guest's memory takes a process seconds, in which it seems to live. */
     for (size_t i = 0; i < usage->known.n; i++)
-        if (record_of(usage, &usage->known, &usage->known.members[i])->ended)
+        if (population_record(&usage->known, &usage->known.members[i])->ended)
             on_process((pid_t)usage->known.members[i].key.pid, usage);
     *ret = (struct process_changes){
         .all = now >= usage->rescan_ns,
@@ -439,6 +361,39 @@ static void bpf_take_changes(struct usage_provider *provider, struct process_cha
     };
     if (ret->all)
         usage->rescan_ns = now + RESCAN_NS;
+}
+
+/* From one process to the next: the set of programs, the CPUs, the processes, and the host. */
+static int bpf_save(const struct usage_provider *provider, struct buffer *ret)
+{
+    const struct bpf_usage *usage = (const struct bpf_usage *)provider;
+    const struct bpf_set *set = bpf_programs_set(usage->programs);
+    int r = buffer_append(ret, set, sizeof(*set));
+
+    if (r == 0)
+        r = buffer_append(ret, usage->last_cpus, set->n_cpus * sizeof(*usage->last_cpus));
+    if (r == 0)
+        r = population_save(&usage->known, ret);
+    return r < 0 ? r : host_cpus_save(usage->cpus, ret);
+}
+
+/* @param state  what follows the set that has been continued */
+static int restore(struct bpf_usage *usage, struct bytes *state)
+{
+    uint32_t n_cpus = bpf_programs_set(usage->programs)->n_cpus;
+    const void *cpus = bytes_take(state, n_cpus, sizeof(*usage->last_cpus));
+    int r;
+
+    if (!cpus)
+        return -EBADMSG;
+    r = population_restore(&usage->known, state, bpf_programs_record_size(usage->programs));
+    if (r == 0)
+        r = host_cpus_restore(usage->cpus, state);
+    if (r < 0)
+        return r;
+    memcpy(usage->last_cpus, cpus, n_cpus * sizeof(*usage->last_cpus));
+    usage->head.continues = true;
+    return 0;
 }
 
 static void bpf_free(struct usage_provider *provider)
@@ -458,10 +413,12 @@ static const struct usage_provider_ops bpf_usage_ops = {
     .name = "bpf",
     .sample = bpf_sample,
     .take_changes = bpf_take_changes,
+    .save = bpf_save,
     .free = bpf_free,
 };
 
-static int load_programs(struct bpf_usage *usage, const struct bpf_usage_config *config)
+static int load_programs(struct bpf_usage *usage, const struct bpf_usage_config *config,
+                         uint64_t former_id)
 {
     const struct bpf_programs_config programs = {
         .topology = host_cpus_topology(usage->cpus),
@@ -470,16 +427,38 @@ static int load_programs(struct bpf_usage *usage, const struct bpf_usage_config 
             host_cpus_all_online(usage->cpus) ? host_cpus_n_sockets(usage->cpus) : SOCKETS_MAX,
         .processes_max = config->processes_max,
         .counters = config->counters,
+        .descriptors = config->former.descriptors,
+        .former_id = former_id,
     };
     int r = bpf_programs_new(&usage->programs, &programs);
 
     if (r < 0)
         return r;
-    usage->n_sockets = programs.n_sockets;
-    usage->processes_max = programs.processes_max;
-    usage->record_size = bpf_programs_record_size(usage->programs);
-    usage->last_cpus = calloc(bpf_programs_n_cpus(usage->programs), sizeof(*usage->last_cpus));
+    usage->last_cpus = calloc(bpf_programs_set(usage->programs)->n_cpus, sizeof(*usage->last_cpus));
     return usage->last_cpus ? 0 : -ENOMEM;
+}
+
+/* A former daemon's programs and how far they had been counted, or new ones. */
+static int start_programs(struct bpf_usage *usage, const struct bpf_usage_config *config)
+{
+    const struct usage_former *former = &config->former;
+    const struct bpf_set *set = NULL;
+    struct bytes state;
+    int r;
+
+    if (former->state && usage_state_open(former->state, former->state_size, bpf_usage_ops.name,
+                                          former->time_ns, &state) == 0)
+        set = bytes_take(&state, 1, sizeof(*set));
+    r = load_programs(usage, config, set ? set->id : 0);
+    if (r < 0 || !bpf_programs_continued(usage->programs))
+        return r;
+    r = restore(usage, &state);
+    if (r != -EBADMSG)
+        return r;
+    population_deinit(&usage->known);
+    free(TAKE_PTR(usage->last_cpus));
+    usage->programs = bpf_programs_free(usage->programs);
+    return load_programs(usage, config, 0);
 }
 
 DEFINE_CLEANUP(struct usage_provider *, usage_provider_free);
@@ -501,7 +480,7 @@ int bpf_usage_new(struct usage_provider **ret, const struct bpf_usage_config *co
                           host_cpus_topology(usage->cpus));
     if (r < 0)
         return r;
-    r = load_programs(usage, config);
+    r = start_programs(usage, config);
     if (r < 0)
         return r;
     *ret = TAKE_PTR(provider);

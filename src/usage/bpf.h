@@ -4,11 +4,11 @@
 #include "usage/cpu_counters.h"
 #include "usage/usage.h"
 
-/** What the tests set differently. */
 struct bpf_usage_config {
     const char *sysfs_root;             /* where the CPUs' sockets are read from */
     size_t processes_max;               /* QEMU and helper processes, of all VMs together */
     const struct cpu_counter *counters; /* cycles, instructions, LLC misses */
+    struct usage_former former;
 };
 
 /** Room for 5000 VMs with two helpers each: 2 MiB of the kernel's memory on one socket. */
@@ -20,7 +20,8 @@ extern const struct cpu_counter bpf_usage_counters[];
 /**
  * Usage from the scheduler's own account, kept in the kernel by eBPF programs:
  * exact to the nanosecond, per socket, with the time that SMT siblings ran
- * together and the PMU's counts where there is one.
+ * together and the PMU's counts where there is one. Where a service manager
+ * keeps the programs, they count on between two daemons of the same build.
  * @return 0, or a negative errno when the kernel does not let it (logged for
  *         debugging only); -EXDEV in a PID namespace
  */

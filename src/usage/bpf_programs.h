@@ -3,7 +3,7 @@
 
 /*
  * The kernel side of the bpf provider: bpf/vm_usage.bpf.c, loaded and attached,
- * and its maps.
+ * and its maps. They may be a former daemon's, and have gone on counting.
  */
 
 #include <stdbool.h>
@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "usage/bpf_store.h"
 #include "usage/cpu_counters.h"
 #include "util/topology.h"
 #include "vm_usage.h"
@@ -20,25 +21,32 @@ struct bpf_programs;
 struct bpf_programs_config {
     const struct topology *topology;
     unsigned n_sockets;
-    size_t processes_max;               /* how many processes can be listed */
+    uint32_t processes_max;             /* how many processes can be listed */
     const struct cpu_counter *counters; /* VM_USAGE_COUNTERS of them */
+    struct descriptors *descriptors;    /* of the service manager */
+    uint64_t former_id; /* of the set that may be continued: one of which a state is known; or 0 */
 };
 
-/** @return 0, or a negative errno when the kernel does not let it; logged for debugging only */
+/**
+ * Continues a former daemon's programs if they are the same and it is known
+ * how far they had been counted; else loads new ones, and hands them to the
+ * service manager.
+ * @return 0, or a negative errno when the kernel does not let it; logged for debugging only
+ */
 int bpf_programs_new(struct bpf_programs **ret, const struct bpf_programs_config *config);
 struct bpf_programs *bpf_programs_free(struct bpf_programs *programs);
 
-/** Bit per enum vm_usage_counter that the machine counts. */
-unsigned bpf_programs_counters(const struct bpf_programs *programs);
+/** Whether they are a former daemon's. */
+bool bpf_programs_continued(const struct bpf_programs *programs);
+
+/** What they are; counters_in_use has a bit per enum vm_usage_counter that the machine counts. */
+const struct bpf_set *bpf_programs_set(const struct bpf_programs *programs);
 
 /** Whether any core runs two threads. */
 bool bpf_programs_has_siblings(const struct bpf_programs *programs);
 
 /** Takes in that CPUs came or went. */
 void bpf_programs_update_cpus(struct bpf_programs *programs, const struct topology *topology);
-
-/** Highest number of a CPU + 1. */
-size_t bpf_programs_n_cpus(const struct bpf_programs *programs);
 
 /** A CPU as it is now; it changes its members at any time, each at once. */
 struct vm_usage_cpu bpf_programs_cpu(const struct bpf_programs *programs, size_t cpu);

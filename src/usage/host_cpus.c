@@ -155,3 +155,42 @@ void host_cpus_take(struct host_cpus *cpus, struct usage *usage)
         usage->host.sockets[s].cpu_ns = rest > 0 ? (uint64_t)rest : 0;
     }
 }
+
+/* Beside what cpu_busy_save() tells. */
+struct saved_state {
+    uint64_t last_take_ns;
+    int64_t carry_ns[SOCKETS_MAX];
+};
+
+int host_cpus_save(const struct host_cpus *cpus, struct buffer *ret)
+{
+    struct saved_state state = {.last_take_ns = cpus->last_take_ns};
+    int r;
+
+    memcpy(state.carry_ns, cpus->carry_ns, sizeof(state.carry_ns));
+    r = buffer_append(ret, &state, sizeof(state));
+    return r < 0 ? r : cpu_busy_save(cpus->busy, ret);
+}
+
+int host_cpus_restore(struct host_cpus *cpus, struct bytes *bytes)
+{
+    const struct saved_state *state = bytes_take(bytes, 1, sizeof(*state));
+    int r;
+
+    if (!state || state->last_take_ns > now_ns())
+        return -EBADMSG;
+    for (unsigned s = 0; s < SOCKETS_MAX; s++)
+        if (state->carry_ns[s] > 0 || state->carry_ns[s] < -CARRY_MAX_NS)
+            return -EBADMSG;
+    r = cpu_busy_restore(cpus->busy, bytes, now_ns());
+    if (r < 0)
+        return r;
+    r = reserve_last(cpus);
+    if (r < 0)
+        return r;
+    for (size_t cpu = 0; cpu < cpus->n_last; cpu++)
+        cpus->last_busy_ns[cpu] = cpu_busy_ns(cpus->busy, cpu);
+    cpus->last_take_ns = state->last_take_ns;
+    memcpy(cpus->carry_ns, state->carry_ns, sizeof(cpus->carry_ns));
+    return 0;
+}

@@ -7,6 +7,7 @@
  */
 
 #include "usage/usage.h"
+#include "util/buffer.h"
 #include "util/topology.h"
 
 struct host_cpus;
@@ -36,6 +37,17 @@ int host_cpus_update(struct host_cpus *cpus);
 
 /** Whether a CPU was busy for most of the time since the last take, as of the last update. */
 bool host_cpus_was_busy(const struct host_cpus *cpus, size_t cpu);
+
+/** Appends the state as of the last take, for host_cpus_restore(). @return 0 or -ENOMEM */
+int host_cpus_save(const struct host_cpus *cpus, struct buffer *ret);
+
+/**
+ * Continues from a state that a former process saved: the next take covers the
+ * time since.
+ * @param bytes  untrusted; the state is taken from it
+ * @return 0, or -EBADMSG, then nothing has changed; -ENOMEM
+ */
+int host_cpus_restore(struct host_cpus *cpus, struct bytes *bytes);
 
 /**
  * Gives the host the busy time between the last two updates, less the VMs'.

@@ -253,10 +253,20 @@ int process_meter_new(struct process_meter **ret, const struct process_meter_roo
     return 0;
 }
 
-void process_meter_count_all(struct process_meter *meter)
+struct process_totals process_meter_totals(const struct process_meter *meter)
 {
-    meter->cpu_ns.pending = meter->cpu_ns.total;
-    meter->io_bytes.pending = meter->io_bytes.total;
+    return (struct process_totals){meter->cpu_ns.total, meter->io_bytes.total};
+}
+
+static void counter_from(struct counter *counter, uint64_t total)
+{
+    counter->pending = counter->total > total ? counter->total - total : 0;
+}
+
+void process_meter_count_from(struct process_meter *meter, struct process_totals totals)
+{
+    counter_from(&meter->cpu_ns, totals.cpu_ns);
+    counter_from(&meter->io_bytes, totals.io_bytes);
 }
 
 static int read_counters(struct process_meter *meter, int *ret_cpu)

@@ -45,8 +45,17 @@ int process_meter_new(struct process_meter **ret, const struct process_meter_roo
                       struct process_id id);
 struct process_meter *process_meter_free(struct process_meter *meter);
 
-/** Counts what it consumed before it was watched as well, from its start. */
-void process_meter_count_all(struct process_meter *meter);
+/** What a process has consumed since its start. */
+struct process_totals {
+    uint64_t cpu_ns;
+    uint64_t io_bytes;
+};
+
+/** As of the last update. */
+struct process_totals process_meter_totals(const struct process_meter *meter);
+
+/** Counts what it consumed before it was watched as well, but for the given totals. */
+void process_meter_count_from(struct process_meter *meter, struct process_totals totals);
 
 /**
  * Reads what the process consumed since the last call and keeps it for process_meter_take().

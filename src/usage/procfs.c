@@ -26,6 +26,7 @@
 #include "usage/host_cpus.h"
 #include "usage/memory.h"
 #include "usage/process_meter.h"
+#include "usage/usage_state.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
@@ -43,6 +44,12 @@ struct process {
     struct process *next;
 };
 
+/* A process as a former daemon counted it last; also as it is saved. */
+struct former_process {
+    struct process_id id; /* first: the search key */
+    struct process_totals totals;
+};
+
 struct procfs_usage {
     struct usage_provider head;
     struct process_meter_root root;
@@ -52,7 +59,9 @@ struct procfs_usage {
     struct memory_reader *memory;
     uint64_t last_sample_ns; /* CLOCK_BOOTTIME, as start times are; 0 before the first sample */
     struct process *processes;
-    void *by_id; /* tsearch(3) tree of the same */
+    void *by_id;                   /* tsearch(3) tree of the same */
+    struct former_process *former; /* sorted; until the first sample has found them again */
+    size_t n_former;
 };
 
 static int compare_process(const void *a, const void *b)
@@ -98,6 +107,19 @@ static bool is_newborn(const struct procfs_usage *usage, const struct process *p
            process->id.start_ticks * tick_ns + PREPARATION_NS > usage->last_sample_ns;
 }
 
+static void count_past(const struct procfs_usage *usage, struct process *process)
+{
+    const struct former_process *former = NULL;
+
+    if (usage->n_former)
+        former =
+            bsearch(&process->id, usage->former, usage->n_former, sizeof(*former), compare_process);
+    if (former)
+        process_meter_count_from(process->meter, former->totals);
+    else if (is_newborn(usage, process))
+        process_meter_count_from(process->meter, (struct process_totals){0});
+}
+
 static void watch_end(struct procfs_usage *usage, struct process *process)
 {
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = process};
@@ -124,8 +146,7 @@ static int track_process(struct procfs_usage *usage, const struct vm *vm,
     r = process_meter_new(&process->meter, &usage->root, found->id);
     if (r < 0)
         return r;
-    if (is_newborn(usage, process))
-        process_meter_count_all(process->meter);
+    count_past(usage, process);
     if (!tsearch(process, &usage->by_id, compare_process))
         return -ENOMEM;
     process->next = usage->processes;
@@ -253,6 +274,8 @@ static int procfs_sample(struct usage_provider *provider, const struct vm_table 
     if (r < 0)
         log_warning("memory was not read", F_ERROR(r));
     usage->last_sample_ns = clock_ns(CLOCK_BOOTTIME);
+    free(TAKE_PTR(usage->former));
+    usage->n_former = 0;
     *ret = result;
     return 0;
 }
@@ -281,6 +304,45 @@ static void procfs_dispatch(struct usage_provider *provider)
     }
 }
 
+/* From one process to the next: the moment, the processes, and the host's CPUs. */
+static int procfs_save(const struct usage_provider *provider, struct buffer *ret)
+{
+    const struct procfs_usage *usage = (const struct procfs_usage *)provider;
+    uint64_t head[2] = {usage->last_sample_ns};
+    int r;
+
+    for (const struct process *p = usage->processes; p; p = p->next)
+        head[1]++;
+    r = buffer_append(ret, head, sizeof(head));
+    for (const struct process *p = usage->processes; p && r == 0; p = p->next)
+        r = buffer_append(ret, &(struct former_process){p->id, process_meter_totals(p->meter)},
+                          sizeof(struct former_process));
+    return r < 0 ? r : host_cpus_save(usage->cpus, ret);
+}
+
+static int restore(struct procfs_usage *usage, struct bytes *state)
+{
+    const uint64_t *head = bytes_take(state, 2, sizeof(*head));
+    const struct former_process *processes =
+        head ? bytes_take(state, head[1], sizeof(*processes)) : NULL;
+    int r;
+
+    if (!processes || head[0] > clock_ns(CLOCK_BOOTTIME))
+        return -EBADMSG;
+    usage->former = calloc(head[1] + 1, sizeof(*usage->former));
+    if (!usage->former)
+        return -ENOMEM;
+    r = host_cpus_restore(usage->cpus, state);
+    if (r < 0)
+        return r;
+    memcpy(usage->former, processes, head[1] * sizeof(*processes));
+    usage->n_former = head[1];
+    qsort(usage->former, usage->n_former, sizeof(*usage->former), compare_process);
+    usage->last_sample_ns = head[0];
+    usage->head.continues = true;
+    return 0;
+}
+
 static void ignore_node(void *node)
 {
 }
@@ -297,6 +359,7 @@ static void procfs_free(struct usage_provider *provider)
         process_free(process);
     }
     exit_listener_free(usage->exits);
+    free(usage->former);
     memory_reader_free(usage->memory);
     host_cpus_free(usage->cpus);
     if (usage->epoll_fd >= 0)
@@ -311,8 +374,21 @@ static const struct usage_provider_ops procfs_usage_ops = {
     .sample = procfs_sample,
     .event_fd = procfs_event_fd,
     .dispatch = procfs_dispatch,
+    .save = procfs_save,
     .free = procfs_free,
 };
+
+/* What a former daemon's provider had left, if anything. */
+static int continue_former(struct procfs_usage *usage, const struct usage_former *former)
+{
+    struct bytes state;
+    int r = -EBADMSG;
+
+    if (former->state && usage_state_open(former->state, former->state_size, procfs_usage_ops.name,
+                                          former->time_ns, &state) == 0)
+        r = restore(usage, &state);
+    return r == -EBADMSG ? 0 : r;
+}
 
 static void listen_for_exits(struct procfs_usage *usage)
 {
@@ -329,7 +405,8 @@ static void listen_for_exits(struct procfs_usage *usage)
 
 DEFINE_CLEANUP(struct usage_provider *, usage_provider_free);
 
-int procfs_usage_new(struct usage_provider **ret, const char *proc_root, const char *sysfs_root)
+int procfs_usage_new(struct usage_provider **ret, const char *proc_root, const char *sysfs_root,
+                     const struct usage_former *former)
 {
     _cleanup_(cleanup_usage_provider_free) struct usage_provider *provider = NULL;
     struct procfs_usage *usage = calloc(1, sizeof(*usage));
@@ -353,6 +430,9 @@ int procfs_usage_new(struct usage_provider **ret, const char *proc_root, const c
     usage->root.topology = host_cpus_topology(usage->cpus);
     usage->root.n_sockets = host_cpus_n_sockets(usage->cpus);
     r = memory_reader_new(&usage->memory, proc_root, sysfs_root, usage->root.topology);
+    if (r < 0)
+        return r;
+    r = continue_former(usage, former);
     if (r < 0)
         return r;
     if (usage->root.live)

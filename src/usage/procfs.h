@@ -8,6 +8,10 @@
  * @param proc_root   "/proc", or a directory laid out like it (then in clock
  *                    ticks: only the living /proc has process clocks)
  * @param sysfs_root  where the CPUs' sockets are read from
+ * @param former      a VM's processes that it knows, and that still run, are counted on from
+ *                    there, and younger ones from their start; a VM's that ended meanwhile
+ *                    are lost: their last CPU time counts to the host
  * @return 0 or a negative errno; logged
  */
-int procfs_usage_new(struct usage_provider **ret, const char *proc_root, const char *sysfs_root);
+int procfs_usage_new(struct usage_provider **ret, const char *proc_root, const char *sysfs_root,
+                     const struct usage_former *former);

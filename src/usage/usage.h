@@ -11,6 +11,8 @@
 #include <uuid/uuid.h>
 
 #include "discovery/vm.h"
+#include "util/buffer.h"
+#include "util/descriptors.h"
 
 #define SOCKETS_MAX 16
 
@@ -114,12 +116,28 @@ struct usage_provider_ops {
      */
     void (*take_changes)(struct usage_provider *provider, struct process_changes *ret);
 
+    /**
+     * Appends how far it had counted at the last sample, for its successor in
+     * the next process (usage_state.h).
+     * @return 0 or -ENOMEM
+     */
+    int (*save)(const struct usage_provider *provider, struct buffer *ret);
+
     void (*free)(struct usage_provider *provider);
 };
 
 /** The common head of every provider; implementations embed it first. */
 struct usage_provider {
     const struct usage_provider_ops *ops;
+    bool continues; /* the first sample covers the time since a former process' last one */
+};
+
+/** What a former process has left for a new provider; all zero: nothing. */
+struct usage_former {
+    const void *state; /* usage_state.h; NULL: none */
+    size_t state_size;
+    uint64_t time_ns;                /* when its last interval ended, CLOCK_MONOTONIC */
+    struct descriptors *descriptors; /* of the service manager; NULL: none */
 };
 
 /** Frees the provider; NULL is accepted. @return NULL */

@@ -116,6 +116,61 @@ int cpu_busy_update(struct cpu_busy *busy, uint64_t time_ns)
     return 0;
 }
 
+/* A CPU as it is saved. */
+struct saved_cpu {
+    uint64_t online;
+    uint64_t since_ns;
+    uint64_t base_ticks;
+    uint64_t before_ns;
+    uint64_t busy_ns;
+};
+
+int cpu_busy_save(const struct cpu_busy *busy, struct buffer *ret)
+{
+    uint64_t n = busy->n;
+    int r = buffer_append(ret, &n, sizeof(n));
+
+    for (size_t i = 0; i < busy->n && r == 0; i++) {
+        const struct cpu *cpu = &busy->cpus[i];
+
+        r = buffer_append(ret,
+                          &(struct saved_cpu){cpu->online, cpu->since_ns, cpu->base_ticks,
+                                              cpu->before_ns, cpu->busy_ns},
+                          sizeof(struct saved_cpu));
+    }
+    return r;
+}
+
+static void restore_cpu(struct cpu *cpu, const struct saved_cpu *saved)
+{
+    cpu->busy_ns = saved->busy_ns;
+    if (cpu->online && saved->online) {
+        cpu->since_ns = saved->since_ns;
+        cpu->base_ticks = saved->base_ticks;
+        cpu->before_ns = saved->before_ns;
+    } else {
+        cpu->before_ns = saved->busy_ns;
+    }
+}
+
+int cpu_busy_restore(struct cpu_busy *busy, struct bytes *bytes, uint64_t time_ns)
+{
+    const uint64_t *n = bytes_take(bytes, 1, sizeof(*n));
+    const struct saved_cpu *cpus = n ? bytes_take(bytes, *n, sizeof(*cpus)) : NULL;
+
+    if (!cpus || *n > CPUS_MAX)
+        return -EBADMSG;
+    for (size_t i = 0; i < *n; i++)
+        if (cpus[i].since_ns > time_ns || cpus[i].before_ns > cpus[i].busy_ns ||
+            cpus[i].busy_ns > time_ns)
+            return -EBADMSG;
+    for (size_t i = 0; i < *n; i++)
+        restore_cpu(&busy->cpus[i], &cpus[i]);
+    if (*n > busy->n)
+        busy->n = *n;
+    return 0;
+}
+
 size_t cpu_busy_count(const struct cpu_busy *busy)
 {
     return busy->n;

@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "util/buffer.h"
+
 /*
  * How long each CPU was busy: time that passed less idle, iowait and steal of
  * /proc/stat. The kernel measures idle time at its edges, in nanoseconds, and
@@ -28,6 +30,18 @@ size_t cpu_busy_online(const struct cpu_busy *busy);
 
 /** How often a CPU came online: where this changes, one did, and its socket may be known now. */
 uint64_t cpu_busy_arrivals(const struct cpu_busy *busy);
+
+/** Appends the state as of the last update, for cpu_busy_restore(). @return 0 or -ENOMEM */
+int cpu_busy_save(const struct cpu_busy *busy, struct buffer *ret);
+
+/**
+ * Continues from a state that a former process saved, in place of what
+ * cpu_busy_new() began with: the next update covers the time since. Of a CPU
+ * that went offline and returned meanwhile, that time counts as busy.
+ * @param bytes  untrusted; the state is taken from it
+ * @return 0, or -EBADMSG, then nothing has changed
+ */
+int cpu_busy_restore(struct cpu_busy *busy, struct bytes *bytes, uint64_t time_ns);
 
 /** Total busy time of a CPU since cpu_busy_new(), nanoseconds, never decreasing. */
 uint64_t cpu_busy_ns(const struct cpu_busy *busy, size_t cpu);

@@ -45,7 +45,7 @@ void descriptors_deinit(struct descriptors *descriptors)
 
 int descriptors_next(struct descriptors *descriptors, const char *name)
 {
-    for (size_t i = 0; i < descriptors->n; i++) {
+    for (size_t i = 0; descriptors && i < descriptors->n; i++) {
         struct descriptor *descriptor = &descriptors->list[i];
         int fd = descriptor->fd;
 

@@ -32,7 +32,11 @@ int descriptors_take(struct descriptors *ret);
 /** Closes those that are left. */
 void descriptors_deinit(struct descriptors *descriptors);
 
-/** Gives away the next one of that name. @return the caller's, or -1: there is no more */
+/**
+ * Gives away the next one of that name.
+ * @param descriptors  NULL: none
+ * @return the caller's, or -1: there is no more
+ */
 int descriptors_next(struct descriptors *descriptors, const char *name);
 
 /** Tells the service manager to close all that it stores under that name. */

@@ -101,10 +101,15 @@ static uint64_t resident_kb(void)
 
 static int open_provider(const char *name, struct usage_provider **ret)
 {
-    const struct bpf_usage_config config = {"/sys", BPF_USAGE_PROCESSES_MAX, bpf_usage_counters};
+    const struct bpf_usage_config config = {
+        .sysfs_root = "/sys",
+        .processes_max = BPF_USAGE_PROCESSES_MAX,
+        .counters = bpf_usage_counters,
+    };
 
-    return strcmp(name, "bpf") == 0 ? bpf_usage_new(ret, &config)
-                                    : procfs_usage_new(ret, "/proc", "/sys");
+    return strcmp(name, "bpf") == 0
+               ? bpf_usage_new(ret, &config)
+               : procfs_usage_new(ret, "/proc", "/sys", &(struct usage_former){0});
 }
 
 /* As the daemon's, without energy. */

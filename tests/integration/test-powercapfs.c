@@ -152,7 +152,7 @@ static int start(void **state)
     if (pthread_create(&ticker, NULL, tick, NULL) != 0)
         return -1;
     wait_ticks(1);
-    return powercapfs_new(&powercapfs, &config, board, &(struct descriptors){0});
+    return powercapfs_new(&powercapfs, &config, board, NULL);
 }
 
 static int stop(void **state)
@@ -410,7 +410,7 @@ static void test_upper_case(void **state)
     fixture_vm(&vm, 1, 0xa, "vm");
     snapshot = fixture_snapshot(&vm, 1);
     snapshot_board_post(board, snapshot);
-    assert_int_equal(powercapfs_new(&powercapfs, &config, board, &(struct descriptors){0}), 0);
+    assert_int_equal(powercapfs_new(&powercapfs, &config, board, NULL), 0);
     assert_int_equal(access(at("00000000-0000-0000-0000-00000000000a"), F_OK), 0);
     assert_fails(access(at("00000000-0000-0000-0000-00000000000A"), F_OK), ENOENT);
 }
@@ -502,14 +502,14 @@ static void test_owner_and_modes(void **state)
     make_vms(vms);
     post(vms);
     assert_int_equal(chmod(mountpoint, 0755), 0);
-    assert_int_equal(powercapfs_new(&powercapfs, &config, board, &(struct descriptors){0}), 0);
+    assert_int_equal(powercapfs_new(&powercapfs, &config, board, NULL), 0);
     assert_int_equal(open_as_nobody(at("%s/%s", UUID(1), ENERGY)), 0);
     powercapfs = powercapfs_free(powercapfs);
 
     config.file_mode = 0400;
     config.file_uid = 12;
     config.file_gid = 34;
-    assert_int_equal(powercapfs_new(&powercapfs, &config, board, &(struct descriptors){0}), 0);
+    assert_int_equal(powercapfs_new(&powercapfs, &config, board, NULL), 0);
     assert_int_equal(stat(at("%s/%s", UUID(1), ENERGY), &st), 0);
     assert_int_equal(st.st_mode, S_IFREG | 0400);
     assert_int_equal(st.st_uid, 12);
@@ -797,7 +797,7 @@ static void test_no_snapshot_yet(void **state)
     struct powercapfs_config config = default_config();
     size_t entries;
 
-    assert_int_equal(powercapfs_new(&powercapfs, &config, board, &(struct descriptors){0}), 0);
+    assert_int_equal(powercapfs_new(&powercapfs, &config, board, NULL), 0);
     assert_true(is_listed(mountpoint, "by-name", &entries));
     assert_int_equal(entries, 3);
     assert_false(is_listed(at("by-name"), "x", &entries));
@@ -819,7 +819,7 @@ static void test_many_vms(void **state)
     for (unsigned i = 0; i < MANY; i++)
         fixture_vm(&vms[i], i + 1, i, "same");
     snapshot_board_post(board, fixture_snapshot(vms, MANY));
-    assert_int_equal(powercapfs_new(&powercapfs, &config, board, &(struct descriptors){0}), 0);
+    assert_int_equal(powercapfs_new(&powercapfs, &config, board, NULL), 0);
     root = opendir(mountpoint);
     names = opendir(at("by-name"));
     assert_true(root && names);
@@ -868,8 +868,7 @@ static void leave_dead_mount(void)
     if (child == 0) {
         struct powercapfs_config config = default_config();
 
-        if (powercapfs_new(&powercapfs, &config, board, &(struct descriptors){0}) < 0 ||
-            write(ready[1], "", 1) != 1)
+        if (powercapfs_new(&powercapfs, &config, board, NULL) < 0 || write(ready[1], "", 1) != 1)
             _exit(1);
         for (;;)
             pause();
@@ -890,7 +889,7 @@ static void test_dead_mount(void **state)
     leave_dead_mount();
     assert_fails(stat(mountpoint, &st), ENOTCONN);
     log_set_max_level(LOG_EMERG);
-    assert_int_equal(powercapfs_new(&powercapfs, &config, board, &(struct descriptors){0}), 0);
+    assert_int_equal(powercapfs_new(&powercapfs, &config, board, NULL), 0);
     log_set_max_level(LOG_INFO);
     assert_int_equal(access(at("by-name"), F_OK), 0);
     powercapfs = powercapfs_free(powercapfs);
@@ -904,7 +903,7 @@ static void assert_new_fails(const char *path, int r)
 
     config.mountpoint = path;
     log_set_max_level(LOG_EMERG);
-    assert_int_equal(powercapfs_new(&fs, &config, board, &(struct descriptors){0}), r);
+    assert_int_equal(powercapfs_new(&fs, &config, board, NULL), r);
     log_set_max_level(LOG_INFO);
     assert_null(fs);
 }
@@ -918,7 +917,7 @@ static void test_busy(void **state)
     assert_string_equal(mounted_type(), "tmpfs");
     assert_int_equal(umount2(mountpoint, 0), 0);
 
-    assert_int_equal(powercapfs_new(&powercapfs, &config, board, &(struct descriptors){0}), 0);
+    assert_int_equal(powercapfs_new(&powercapfs, &config, board, NULL), 0);
     assert_new_fails(mountpoint, -EBUSY);
     assert_int_equal(access(at("by-name"), F_OK), 0);
 }
@@ -946,7 +945,7 @@ static void test_mountpoint_is_made(void **state)
     assert_int_equal(mkdir(at("real"), 0755), 0);
     assert_int_equal(symlink("real", at("link")), 0);
     config.mountpoint = at("link/a/b c");
-    assert_int_equal(powercapfs_new(&powercapfs, &config, board, &(struct descriptors){0}), 0);
+    assert_int_equal(powercapfs_new(&powercapfs, &config, board, NULL), 0);
     assert_int_equal(access(at("real/a/b c/by-name"), F_OK), 0);
     powercapfs = powercapfs_free(powercapfs);
     assert_fails(access(at("real/a/b c/by-name"), F_OK), ENOENT);
@@ -967,7 +966,7 @@ static void test_stop_with_open_file(void **state)
 
     make_vms(vms);
     post(vms);
-    assert_int_equal(powercapfs_new(&powercapfs, &config, board, &(struct descriptors){0}), 0);
+    assert_int_equal(powercapfs_new(&powercapfs, &config, board, NULL), 0);
     fd = open(at("%s/%s", UUID(1), ENERGY), O_RDONLY | O_CLOEXEC);
     assert_true(fd >= 0);
     started = now_ns();
@@ -981,13 +980,13 @@ static void test_unmounted_from_outside(void **state)
 {
     struct powercapfs_config config = default_config();
 
-    assert_int_equal(powercapfs_new(&powercapfs, &config, board, &(struct descriptors){0}), 0);
+    assert_int_equal(powercapfs_new(&powercapfs, &config, board, NULL), 0);
     log_set_max_level(LOG_EMERG);
     assert_int_equal(umount2(mountpoint, 0), 0);
     usleep(100000);
     log_set_max_level(LOG_INFO);
     powercapfs = powercapfs_free(powercapfs);
-    assert_int_equal(powercapfs_new(&powercapfs, &config, board, &(struct descriptors){0}), 0);
+    assert_int_equal(powercapfs_new(&powercapfs, &config, board, NULL), 0);
 }
 
 /* Signals are the main thread's business. */

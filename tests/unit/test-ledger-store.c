@@ -25,6 +25,7 @@ struct host {
     const char *root;
     struct ledger_fixture fixture;
     struct ledger_store *store;
+    uint64_t last_ns; /* when the loaded ledger's last interval ended */
 };
 
 static char *path_of(const char *root, const char *name)
@@ -49,7 +50,7 @@ static void start_with(struct host *host, const char *root, struct ledger_identi
     assert_int_equal(ledger_store_new(&host->store, &config), 0);
     assert_int_equal(ledger_store_load(host->store, host->fixture.ledger, "rapl",
                                        &host->fixture.zones, ledger_fixture_time(&host->fixture),
-                                       &host->fixture.sampler),
+                                       &host->fixture.sampler, &host->last_ns),
                      0);
 }
 
@@ -130,11 +131,13 @@ static void test_process_and_host(void **state)
     /* Another process of the same boot knows the readings, one of the next does not. */
     start(&host, *state, this_boot, 20);
     assert_int_equal(measured_uj(&host), before);
-    assert_true(host.fixture.sampler.last[0].valid && host.fixture.sampler.gap[0]);
+    assert_int_equal(host.last_ns, 13 * NSEC_PER_SEC);
+    assert_true(host.fixture.sampler.last[0].valid && !host.fixture.sampler.gap[0]);
     stop(&host);
     start(&host, *state, next_boot, 30);
     assert_int_equal(measured_uj(&host), before);
     assert_false(host.fixture.sampler.last[0].valid);
+    assert_int_equal(host.last_ns, 0);
     tick(&host);
     before = measured_uj(&host);
     stop(&host);
@@ -433,7 +436,7 @@ static void assert_holds(const char *root, char letter, size_t length)
     size_t size, image_size;
 
     read_runtime(root, &bytes, &size);
-    assert_int_equal(ledger_file_parse(bytes, size, &image, &image_size), 0);
+    assert_int_equal(ledger_file_parse(bytes, size, 0, &image, &image_size), 0);
     assert_int_equal(image_size, length);
     for (size_t i = 0; i < length; i++)
         assert_int_equal(((const char *)image)[i], letter);
@@ -461,7 +464,7 @@ static void test_runtime_file(void **state)
     memset(image, 'f', 5);
     assert_int_equal(ledger_file_write(file, image, 5), 0);
     read_runtime(*state, &bytes, &size);
-    assert_int_equal(ledger_file_parse(bytes, size, &found, &found_size), 0);
+    assert_int_equal(ledger_file_parse(bytes, size, 0, &found, &found_size), 0);
     memset(found, 0, found_size);
     assert_non_null(memmem(bytes, size, "eeeee", 5));
     free(bytes);
@@ -470,15 +473,15 @@ static void test_runtime_file(void **state)
 
     read_runtime(*state, &bytes, &size);
     for (size_t cut = 0; cut < 100; cut++)
-        assert_true(ledger_file_parse(bytes, cut, &found, &found_size) < 0);
+        assert_true(ledger_file_parse(bytes, cut, 0, &found, &found_size) < 0);
     for (size_t bit = 0; bit < 40 * 8; bit++) {
         bytes[bit / 8] = (char)(bytes[bit / 8] ^ (1 << bit % 8));
-        assert_true(ledger_file_parse(bytes, size, &found, &found_size) < 0);
+        assert_true(ledger_file_parse(bytes, size, 0, &found, &found_size) < 0);
         bytes[bit / 8] = (char)(bytes[bit / 8] ^ (1 << bit % 8));
     }
-    assert_int_equal(ledger_file_parse(bytes, size, &found, &found_size), 0);
+    assert_int_equal(ledger_file_parse(bytes, size, 0, &found, &found_size), 0);
     assert_int_equal(ledger_file_parse(bytes,
-                                       (size_t)((const char *)found - bytes) + found_size - 1,
+                                       (size_t)((const char *)found - bytes) + found_size - 1, 0,
                                        &found, &found_size),
                      -EBADMSG);
     free(bytes);

@@ -77,7 +77,8 @@ static struct usage_provider *new_provider(const char *proc_root, const char *sy
 {
     struct usage_provider *provider = NULL;
 
-    assert_int_equal(procfs_usage_new(&provider, proc_root, sysfs_root), 0);
+    assert_int_equal(procfs_usage_new(&provider, proc_root, sysfs_root, &(struct usage_former){0}),
+                     0);
     return provider;
 }
 

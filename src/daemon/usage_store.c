@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/usage_store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "attribution/ledger_file.h"
+#include "usage/usage_state.h"
+#include "util/cleanup.h"
+#include "util/file.h"
+#include "util/log.h"
+
+struct usage_store {
+    char path[PATH_MAX];
+    struct ledger_file *file;
+    struct buffer state; /* of the last interval */
+    char *former;        /* the file's content, until the first save */
+    int error;           /* of the last attempt, as logged; 0: it went well */
+};
+
+DEFINE_CLEANUP(struct usage_store *, usage_store_free);
+
+int usage_store_new(struct usage_store **ret, const char *runtime_dir)
+{
+    _cleanup_(cleanup_usage_store_free) struct usage_store *store = calloc(1, sizeof(*store));
+    int r;
+
+    if (!store)
+        return -ENOMEM;
+    snprintf(store->path, sizeof(store->path), "%s/usage", runtime_dir);
+    r = ledger_file_new(&store->file, store->path);
+    if (r < 0)
+        return r;
+    *ret = TAKE_PTR(store);
+    return 0;
+}
+
+struct usage_store *usage_store_free(struct usage_store *store)
+{
+    if (!store)
+        return NULL;
+    ledger_file_free(store->file);
+    buffer_deinit(&store->state);
+    free(store->former);
+    free(store);
+    return NULL;
+}
+
+void usage_store_load(struct usage_store *store, uint64_t time_ns, struct usage_former *ret)
+{
+    size_t size;
+
+    if (read_file_full(AT_FDCWD, store->path, LEDGER_FILE_MAX, &store->former, &size) < 0)
+        return;
+    for (unsigned age = 0; age < LEDGER_FILE_IMAGES; age++) {
+        const struct usage_state_head *head;
+        void *image;
+        size_t image_size;
+
+        if (ledger_file_parse(store->former, size, age, &image, &image_size) < 0)
+            return;
+        head = image;
+        if (image_size < sizeof(*head) || head->time_ns != time_ns)
+            continue;
+        ret->state = image;
+        ret->state_size = image_size;
+        return;
+    }
+}
+
+static int save(struct usage_store *store, const struct usage_provider *provider, uint64_t time_ns)
+{
+    int r = usage_state_begin(&store->state, provider->ops->name, time_ns);
+
+    if (r == 0)
+        r = provider->ops->save(provider, &store->state);
+    if (r < 0)
+        return r;
+    usage_state_seal(&store->state);
+    return ledger_file_write(store->file, store->state.bytes, store->state.size);
+}
+
+void usage_store_save(struct usage_store *store, const struct usage_provider *provider,
+                      uint64_t time_ns)
+{
+    int r = save(store, provider, time_ns);
+
+    free(TAKE_PTR(store->former));
+    if (r < 0 && r != store->error)
+        log_warning("how far usage was counted cannot be kept: what is used while no daemon runs "
+                    "is not attributed",
+                    F_STRING("file", store->path), F_ERROR(r));
+    store->error = r;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * Where it is kept how far usage has been counted: <runtime_dir>/usage.
+ *
+ *     usage provider --(every tick, before the ledger)--> file --(at start)--> next provider
+ *
+ * The file has the last two intervals' states. Whatever the moment of a kill,
+ * one of them is of the interval that the ledger ends with. A state of another
+ * interval is of no use, for its usage and the ledger's energy would not begin
+ * at the same moment: what was used meanwhile is then nobody's (unattributed).
+ */
+
+#include "usage/usage.h"
+
+struct usage_store;
+
+/** Does not touch the disk. @return 0 or -ENOMEM */
+int usage_store_new(struct usage_store **ret, const char *runtime_dir);
+/** The file stays. NULL is accepted. @return NULL */
+struct usage_store *usage_store_free(struct usage_store *store);
+
+/**
+ * Finds the state of an interval.
+ * @param time_ns  CLOCK_MONOTONIC of its end
+ * @param ret      state and state_size are set, valid until the first save; or they stay
+ */
+void usage_store_load(struct usage_store *store, uint64_t time_ns, struct usage_former *ret);
+
+/** Keeps how far the provider counted up to an interval's end. A failure is logged once. */
+void usage_store_save(struct usage_store *store, const struct usage_provider *provider,
+                      uint64_t time_ns);
