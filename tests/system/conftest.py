@@ -11,6 +11,7 @@ from hypervisor import IMAGES, Hypervisor
 from package import Package
 
 MAX_ENERGY_UJ = 20_000_000_000  # of the counters: they wrap every few minutes
+COUNTERS = {"max_energy_range_uj": MAX_ENERGY_UJ, "dram_max_energy_range_uj": MAX_ENERGY_UJ}
 
 
 def pytest_configure():
@@ -32,8 +33,7 @@ def host(request):
         pytest.skip("no disk for the hypervisor: run make system-root")
     name = request.module.__name__.removeprefix("test_")
     with Hypervisor(system.BUILD / "results/system" / name) as host:
-        host.load_energy_counters(max_energy_range_uj=MAX_ENERGY_UJ,
-                                  dram_max_energy_range_uj=MAX_ENERGY_UJ)
+        host.load_energy_counters(**COUNTERS)
         yield host
 
 

@@ -6,7 +6,7 @@ import subprocess
 
 from harness import system
 
-PACKAGES = system.BUILD / "packages"
+PACKAGES = system.BUILD / "package"
 NEXT = "+next"  # of a version: sorts after it
 
 

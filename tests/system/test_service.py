@@ -7,10 +7,11 @@ no energy is lost.
 
 import re
 import time
+from contextlib import contextmanager
 
 import pytest
 
-from conftest import MAX_ENERGY_UJ
+from conftest import COUNTERS, MAX_ENERGY_UJ
 from daemon import INTERVAL_S, UNIT, VMS, Daemon, FakeVm, Reader
 from package import NEXT
 
@@ -36,12 +37,23 @@ def vm(host, daemon):
         yield vm
 
 
+@contextmanager
+def no_energy_lost(daemon):
+    """Nor invented: the ledger keeps its distance to the zone's own counter."""
+    before_uj = daemon.uncounted_uj(MAX_ENERGY_UJ)
+    yield
+    lost_uj = (daemon.uncounted_uj(MAX_ENERGY_UJ) - before_uj) % MAX_ENERGY_UJ
+    if lost_uj > MAX_ENERGY_UJ / 2:
+        lost_uj -= MAX_ENERGY_UJ
+    daemon.host.tell(f"the ledger fell back by {lost_uj} uJ")
+    assert abs(lost_uj) < TOLERANCE_UJ
+
+
 def survive(daemon, vm, event, rounds=1, hung_s=0):
     """Lets an event befall the daemon under a reader, and checks all that must hold."""
     before = daemon.totals()
-    uncounted_uj = daemon.uncounted_uj(MAX_ENERGY_UJ)
     longest_s = 0
-    with Reader(daemon.host, vm.tree) as reader:
+    with no_energy_lost(daemon), Reader(daemon.host, vm.tree) as reader:
         for _ in range(rounds):
             time.sleep(INTERVAL_S)
             pid = daemon.pid()
@@ -56,9 +68,6 @@ def survive(daemon, vm, event, rounds=1, hung_s=0):
     daemon.host.tell(f"longest downtime {longest_s:.2f} s; joules {after}\n"
                      f"NFileDescriptorStore={number}, of them in PID 1:\n{links}")
     assert seen["longest_ms"] <= 1000 * (longest_s + hung_s + INTERVAL_S), seen
-    lost_uj = (daemon.uncounted_uj(MAX_ENERGY_UJ) - uncounted_uj) % MAX_ENERGY_UJ
-    daemon.host.tell(f"lost {lost_uj} uJ (of {MAX_ENERGY_UJ} uJ, where the counter wraps)")
-    assert min(lost_uj, MAX_ENERGY_UJ - lost_uj) < TOLERANCE_UJ
     assert "/dev/fuse" in links
 
 
@@ -117,30 +126,24 @@ def test_upgraded_and_downgraded(host, daemon, vm, package):
 
 
 def test_zones_vanish_and_appear(host, daemon, vm):
-    """The driver is unloaded and loaded: nothing restarts, and the VM's tree stays."""
-    def readable(value):
+    """The driver is unloaded and loaded: nothing restarts, no energy is lost."""
+    def all_readable(value):
         return lambda m: [v for _, v in m.select("virtjoule_zone_readable")] == [value] * 2
 
     pid, before = daemon.pid(), daemon.totals()
-    start = time.monotonic()
-    with Reader(host, vm.tree) as reader:
+    with no_energy_lost(daemon), Reader(host, vm.tree) as reader:
         host.check("rmmod powercap_test")
-        gone = daemon.wait_metrics(readable(0), "zones are gone")
-        at_once_uj = int(host.check(f"cat {reader.file}"))
-        host.load_energy_counters(max_energy_range_uj=MAX_ENERGY_UJ,
-                                  dram_max_energy_range_uj=MAX_ENERGY_UJ)
-        back = daemon.wait_metrics(readable(1), "zones are back")
+        gone = daemon.wait_metrics(all_readable(0), "zones are gone")
+        assert int(host.check(f"cat {reader.file}")) <= gone.vm_energy(vm.uuid) * 10**6
+        host.load_energy_counters(**COUNTERS)
+        back = daemon.wait_metrics(all_readable(1), "zones are back")
         daemon.wait_metrics(lambda m: m.vm_energy(vm.uuid) > back.vm_energy(vm.uuid) + 1,
                             "energy of the VM")
         reader.result()
     after = daemon.totals()
-    host.tell(f"{before} -> {after}\n{daemon.log()}")
+    host.tell(f"joules {before} -> {after}\n{host.check(f'journalctl -u {UNIT} -o cat -n 10')}")
     assert daemon.pid() == pid
     assert all(after[row] >= before[row] for row in before), (before, after)
-    # The counters began anew at 0: that is no wrap.
-    assert after["source"] - before["source"] < 100 * (time.monotonic() - start)
-    assert at_once_uj <= gone.vm_energy(vm.uuid) * 10**6
-    assert int(host.check(f"cat {reader.file}")) > at_once_uj
 
 
 def test_removed(host, daemon, vm):

@@ -41,7 +41,9 @@ static struct counter {
 } package = { &max_energy_range_uj, &static_mw, &busy_mw },
   dram = { &dram_max_energy_range_uj, &dram_static_mw, &dram_busy_mw };
 
-static DEFINE_MUTEX(lock); /* of the counters and of what follows */
+/* Of the counters and of what follows. As those of the hardware, they count from the machine's
+ * start on, whether or not a driver is loaded. */
+static DEFINE_MUTEX(lock);
 static u64 last_ns;
 static u64 last_idle_us[NR_CPUS];
 
@@ -174,8 +176,6 @@ static int __init powercap_test_init(void)
 {
 	int ret;
 
-	last_ns = ktime_get_ns();
-	take_busy_ns(0);
 	control_type = powercap_register_control_type(NULL, "intel-rapl", NULL);
 	if (IS_ERR(control_type))
 		return PTR_ERR(control_type);
