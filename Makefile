@@ -13,7 +13,7 @@ SLOW_RESULTS := check-slow.xml slow.xml sanitized.xml sanitized-e2e.xml valgrind
 FUZZ_SECONDS ?= 60
 PACKAGES = $(shell awk '/^(base|build|run|check|package) / { print $$2 }' packages.list)
 
-.PHONY: all deps build guest check check-slow sanitized fuzz accuracy demo package clean
+.PHONY: all deps build guest system-root check check-slow sanitized fuzz accuracy demo package clean
 
 all: build
 
@@ -33,6 +33,9 @@ build: deps
 
 guest: deps
 	tests/guest/build-guest.sh $(BUILD)/guest
+
+system-root: deps
+	tests/system/build-root.sh $(BUILD)/system
 
 # The results are kept as JUnit files; all tests run, whatever fails.
 check: build guest

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""virtjoule.service under the real systemd: from its installation to its removal, in this order.
+
+Whatever happens to the daemon, a reader of a VM's counter sees no fault, and
+no energy is lost.
+"""
+
+import re
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from conftest import COUNTERS, MAX_ENERGY_UJ
+from daemon import INTERVAL_S, UNIT, VMS, Daemon, FakeVm, Reader
+from package import NEXT
+
+WATCHDOG_S = 5
+# What two looks at the ledger may differ by, late ticks included: 2 s at 80 W.
+TOLERANCE_UJ = 160_000_000
+UUID = "5ca1ab1e-0000-4000-8000-000000000001"
+
+
+@pytest.fixture(scope="module")
+def daemon(host, package):
+    """Installed and running."""
+    host.tell(host.check(f"apt-get install -y {host.put(package.file)}", timeout=180))
+    daemon = Daemon(host)
+    daemon.wait_active()
+    return daemon
+
+
+@pytest.fixture(scope="module")
+def vm(host, daemon):
+    with FakeVm(host, "web", UUID) as vm:
+        daemon.wait_metrics(lambda m: m.vm_energy(vm.uuid) > 0, "energy of the VM")
+        yield vm
+
+
+@contextmanager
+def no_energy_lost(daemon):
+    """Nor invented: the ledger keeps its distance to the zone's own counter."""
+    before_uj = daemon.uncounted_uj(MAX_ENERGY_UJ)
+    yield
+    lost_uj = (daemon.uncounted_uj(MAX_ENERGY_UJ) - before_uj) % MAX_ENERGY_UJ
+    if lost_uj > MAX_ENERGY_UJ / 2:
+        lost_uj -= MAX_ENERGY_UJ
+    daemon.host.tell(f"the ledger fell back by {lost_uj} uJ")
+    assert abs(lost_uj) < TOLERANCE_UJ
+
+
+def survive(daemon, vm, event, rounds=1, hung_s=0):
+    """Lets an event befall the daemon under a reader, and checks all that must hold."""
+    before = daemon.totals()
+    longest_s = 0
+    with no_energy_lost(daemon), Reader(daemon.host, vm.tree) as reader:
+        for _ in range(rounds):
+            time.sleep(INTERVAL_S)
+            pid = daemon.pid()
+            event()
+            daemon.wait_active(other_than=pid)
+            longest_s = max(longest_s, daemon.last_downtime_s())
+            after = daemon.totals()
+            assert all(after[row] >= before[row] for row in before), (before, after)
+            before = after
+        seen = reader.result()
+    number, links = daemon.stored_descriptors()
+    daemon.host.tell(f"longest downtime {longest_s:.2f} s; joules {after}\n"
+                     f"NFileDescriptorStore={number}, of them in PID 1:\n{links}")
+    assert seen["longest_ms"] <= 1000 * (longest_s + hung_s + INTERVAL_S), seen
+    assert "/dev/fuse" in links
+
+
+def test_installed(host, daemon, vm):
+    """It measures, with eBPF, in the sandbox."""
+    assert host.run(f"systemctl is-enabled {UNIT}").output.strip() == "enabled"
+    labels, _ = daemon.metrics().select("virtjoule_build_info")[0]
+    host.tell(f"{labels}\n{host.check('virtjoule show --host; virtjoule list')}\n{daemon.log()}")
+    assert labels["usage_provider"] == "bpf"
+    assert daemon.metrics().zones() == {"package-0", "dram"}
+    assert {label["source"] for label, _ in
+            daemon.metrics().select("virtjoule_source_energy_joules_total")} == {"rapl"}
+    assert host.check(f"ls {VMS}").split() == [vm.uuid, "by-name"]
+    assert host.check("systemctl --failed --quiet") == ""
+
+
+def test_exposure(host, daemon):
+    report = host.check(f"systemd-analyze security --no-pager {UNIT}")
+    host.tell(report)
+    level = re.search(r"Overall exposure level .*: ([\d.]+)", report)[1]
+    assert float(level) <= 3.0
+
+
+def test_restarted(host, daemon, vm):
+    survive(daemon, vm, lambda: host.check(f"systemctl restart {UNIT}"), rounds=3)
+
+
+def test_killed(host, daemon, vm):
+    survive(daemon, vm, lambda: host.check(f"systemctl kill -s KILL {UNIT}"), rounds=5)
+
+
+def test_hung(host, daemon, vm):
+    """systemd's watchdog ends it."""
+    host.check(f"mkdir -p /run/systemd/system/{UNIT}.d && systemctl daemon-reload && "
+               f"printf '[Service]\\nWatchdogSec={WATCHDOG_S}s\\n' "
+               f">/run/systemd/system/{UNIT}.d/watchdog.conf && "
+               f"systemctl daemon-reload && systemctl restart {UNIT}")
+    survive(daemon, vm, lambda: host.check(f"kill -STOP {daemon.pid()}"), hung_s=WATCHDOG_S)
+    assert "Watchdog timeout" in daemon.log()
+    host.check(f"rm -r /run/systemd/system/{UNIT}.d; systemctl daemon-reload; "
+               f"systemctl restart {UNIT}")
+
+
+def test_upgraded_and_downgraded(host, daemon, vm, package):
+    next_file, file = host.put(package.next_file), host.put(package.file)
+
+    def installed_version():
+        return host.check("dpkg-query -W -f '${Version}' virtjoule")
+
+    version = installed_version()
+    survive(daemon, vm, lambda: host.check(f"apt-get install -y {next_file}", timeout=180))
+    assert installed_version() == version + NEXT
+    survive(daemon, vm,
+            lambda: host.check(f"apt-get install -y --allow-downgrades {file}", timeout=180))
+    assert installed_version() == version
+
+
+def test_zones_vanish_and_appear(host, daemon, vm):
+    """The driver is unloaded and loaded: nothing restarts, no energy is lost."""
+    def all_readable(value):
+        return lambda m: [v for _, v in m.select("virtjoule_zone_readable")] == [value] * 2
+
+    pid, before = daemon.pid(), daemon.totals()
+    with no_energy_lost(daemon), Reader(host, vm.tree) as reader:
+        host.check("rmmod powercap_test")
+        gone = daemon.wait_metrics(all_readable(0), "zones are gone")
+        assert int(host.check(f"cat {reader.file}")) <= gone.vm_energy(vm.uuid) * 10**6
+        host.load_energy_counters(**COUNTERS)
+        back = daemon.wait_metrics(all_readable(1), "zones are back")
+        daemon.wait_metrics(lambda m: m.vm_energy(vm.uuid) > back.vm_energy(vm.uuid) + 1,
+                            "energy of the VM")
+        reader.result()
+    after = daemon.totals()
+    host.tell(f"joules {before} -> {after}\n{host.check(f'journalctl -u {UNIT} -o cat -n 10')}")
+    assert daemon.pid() == pid
+    assert all(after[row] >= before[row] for row in before), (before, after)
+
+
+def test_removed(host, daemon, vm):
+    """Nothing is left, and the VM runs on."""
+    host.tell(host.check("apt-get purge -y virtjoule", timeout=180))
+    assert vm.runs()
+    assert host.check("systemctl list-units --all --plain --no-legend 'virtjoule*'") == ""
+    assert host.check("systemctl list-unit-files --no-legend 'virtjoule*' || true") == ""
+    assert "virtjoule" not in host.check("cat /proc/self/mountinfo")
+    assert daemon_files(host) == ""
+    assert host.check("pgrep virtjouled || true") == ""
+
+
+def daemon_files(host):
+    return host.check("ls -d /run/virtjoule /var/lib/virtjoule /etc/virtjoule /usr/sbin/virtjoule* "
+                      "/usr/bin/virtjoule* /usr/lib/systemd/system/virtjoule* "
+                      "/etc/systemd/system/*/virtjoule* 2>/dev/null || true")
