@@ -45,7 +45,7 @@ int usage_state_open(const void *bytes, size_t size, const char *provider, uint6
         return -ENOMSG;
     if (head->version != USAGE_STATE_VERSION)
         return -EPROTONOSUPPORT;
-    if (head->size < sizeof(*head) || head->size > size ||
+    if (head->zero != 0 || head->size < sizeof(*head) || head->size > size ||
         head->checksum != checksum(bytes, head->size))
         return -EBADMSG;
     if (head->time_ns != time_ns || strncmp(head->provider, provider, sizeof(head->provider)) != 0)

@@ -13,6 +13,7 @@
 #include "fixture.h"
 #include "usage/exit_listener.h"
 #include "usage/procfs.h"
+#include "usage/usage_state.h"
 #include "util/clock.h"
 #include "util/file.h"
 #include "util/proc_text.h"
@@ -107,6 +108,57 @@ static struct usage sample(struct usage_provider *provider, const struct guest *
 
     assert_int_equal(provider->ops->sample(provider, &guest->table, &usage), 0);
     return usage;
+}
+
+/* The next daemon knows how far the last one had counted, and which processes began since. */
+static void test_continues(void **state)
+{
+    const char *root = *state;
+    struct usage_provider *provider = new_provider(root, root);
+    struct usage_former former = {.time_ns = 5};
+    struct buffer saved = {0};
+    struct guest guest;
+    struct usage usage;
+    uint64_t began = clock_ns(CLOCK_BOOTTIME) / TICK_NS;
+
+    write_process(root, 10, 500, 100);
+    guest_init(&guest, 1, 10, 100);
+    usage = sample(provider, &guest);
+    usage_deinit(&usage);
+    assert_int_equal(usage_state_begin(&saved, "procfs", former.time_ns), 0);
+    assert_int_equal(provider->ops->save(provider, &saved), 0);
+    usage_state_seal(&saved);
+    usage_provider_free(provider);
+
+    write_process(root, 10, 540, 100);
+    write_process(root, 11, 7, (unsigned)began);
+    guest_init(&guest, 2, 10, 100);
+    guest.processes[1].id.start_ticks = began;
+    former.state = saved.bytes;
+    former.state_size = saved.size;
+    assert_int_equal(procfs_usage_new(&provider, root, root, &former), 0);
+    assert_true(provider->continues);
+    usage = sample(provider, &guest);
+    assert_int_equal(usage.vms[0].amount.sockets[0].cpu_ns, 47 * TICK_NS);
+    usage_deinit(&usage);
+    usage = sample(provider, &guest);
+    assert_int_equal(usage.vms[0].amount.sockets[0].cpu_ns, 0);
+    usage_deinit(&usage);
+    usage_provider_free(provider);
+
+    /* Another interval's, or cut. */
+    former.time_ns++;
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(procfs_usage_new(&provider, root, root, &former), 0);
+        assert_false(provider->continues);
+        usage = sample(provider, &guest);
+        assert_int_equal(usage.vms[0].amount.sockets[0].cpu_ns, 0);
+        usage_deinit(&usage);
+        usage_provider_free(provider);
+        former.time_ns--;
+        former.state_size--;
+    }
+    buffer_deinit(&saved);
 }
 
 static void test_processes_on_two_sockets(void **state)
@@ -419,6 +471,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_processes_on_two_sockets, setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_continues, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_cpu_comes_online, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_memory_and_io, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_reused_pid_is_another_process, setup,
