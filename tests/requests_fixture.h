@@ -14,6 +14,7 @@
 
 #include "publish/powercapfs_requests.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
 #include <stdbool.h>

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <linux/fuse.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,6 +15,7 @@
 #include "publish/powercapfs_files.h"
 #include "publish/powercapfs_mount.h"
 #include "publish/powercapfs_names.h"
+#include "publish/powercapfs_store.h"
 #include "publish/powercapfs_tree.h"
 #include "util/utf8.h"
 
@@ -598,6 +600,22 @@ static void test_mountinfo_long(void **state)
     assert_int_equal(strlen(mount.source), sizeof(mount.source) - 1);
 }
 
+/* What a service manager hands over may be of anybody. */
+static void test_kept_init(void **state)
+{
+    struct {
+        struct fuse_in_header header;
+        struct fuse_init_in init;
+    } request = {.header = {.len = sizeof(request), .opcode = FUSE_INIT}};
+    const char *bytes = (const char *)&request;
+
+    assert_true(fuse_init_is_whole(bytes, sizeof(request)));
+    for (size_t length = 0; length < sizeof(request); length++)
+        assert_false(fuse_init_is_whole(bytes, length));
+    request.header.opcode = FUSE_LOOKUP;
+    assert_false(fuse_init_is_whole(bytes, sizeof(request)));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -619,6 +637,7 @@ int main(void)
         cmocka_unit_test(test_mountinfo_next),
         cmocka_unit_test(test_mountinfo_cut),
         cmocka_unit_test(test_mountinfo_long),
+        cmocka_unit_test(test_kept_init),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
