@@ -57,16 +57,18 @@ static bool is_empty(const struct domain *domain, size_t element)
 /* The modes of cells that are private; those without are what the whole is. */
 static int share_cells(struct domain *domain, struct record *record, bool *ret_whole)
 {
-    size_t numa = domain->numa, n_cells = 0, n_own = 0, offset, length;
+    size_t numa = domain->numa, n_cells = 0, n_own = 0;
 
     FOR_EACH_CHILD (cell, domain, numa, "cell") {
         _cleanup_free_ char *id = xml_attribute_copy(&domain->xml, cell, "id");
         char *cells;
 
         n_cells++;
-        n_own += xml_attribute(&domain->xml, cell, "memAccess", &offset, &length);
-        if (!xml_attribute_is(&domain->xml, cell, "memAccess", "private"))
+        if (!xml_attribute_is(&domain->xml, cell, "memAccess", "private")) {
+            n_own += xml_attribute_is(&domain->xml, cell, "memAccess", "shared");
             continue;
+        }
+        n_own++;
         if (asprintf(&cells, "%s%s,", record->cells ? record->cells : "", id ? id : "") < 0)
             return -ENOMEM;
         free(record->cells);

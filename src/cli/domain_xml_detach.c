@@ -90,7 +90,7 @@ static int restore_memory(struct domain *domain, const struct record *record)
     if (source < 0 || access < 0)
         return -ENOMEM;
     if (is(record->backing, ADDED) && domain->backing != XML_NONE &&
-        count_children(domain, domain->backing) == (size_t)(source + access))
+        count_children(domain, domain->backing) == (size_t)source + (size_t)access)
         return xml_remove(&domain->xml, domain->backing);
     if (source)
         r = xml_remove(&domain->xml, domain->source);

@@ -245,13 +245,6 @@ char *xml_attribute_copy(const struct xml_text *xml, size_t element, const char 
                                                                : NULL;
 }
 
-char *xml_content_copy(const struct xml_text *xml, size_t element)
-{
-    const struct xml_element *e = &xml->elements[element];
-
-    return strndup(xml->text + e->content, e->content_end - e->content);
-}
-
 int xml_indentation(const struct xml_text *xml, size_t element)
 {
     const char *start = xml->text + xml->elements[element].start, *p = start;

@@ -62,9 +62,6 @@ bool xml_attribute_is(const struct xml_text *xml, size_t element, const char *na
 /** The attribute's raw value in new memory; NULL where there is none, or out of memory. */
 char *xml_attribute_copy(const struct xml_text *xml, size_t element, const char *name);
 
-/** The element's raw content in new memory; NULL when out of memory. */
-char *xml_content_copy(const struct xml_text *xml, size_t element);
-
 /** The blanks before the element in its line. @return how many, at most 64 */
 int xml_indentation(const struct xml_text *xml, size_t element);
 
