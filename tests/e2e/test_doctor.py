@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+import test_doctor_guest
 from harness import doctor, system
 from harness.daemon import Daemon
 from harness.guest import Guest
@@ -93,11 +94,28 @@ def test_without_root(host):
     result = host.run("--json", user=65534, group=65534, extra_groups=[])
     assert result.returncode == 1
     assert '"id":"not-root"' in result.stdout
+    assert "daemon-refuses" in doctor.parse(result)
 
 
 def test_wrong_usage(host):
     assert host.run("--no-such-option").returncode == 2
     assert host.run("argument").returncode == 2
+
+
+def test_every_finding_is_documented_and_planted():
+    """But for what is only good to know, and what another test finds."""
+    documented = set(re.findall(r"^\| `([a-z-]+)`", (
+        system.SOURCE_ROOT / "docs/doctor.md").read_text(), re.M))
+    source = "".join(path.read_text() for path in
+                     (system.SOURCE_ROOT / "src/cli").glob("doctor_*.c"))
+    reported = set(re.findall(r'doctor_report\(\s*doctor,[^"]*"([a-z-]+)"', source))
+    assert documented == reported
+    planted = {parameters.values[0] for parameters in
+               FAULTS + SLOW_FAULTS + test_doctor_guest.FAULTS}
+    informative = set(re.findall(r'doctor_report\(\s*doctor,\s*SEVERITY_INFO,\s*"([a-z-]+)"',
+                                 source))
+    elsewhere = {"daemon-refuses", "counter-frozen", "share-dead"}
+    assert planted | informative | elsewhere == reported
 
 
 # Configuration.
@@ -245,6 +263,7 @@ def no_daemon(host):
 
 
 @fault("daemon-hangs", "systemctl restart virtjoule", slow=True)
+@fault("mount-hangs", "systemctl restart virtjoule", slow=True)
 def stopped_daemon(host):
     host.daemon.process.send_signal(signal.SIGSTOP)
     yield
@@ -273,14 +292,27 @@ def second_daemon(host):
 
 @fault("version-mismatch", "systemctl restart virtjoule")
 def older_daemon(host):
-    """Between the command and the daemon, its answers are made an older version's."""
+    with _changed_answers(host, rb'"version":"[^"]*"', b'"version":"0.0.1"'):
+        yield
+
+
+@fault("daemon-not-measuring", "journalctl -u virtjoule")
+def daemon_without_an_interval(host):
+    with _changed_answers(host, rb".*", b'{"error":"no interval has been measured yet"}'):
+        yield
+
+
+@contextmanager
+def _changed_answers(host, pattern, text):
+    """Between the command and the daemon somebody changes what it says, once."""
     path = host.daemon.runtime_dir / "control.sock"
     real = path.with_name("real.sock")
     path.rename(real)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
-        thread = threading.Thread(target=_answer_as_older, args=(listener, real), daemon=True)
+        thread = threading.Thread(target=_answer, args=(listener, real, pattern, text),
+                                  daemon=True)
         thread.start()
         yield
         listener.shutdown(socket.SHUT_RDWR)
@@ -289,7 +321,7 @@ def older_daemon(host):
     real.rename(path)
 
 
-def _answer_as_older(listener, real):
+def _answer(listener, real, pattern, text):
     while True:
         try:
             client, _ = listener.accept()
@@ -299,7 +331,7 @@ def _answer_as_older(listener, real):
             daemon.connect(str(real))
             daemon.sendall(client.makefile("rb").readline())
             answer = b"".join(iter(lambda: daemon.recv(65536), b""))
-            client.sendall(re.sub(rb'"version":"[^"]*"', b'"version":"0.0.1"', answer))
+            client.sendall(re.sub(pattern, text, answer, count=1))
 
 
 # What it keeps.

@@ -5,6 +5,7 @@
     guest.py      real QEMU guests and the commands they obey
     guest_host.py one of them as the hypervisor
     daemon.py     virtjouled under a configuration of the test's
+    doctor.py     a host that virtjoule doctor finds nothing wrong with
     metrics.py    Prometheus text, to the microjoule
     audit.py      what must hold at every scrape
     powercap.py   a simulated host with energy counters
