@@ -47,7 +47,7 @@ struct ledger_store {
 
     struct target checkpoint;
     struct ledger_writer *writer;
-    bool writing;                   /* submitted is being written */
+    bool writing; /* submitted is being written */
     uint64_t submitted_ns;
     struct ledger_buffer submitted; /* the writer's while writing */
     struct ledger_buffer durable;   /* what is on disk; size 0: not by us */

@@ -63,7 +63,7 @@ int ledger_store_load(struct ledger_store *store, struct ledger *ledger, const c
  * @return 0 or -ENOMEM, then nothing was kept
  */
 int ledger_store_save(struct ledger_store *store, const struct ledger *ledger,
-                       const struct sampler *sampler, uint64_t time_ns);
+                      const struct sampler *sampler, uint64_t time_ns);
 
 /**
  * Writes what was saved last as an exact checkpoint; frees. A disk that does not

@@ -17,9 +17,9 @@ struct ledger_writer {
     pthread_t thread;
 
     pthread_mutex_t lock; /* of what follows */
-    pthread_cond_t wake; /* of the thread */
-    pthread_cond_t told; /* a write is done */
-    const void *image; /* to be written; NULL: nothing */
+    pthread_cond_t wake;  /* of the thread */
+    pthread_cond_t told;  /* a write is done */
+    const void *image;    /* to be written; NULL: nothing */
     size_t size;
     bool done; /* and result not told yet */
     int result;

@@ -9,7 +9,8 @@
  *     OPERATION SUFFIX RESULT
  *
  * and holds for that operation on every path that ends in the suffix; the
- * result is an errno, or "hang", which lasts until the line is gone.
+ * result is an errno, or "hang", which lasts until the line is gone, or for half
+ * a minute: a process that waits here cannot be killed.
  * Ends with the mount.
  */
 
@@ -54,7 +55,7 @@ static int fault(const char *operation, const char *path)
 {
     char result[32];
 
-    while (find_fault(operation, path, result)) {
+    for (int i = 0; i < 30 * 100 && find_fault(operation, path, result); i++) {
         if (strcmp(result, "hang") != 0)
             return -atoi(result);
         usleep(10 * 1000);
