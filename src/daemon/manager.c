@@ -12,6 +12,7 @@
 
 #include "attribution/baselines.h"
 #include "attribution/ledger.h"
+#include "attribution/ledger_carry.h"
 #include "attribution/ledger_store.h"
 #include "attribution/snapshot.h"
 #include "discovery/discovery.h"
@@ -115,6 +116,20 @@ static void forget_vm(uint32_t id, void *userdata)
     powercapfs_forget(((struct manager *)userdata)->powercapfs, id);
 }
 
+/* VMs take their totals with them when they are saved or migrated. */
+static int carry_energies(struct manager *manager)
+{
+    _cleanup_free_ struct vm_leave *leaves = NULL;
+    size_t n;
+    int r = ledger_list_leaves(manager->ledger, now_ns(), &leaves, &n);
+
+    if (r < 0)
+        return r;
+    discovery_carry(manager->discovery, leaves, n);
+    ledger_set_ceilings(manager->ledger, leaves, n);
+    return 0;
+}
+
 static int tick(struct manager *manager)
 {
     struct reading readings[ZONES_MAX] = {0};
@@ -141,7 +156,8 @@ static int tick(struct manager *manager)
     /* Only now has the energy been entered: after a failure the next interval covers it. */
     manager->sampler = sampler;
     ledger_expire(manager->ledger, time_ns, forget_vm, manager);
-    return publish(manager);
+    r = carry_energies(manager);
+    return r < 0 ? r : publish(manager);
 }
 
 /* The event loop. */

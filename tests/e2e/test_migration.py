@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""VMs leave and come back, or arrive from another host: their counters go on, never backwards.
+
+Real live migrations between two libvirtds, each with a virtjouled of its own.
+"""
+
+import os
+import threading
+import time
+
+import pytest
+
+from harness import system
+from harness.audit import check_division
+from harness.guest import Guest
+from harness.migration_host import MigrationHost
+from harness.powercap import Package, SimulatedPowercap
+
+INTERVAL_S = 0.2
+
+
+@pytest.fixture
+def start_host(directory, stack):
+    """start_host(name): both measure the one machine there is, each by a counter of its own."""
+
+    def start(name):
+        (directory / name / "sys").mkdir(parents=True)
+        package = Package(cpus=tuple(range(os.cpu_count())))
+        powercap = stack.enter_context(SimulatedPowercap(directory / name / "sys", [package]))
+        host = MigrationHost(directory, name, {
+            "rapl": {"sysfs_root": powercap.root},
+            "baseline": {"package-0": f"{package.static_watts}W"}})
+        stack.callback(lambda: print(f"{name}:\n{host.daemon.log() if host.daemon else ''}"))
+        return stack.enter_context(host)
+
+    return start
+
+
+@pytest.fixture
+def start_guest(directory, stack):
+    """start_guest(host): QEMU 7.2 does not migrate virtiofs, so it has no share."""
+    return lambda host: stack.enter_context(Guest(host, directory, mountpoint=None))
+
+
+class Watch:
+    """Reads a VM's tree on a host again and again: it never falls. Use as a context."""
+
+    def __init__(self, host, vm):
+        self.last = 0
+        self._host, self._vm = host, vm
+        self._failure = None
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind, *_):
+        self._end.set()
+        self._thread.join()
+        if self._failure and not kind:
+            raise self._failure
+
+    def _run(self):
+        try:
+            while not self._end.wait(0.02):
+                value = self._host.tree_uj(self._vm)
+                if value is None:
+                    continue
+                assert value >= self.last, f"{self.last} uJ, then {value} uJ"
+                self.last = value
+        except Exception as error:
+            self._failure = error
+
+
+def wait_carried(host, guest, least_uj=1):
+    """Until the domain carries that much."""
+
+    def carries():
+        metadata = host.metadata(guest.uuid)
+        total, _bound = map(int, (metadata or {}).get("package", "0 0").split())
+        return metadata if total >= least_uj else None
+
+    return system.wait_until(carries, 90, f"the domain carries {least_uj} uJ", interval=0.2)
+
+
+def wait_energy(host, guest, more_uj):
+    least = (host.tree_uj(guest.uuid) or 0) + more_uj
+    system.wait_until(lambda: (host.tree_uj(guest.uuid) or 0) >= least, 30, f"{more_uj} uJ more")
+
+
+def vm_uj(host, guest):
+    """What the host's own ledger has of it."""
+    metrics = host.daemon.metrics()
+    check_division(metrics)
+    return int(metrics.vm_energy(guest.uuid) * 10**6)
+
+
+def test_live_migration_there_and_back(start_host, start_guest):
+    east, west = start_host("east"), start_host("west")
+    guest = start_guest(east)
+    guest.start_load()
+    wait_energy(east, guest, 10**9)
+    wait_carried(east, guest)
+    for source, destination in ((east, west), (west, east)):
+        before = vm_uj(destination, guest)
+        with Watch(source, guest.uuid) as watch:
+            source.migrate(guest.uuid, destination)
+            time.sleep(2 * INTERVAL_S)
+        total, bound = map(int, destination.metadata(guest.uuid)["package"].split())
+        shown = destination.tree_uj(guest.uuid)
+        print(f"source showed {watch.last} uJ, carried {total} to {bound} uJ, here {shown} uJ")
+        assert watch.last <= shown
+        with Watch(destination, guest.uuid) as watch:
+            # Stands at the bound, then goes on.
+            system.wait_until(lambda: watch.last > bound, 120, "the counter goes on")
+        # What was used elsewhere is shown, and not in the ledger of this host's energy.
+        used_here = vm_uj(destination, guest) - before
+        assert watch.last <= total + used_here + 10**6
+        check_division(source.daemon.metrics())
