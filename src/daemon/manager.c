@@ -139,6 +139,7 @@ static int tick(struct manager *manager)
     int r;
 
     manager->source->ops->read(manager->source, readings);
+    sampler.suspended_ns = clock_suspended_ns();
     sampler_take(&sampler, &manager->source->zones, readings, time_ns, &manager->sample);
     r = refresh_vms(manager, time_ns);
     if (r < 0)

@@ -5,15 +5,18 @@ Real live migrations between two libvirtds, each with a virtjouled of its own.
 """
 
 import os
+import shutil
 import threading
 import time
+import uuid
 
+import libvirt
 import pytest
 
 from harness import system
 from harness.audit import check_division
 from harness.guest import Guest
-from harness.migration_host import MigrationHost
+from harness.migration_host import URI, MigrationHost
 from harness.powercap import Package, SimulatedPowercap
 
 INTERVAL_S = 0.2
@@ -119,3 +122,52 @@ def test_live_migration_there_and_back(start_host, start_guest):
         used_here = vm_uj(destination, guest) - before
         assert watch.last <= total + used_here + 10**6
         check_division(source.daemon.metrics())
+
+
+def lose_state(host):
+    """Its daemon starts anew, knowing nothing."""
+    host.daemon.stop()
+    for path in (host.daemon.runtime_dir, host.daemon.state_dir):
+        shutil.rmtree(path)
+    host.start_daemon()
+
+
+def test_restored_after_the_state_was_lost(start_host, start_guest):
+    host = start_host("east")
+    guest = start_guest(host)
+    guest.start_load()
+    wait_energy(host, guest, 10**9)
+    wait_carried(host, guest)
+    with Watch(host, guest.uuid) as watch:
+        guest.save()
+        time.sleep(2 * INTERVAL_S)
+    lose_state(host)
+    guest.start()
+    system.wait_until(lambda: host.tree_uj(guest.uuid) >= watch.last, 5, "the counter continues")
+    assert "a VM continues its counter" in host.daemon.log()
+    with Watch(host, guest.uuid) as watch:
+        wait_energy(host, guest, 10**9)
+    vm_uj(host, guest)
+
+
+def test_metadata_that_is_not_to_be_used(start_host, start_guest):
+    """Of a domain whose XML was copied; broken; beyond all measure."""
+    host = start_host("east")
+    guest = start_guest(host)
+    wait_carried(host, guest)
+    host.daemon.stop()
+    head = f"version='1' uuid='{guest.uuid}'"
+    for element, told in ((f"<energy {head} package='{2**63} {2**63}'/>", "more energy than"),
+                          (f"<energy {head} package='12 x'/>", "not of the form"),
+                          (f"<energy version='1' uuid='{uuid.uuid4()}' package='{10**15} {10**15}'/>",
+                           "")):
+        guest.domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, element, "virtjoule", URI,
+                                 libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        before = len(host.daemon.log())
+        host.start_daemon()
+        wait_carried(host, guest)  # written anew
+        assert host.tree_uj(guest.uuid) < 10**12
+        log = host.daemon.log()[before:]
+        assert told in log and ("cannot be used" in log) == bool(told), log
+        host.daemon.stop()
+    host.start_daemon()

@@ -17,6 +17,7 @@ import libvirt
 from . import system
 from .daemon import FAST, Daemon
 
+URI = "urn:virtjoule:energy"  # of the metadata
 # What libvirtd writes to, and where its settings are.
 _DIRECTORIES = ("/run/libvirt", "/var/lib/libvirt", "/var/cache/libvirt", "/var/log/libvirt",
                 "/etc/libvirt")
@@ -128,7 +129,7 @@ class MigrationHost:
         """What the running domain carries, {attribute: value}; None: nothing."""
         with suppress(libvirt.libvirtError):
             text = self.connection.lookupByUUIDString(vm).metadata(
-                libvirt.VIR_DOMAIN_METADATA_ELEMENT, "urn:virtjoule:energy",
+                libvirt.VIR_DOMAIN_METADATA_ELEMENT, URI,
                 libvirt.VIR_DOMAIN_AFFECT_LIVE)
             return ElementTree.fromstring(text).attrib
         return None
