@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <search.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -77,36 +78,39 @@ void ledger_set_baseline(struct ledger *ledger, size_t slot, uint64_t power_uw)
     ledger->power_uw[slot] = power_uw;
 }
 
-/* The account of a zone, begun if there is none; NULL when there is no more room. */
-static struct account *get_account(struct ledger *ledger, const struct zone *zone)
+struct account *ledger_get_account(struct ledger *ledger, const char *source, const char *name,
+                                   enum zone_kind kind)
 {
-    const char *source = ledger->config.source;
     struct account *account;
 
     for (size_t i = 0; i < ledger->n_accounts; i++)
         if (strcmp(ledger->accounts[i].source, source) == 0 &&
-            strcmp(ledger->accounts[i].name, zone->name) == 0)
+            strcmp(ledger->accounts[i].name, name) == 0)
             return &ledger->accounts[i];
     if (ledger->n_accounts == ZONES_MAX) {
         log_error("the ledger has no room for another zone, its energy is not counted",
-                  F_STRING("zone", zone->name));
+                  F_STRING("zone", name));
         return NULL;
     }
     account = &ledger->accounts[ledger->n_accounts++];
-    *account = (struct account){.kind = zone->kind};
-    memcpy(account->source, source, sizeof(account->source));
-    memcpy(account->name, zone->name, sizeof(account->name));
+    *account = (struct account){.kind = kind};
+    snprintf(account->source, sizeof(account->source), "%s", source);
+    snprintf(account->name, sizeof(account->name), "%s", name);
     return account;
 }
 
 /* Gives the slots of new zones their accounts. */
 static void map_zones(struct ledger *ledger, const struct zone_set *zones)
 {
-    for (; ledger->n_slots < zones->n; ledger->n_slots++)
-        ledger->slots[ledger->n_slots] = get_account(ledger, &zones->zones[ledger->n_slots]);
+    for (; ledger->n_slots < zones->n; ledger->n_slots++) {
+        const struct zone *zone = &zones->zones[ledger->n_slots];
+
+        ledger->slots[ledger->n_slots] =
+            ledger_get_account(ledger, ledger->config.source, zone->name, zone->kind);
+    }
 }
 
-static struct row *find_row(const struct ledger *ledger, const uuid_t uuid)
+struct row *ledger_find_row(const struct ledger *ledger, const uuid_t uuid)
 {
     struct row key, **known;
 
@@ -119,7 +123,7 @@ int ledger_add_row(struct ledger *ledger, const uuid_t uuid, uint32_t id, struct
 {
     struct row *row;
 
-    if (find_row(ledger, uuid))
+    if (ledger_find_row(ledger, uuid))
         return -EEXIST;
     row = calloc(1, sizeof(*row));
     if (!row)
@@ -131,6 +135,8 @@ int ledger_add_row(struct ledger *ledger, const uuid_t uuid, uint32_t id, struct
     }
     row->id = id;
     row->vcpus = 1;
+    for (unsigned kind = 0; kind < ZONE_KINDS; kind++)
+        row->ceiling_uj[kind] = UINT64_MAX;
     row->next = ledger->rows;
     ledger->rows = row;
     ledger->n_rows++;
@@ -142,7 +148,7 @@ static int get_row(struct ledger *ledger, const uuid_t uuid, struct row **ret)
 {
     int r;
 
-    *ret = find_row(ledger, uuid);
+    *ret = ledger_find_row(ledger, uuid);
     if (*ret)
         return 0;
     r = ledger_add_row(ledger, uuid, ledger->last_id + 1, ret);
@@ -163,6 +169,8 @@ int ledger_update_vms(struct ledger *ledger, const struct vm_table *vms, uint64_
     for (struct row *row = ledger->rows; row; row = row->next) {
         const struct vm *vm = vm_table_find(vms, row->uuid);
 
+        if (vm && vm->running && !row->running)
+            ledger_begin_run(ledger, row);
         row->defined = vm && vm->defined;
         row->running = vm && vm->running;
         if (!vm)
@@ -172,6 +180,8 @@ int ledger_update_vms(struct ledger *ledger, const struct vm_table *vms, uint64_
         row->last_seen_ns = time_ns;
         row->awaited_until_ns = 0;
         memcpy(row->name, vm->name, sizeof(row->name));
+        if (row->running)
+            ledger_take_carried(ledger, row, vm);
     }
     return 0;
 }
@@ -315,8 +325,10 @@ int ledger_record(struct ledger *ledger, const struct zone_set *zones, const str
         divide_dynamic(ledger, account, &zones->zones[slot], usage, dynamic_uj, zone->gap);
         divide_static(ledger, account, zone->energy_uj - dynamic_uj);
     }
-    for (struct row *row = ledger->rows; row; row = row->next)
+    for (struct row *row = ledger->rows; row; row = row->next) {
         row->memory_bytes = 0;
+        ledger_hold_floors(ledger, row);
+    }
     for (size_t i = 1; i < ledger->division.n; i++) {
         const struct usage_amount *amount = usage_entity(usage, i);
         struct usage_socket used = usage_on_socket(amount, ZONE_ALL_SOCKETS);
@@ -353,19 +365,20 @@ static unsigned present_tree_zones(const struct ledger *ledger, const struct zon
     return present;
 }
 
-/* Over all accounts ever: what a guest has seen stays, whichever zones and source there are now. */
-static uint64_t tree_total(const struct ledger *ledger, const struct row *row, enum tree_zone zone)
+static const enum zone_kind tree_kinds[TREE_ZONES] = {
+    [TREE_PACKAGE] = ZONE_PACKAGE,
+    [TREE_CORE] = ZONE_CORE,
+    [TREE_DRAM] = ZONE_DRAM,
+    [TREE_PSYS] = ZONE_PSYS,
+};
+
+/* What a guest has seen stays, whichever zones and source there are now. */
+uint64_t ledger_shown_total(const struct ledger *ledger, const struct row *row, enum zone_kind kind)
 {
-    static const enum zone_kind kinds[TREE_ZONES] = {
-        [TREE_PACKAGE] = ZONE_PACKAGE,
-        [TREE_CORE] = ZONE_CORE,
-        [TREE_DRAM] = ZONE_DRAM,
-        [TREE_PSYS] = ZONE_PSYS,
-    };
     uint64_t sum = 0;
 
     for (size_t a = 0; a < ledger->n_accounts; a++)
-        if (ledger->accounts[a].kind == kinds[zone])
+        if (ledger->accounts[a].kind == kind)
             sum += row->energies[a].dynamic_uj + row->energies[a].static_uj;
     return sum;
 }
@@ -374,17 +387,23 @@ static uint64_t tree_total(const struct ledger *ledger, const struct row *row, e
 static void advance_ramps(struct row *row, const struct ledger *ledger, uint64_t now)
 {
     for (unsigned zone = 0; zone < TREE_ZONES; zone++) {
+        enum zone_kind kind = tree_kinds[zone];
         struct ramp *ramp = &row->tree[zone];
+        uint64_t to_uj;
 
         ramp->from_uj = ramp_value(ramp, ledger->ramp_start_ns, ledger->config.interval_ns, now);
-        ramp->to_uj = tree_total(ledger, row, zone);
+        to_uj = ledger_shown_total(ledger, row, kind);
+        if (to_uj > row->ceiling_uj[kind])
+            to_uj = row->ceiling_uj[kind];
+        if (ramp->to_uj < to_uj)
+            ramp->to_uj = to_uj;
     }
 }
 
 void ledger_settle_ramps(const struct ledger *ledger, struct row *row)
 {
     for (unsigned zone = 0; zone < TREE_ZONES; zone++)
-        row->tree[zone].from_uj = row->tree[zone].to_uj = tree_total(ledger, row, zone);
+        row->tree[zone].from_uj = row->tree[zone].to_uj = ledger_shown_total(ledger, row, tree_kinds[zone]);
 }
 
 static void fill_vm(struct snapshot_vm *vm, const struct ledger *ledger, const struct row *row,
@@ -425,6 +444,17 @@ static int compare_index(const void *a, const void *b, void *userdata)
     return (x > y) - (x < y);
 }
 
+/* What its guest found where it came from must not vanish. */
+static unsigned carried_tree_zones(const struct row *row)
+{
+    unsigned zones = 0;
+
+    for (unsigned zone = 0; zone < TREE_ZONES; zone++)
+        if (row->carried_kinds & 1u << tree_kinds[zone])
+            zones |= 1u << zone;
+    return zones;
+}
+
 static void fill_vms(struct ledger *ledger, const struct zone_set *zones, uint64_t now,
                      struct snapshot *snapshot)
 {
@@ -434,6 +464,7 @@ static void fill_vms(struct ledger *ledger, const struct zone_set *zones, uint64
         /* Readers look for zones once: the set changes only while nobody can hold it. */
         if ((!row->running && !is_expected(row, now)) || !row->tree_zones)
             row->tree_zones = present;
+        row->tree_zones |= carried_tree_zones(row);
         if (ledger->recorded)
             advance_ramps(row, ledger, now);
         fill_vm(&snapshot->vms[snapshot->n_vms++], ledger, row, now);

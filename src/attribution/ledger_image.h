@@ -30,6 +30,8 @@
    has been released must be read by the later ones: guests run on over an upgrade. */
 #define LEDGER_IMAGE_VERSION 1
 #define LEDGER_SOURCE_MAX 16
+/* The source of what VMs used on other hosts, see ledger_carry.h. */
+#define LEDGER_SOURCE_ELSEWHERE "elsewhere"
 /* No total comes near it: a megawatt for 146000 years. Sums of a few of them do not overflow. */
 #define LEDGER_TOTAL_MAX (UINT64_C(1) << 62)
 

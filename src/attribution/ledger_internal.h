@@ -28,6 +28,12 @@ struct row {
     uint64_t io_bytes;
     uint64_t memory_bytes;
     struct ramp tree[TREE_ZONES];
+    unsigned run;                    /* of its carried energy that was taken in, struct vm */
+    unsigned carried_kinds;          /* bit per enum zone_kind that it used elsewhere */
+    uint64_t start_uj[ZONE_KINDS];   /* used when it began to run here; by enum zone_kind: */
+    uint64_t floor_uj[ZONE_KINDS];   /* what its tree stands at until more is used; 0: none */
+    uint64_t ceiling_uj[ZONE_KINDS]; /* what its tree may show */
+    uint64_t listed_uj[ZONE_KINDS];  /* total when it was last listed for libvirt; 0: never */
     struct row *next;
 };
 
@@ -68,7 +74,8 @@ struct ledger {
     struct row former; /* what ended VMs had used */
     bool has_former;
     uint64_t ramp_start_ns;
-    bool recorded; /* since the last snapshot */
+    bool recorded;      /* since the last snapshot */
+    uint64_t listed_ns; /* CLOCK_MONOTONIC of the last ledger_list_leaves(); 0: none */
     struct division division;
     size_t division_size;
 };
@@ -84,5 +91,30 @@ void ledger_reset(struct ledger *ledger);
 /** Adds a row of zeros as the newest. @return 0, -EEXIST or -ENOMEM */
 int ledger_add_row(struct ledger *ledger, const uuid_t uuid, uint32_t id, struct row **ret);
 
+/** The row of that VM, or NULL. */
+struct row *ledger_find_row(const struct ledger *ledger, const uuid_t uuid);
+
+/** The account of a zone, begun if there is none; NULL when there is no more room. */
+struct account *ledger_get_account(struct ledger *ledger, const char *source, const char *name,
+                                   enum zone_kind kind);
+
+/** What a VM's tree runs up to in zones of a kind, over all accounts ever. */
+uint64_t ledger_shown_total(const struct ledger *ledger, const struct row *row,
+                            enum zone_kind kind);
+
 /** The row's trees stand at its totals. */
 void ledger_settle_ramps(const struct ledger *ledger, struct row *row);
+
+/* Of ledger_carry.c: */
+
+/** A VM begins to run: what it used elsewhere, it used since it had these totals. */
+void ledger_begin_run(struct ledger *ledger, struct row *row);
+
+/** Takes in what a VM brought with it, once for each run. */
+void ledger_take_carried(struct ledger *ledger, struct row *row, const struct vm *vm);
+
+/** After its energies changed: the row's trees stand at their floors until they pass them. */
+void ledger_hold_floors(struct ledger *ledger, struct row *row);
+
+/** Finds the floors again after the energies were restored. */
+void ledger_restore_floors(struct ledger *ledger, struct row *row);

@@ -51,17 +51,22 @@ struct pace {
     uint64_t elapsed_ns;            /* the interval; 0: unknown, and so is any growth */
 };
 
-static uint64_t reserve(uint64_t now, uint64_t before, uint64_t elapsed_ns)
+uint64_t ledger_reserve_uj(uint64_t growth_uj, uint64_t elapsed_ns, uint64_t least_uj)
 {
     const uint64_t most = ZONE_POWER_MAX_W * (LEDGER_RESERVE_NS / NSEC_PER_SEC) * 1000000;
-    __uint128_t amount;
+    __uint128_t amount =
+        elapsed_ns ? (__uint128_t)growth_uj * LEDGER_RESERVE_NS / elapsed_ns : least_uj;
 
-    if (now <= before || elapsed_ns == 0)
-        return 0;
-    amount = (__uint128_t)(now - before) * LEDGER_RESERVE_NS / elapsed_ns;
     if (amount > most)
         return most;
-    return amount < LEDGER_RESERVE_MIN_UJ ? LEDGER_RESERVE_MIN_UJ : (uint64_t)amount;
+    return amount < least_uj ? least_uj : (uint64_t)amount;
+}
+
+static uint64_t reserve(uint64_t now, uint64_t before, uint64_t elapsed_ns)
+{
+    if (now <= before || elapsed_ns == 0)
+        return 0;
+    return ledger_reserve_uj(now - before, elapsed_ns, LEDGER_RESERVE_MIN_UJ);
 }
 
 /* @return what was added */
@@ -83,6 +88,12 @@ static void extrapolate(uint64_t *total, uint64_t before, uint64_t elapsed_ns)
         *total += (uint64_t)((__uint128_t)(*total - before) * LEDGER_RESERVE_NS / elapsed_ns);
 }
 
+/* What a VM brings with it is no pace either, nor does any more of it come. */
+static bool is_final(const struct image_account *account)
+{
+    return strcmp(account->source, LEDGER_SOURCE_ELSEWHERE) == 0;
+}
+
 static void raise_row(const struct ledger_image *image, struct image_row *row,
                       const struct pace *pace, struct image_row *before,
                       struct image_row *checkpoint)
@@ -93,6 +104,8 @@ static void raise_row(const struct ledger_image *image, struct image_row *row,
         struct image_energy was = energy_of(&pace->before, before, a);
         struct image_energy least = energy_of(&pace->checkpoint, checkpoint, a);
 
+        if (is_final(&image->accounts[a]))
+            continue;
         image->accounts[a].measured_uj += raise_total(&energies[a].dynamic_uj, was.dynamic_uj,
                                                       least.dynamic_uj, pace->elapsed_ns);
         raise_total(&energies[a].static_uj, was.static_uj, least.static_uj, pace->elapsed_ns);

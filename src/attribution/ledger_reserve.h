@@ -38,6 +38,14 @@
 #define LEDGER_RESERVE_MIN_UJ (100 * UINT64_C(1000000))
 
 /**
+ * The growth that is to be expected until the next checkpoint.
+ * @param growth_uj   of the last interval
+ * @param elapsed_ns  its length; 0: not known, then the reserve is the least
+ * @return microjoules, at least least_uj, at most what ZONE_POWER_MAX_W would draw
+ */
+uint64_t ledger_reserve_uj(uint64_t growth_uj, uint64_t elapsed_ns, uint64_t least_uj);
+
+/**
  * Makes the checkpoint of an image. It has no readings: the reserve stands for
  * what was used since.
  * @param before      the image one interval before; NULL: not known, then there is no growth

@@ -119,6 +119,7 @@ static int restore_rows(struct ledger *ledger, const struct ledger_image *image,
         row->last_seen_ns = now;
         row->awaited_until_ns = now + LEDGER_AWAIT_NS;
         ledger_settle_ramps(ledger, row);
+        ledger_restore_floors(ledger, row);
     }
     restore_row(&ledger->former, ledger_image_row(image, n), ledger->n_accounts);
     for (size_t a = 0; a < ledger->n_accounts; a++)

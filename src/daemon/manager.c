@@ -12,6 +12,7 @@
 
 #include "attribution/baselines.h"
 #include "attribution/ledger.h"
+#include "attribution/ledger_carry.h"
 #include "attribution/ledger_store.h"
 #include "attribution/snapshot.h"
 #include "daemon/usage_store.h"
@@ -146,6 +147,20 @@ static void charge_readers(struct manager *manager, struct usage *usage)
     snapshot_board_release(manager->board, snapshot);
 }
 
+/* VMs take their totals with them when they are saved or migrated. */
+static int carry_energies(struct manager *manager)
+{
+    _cleanup_free_ struct vm_leave *leaves = NULL;
+    size_t n;
+    int r = ledger_list_leaves(manager->ledger, now_ns(), &leaves, &n);
+
+    if (r < 0)
+        return r;
+    discovery_carry(manager->discovery, leaves, n);
+    ledger_set_ceilings(manager->ledger, leaves, n);
+    return 0;
+}
+
 static int tick(struct manager *manager)
 {
     struct reading readings[ZONES_MAX] = {0};
@@ -155,6 +170,7 @@ static int tick(struct manager *manager)
     int r;
 
     manager->source->ops->read(manager->source, readings);
+    sampler.suspended_ns = clock_suspended_ns();
     sampler_take(&sampler, &manager->source->zones, readings, time_ns, &manager->sample);
     r = refresh_vms(manager, time_ns);
     if (r < 0)
@@ -176,7 +192,8 @@ static int tick(struct manager *manager)
     manager->sampler = sampler;
     usage_store_save(manager->usage_store, manager->usage, time_ns);
     ledger_expire(manager->ledger, time_ns, forget_vm, manager);
-    return publish(manager);
+    r = carry_energies(manager);
+    return r < 0 ? r : publish(manager);
 }
 
 /* The event loop. */

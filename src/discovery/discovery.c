@@ -101,6 +101,12 @@ int discovery_refresh(struct discovery *discovery, const struct process_changes 
     return r < 0 ? r : 1;
 }
 
+void discovery_carry(struct discovery *discovery, struct vm_leave *leaves, size_t n)
+{
+    if (discovery->libvirt)
+        libvirt_watch_carry(discovery->libvirt, leaves, n);
+}
+
 int discovery_event_fd(const struct discovery *discovery)
 {
     return discovery->libvirt ? libvirt_watch_event_fd(discovery->libvirt) : -1;

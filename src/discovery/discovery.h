@@ -34,6 +34,13 @@ int discovery_refresh(struct discovery *discovery, const struct process_changes 
                       struct vm_table *ret);
 
 /**
+ * Has libvirt keep the energy of running VMs with them, and answers how much
+ * of it may be shown. Never waits for libvirt.
+ * @param leaves  gets in another order, with ceiling_uj answered
+ */
+void discovery_carry(struct discovery *discovery, struct vm_leave *leaves, size_t n);
+
+/**
  * A descriptor that turns readable when it is worth to refresh before the next
  * tick, since libvirt's domains changed, and is read by discovery_refresh();
  * or -1 without libvirt.

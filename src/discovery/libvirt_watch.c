@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "discovery/libvirt_carry.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
@@ -28,8 +29,9 @@
  * a minute. Plugging a vCPU has no event of any kind: those of a running domain
  * are counted by their threads (process.h).
  * Keepalive messages find a libvirtd that hangs: the connection is then closed
- * after about 20 s, and a call that waits for an answer fails. Reading is all
- * that is done, so the read-only connection is enough.
+ * after about 20 s, and a call that waits for an answer fails. All that is
+ * written is what VMs carry with them (libvirt_carry.h); where that is not
+ * allowed, the read-only connection is enough for the rest.
  *
  * Stopping. The flag `stop` is set and the loop is woken by a timer of its own
  * that is made due. A thread in the loop is gone at once. One that waits for a
@@ -53,6 +55,7 @@ struct libvirt_watch {
     char *uri;
     pthread_t thread;
     int event_fd;
+    struct libvirt_carry *carry;
 
     pthread_mutex_t lock;
     pthread_cond_t changed; /* of `stop` */
@@ -85,8 +88,46 @@ static void signal_change(struct libvirt_watch *watch)
     (void)!eventfd_write(watch->event_fd, 1);
 }
 
+/* The domain's place in the table: where it is or would be. Under the lock. */
+static size_t find_place(const struct libvirt_watch *watch, const uuid_t uuid, bool *ret_present)
+{
+    size_t low = 0, high = watch->n_domains;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (uuid_compare(watch->domains[middle].uuid, uuid) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    *ret_present = low < watch->n_domains && uuid_compare(watch->domains[low].uuid, uuid) == 0;
+    return low;
+}
+
+/* What the domain brought with it is read once in each run: later it is what we wrote. */
+static void read_carried(struct libvirt_watch *watch, virDomainPtr domain,
+                         struct libvirt_domain *result)
+{
+    unsigned run = virDomainGetID(domain);
+    bool present;
+    size_t i;
+
+    if (run == (unsigned)-1)
+        return;
+    pthread_mutex_lock(&watch->lock);
+    i = find_place(watch, result->uuid, &present);
+    present = present && watch->domains[i].run == run;
+    if (present)
+        result->carried = watch->domains[i].carried;
+    pthread_mutex_unlock(&watch->lock);
+    if (present || libvirt_carry_read(domain, &result->carried))
+        result->run = run;
+}
+
 /* Asks libvirt for one domain. False where it is gone. */
-static bool read_domain(virDomainPtr domain, struct libvirt_domain *ret)
+static bool read_domain(struct libvirt_watch *watch, virDomainPtr domain,
+                        struct libvirt_domain *ret)
 {
     struct libvirt_domain result = {0};
     const char *name = virDomainGetName(domain);
@@ -99,6 +140,7 @@ static bool read_domain(virDomainPtr domain, struct libvirt_domain *ret)
     strncpy(result.name, name, sizeof(result.name) - 1);
     result.defined = persistent > 0;
     result.vcpus = info.nrVirtCpu > 0 ? info.nrVirtCpu : 1;
+    read_carried(watch, domain, &result);
     *ret = result;
     return true;
 }
@@ -106,7 +148,7 @@ static bool read_domain(virDomainPtr domain, struct libvirt_domain *ret)
 static bool is_same_domain(const struct libvirt_domain *a, const struct libvirt_domain *b)
 {
     return uuid_compare(a->uuid, b->uuid) == 0 && strcmp(a->name, b->name) == 0 &&
-           a->defined == b->defined && a->vcpus == b->vcpus;
+           a->defined == b->defined && a->vcpus == b->vcpus && a->run == b->run;
 }
 
 /* Takes over the memory of `domains`. */
@@ -140,7 +182,7 @@ static bool list_domains(struct libvirt_watch *watch)
         return false;
     domains = calloc((size_t)n_handles + 1, sizeof(*domains));
     for (int i = 0; i < n_handles; i++) {
-        if (domains && read_domain(handles[i], &domains[n]))
+        if (domains && read_domain(watch, handles[i], &domains[n]))
             n++;
         virDomainFree(handles[i]);
     }
@@ -154,23 +196,6 @@ static bool list_domains(struct libvirt_watch *watch)
     }
     replace_table(watch, domains, n);
     return true;
-}
-
-/* The domain's place in the table: where it is or would be. Under the lock. */
-static size_t find_place(const struct libvirt_watch *watch, const uuid_t uuid, bool *ret_present)
-{
-    size_t low = 0, high = watch->n_domains;
-
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-
-        if (uuid_compare(watch->domains[middle].uuid, uuid) < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    *ret_present = low < watch->n_domains && uuid_compare(watch->domains[low].uuid, uuid) == 0;
-    return low;
 }
 
 static void remove_domain(struct libvirt_watch *watch, const uuid_t uuid)
@@ -237,7 +262,8 @@ static int on_lifecycle(virConnectPtr connection, virDomainPtr domain, int event
 
     if (watch->lost || virDomainGetUUID(domain, uuid) < 0)
         return 0;
-    if (read_domain(domain, &result))
+    libvirt_carry_touch(watch->carry, uuid);
+    if (read_domain(watch, domain, &result))
         put_domain(watch, &result);
     else if (virGetLastErrorCode() == VIR_ERR_NO_DOMAIN)
         remove_domain(watch, uuid);
@@ -259,16 +285,6 @@ static void on_relist(int timer, void *data)
         watch->lost = true;
 }
 
-static void on_wake(int timer, void *data)
-{
-    virEventUpdateTimeout(timer, -1);
-}
-
-/* Errors are reported through what calls return; libvirt would write them to stderr as well. */
-static void on_error(void *data, virErrorPtr error)
-{
-}
-
 static bool is_stopped(struct libvirt_watch *watch)
 {
     bool stop;
@@ -279,19 +295,41 @@ static bool is_stopped(struct libvirt_watch *watch)
     return stop;
 }
 
+static void on_wake(int timer, void *data)
+{
+    struct libvirt_watch *watch = data;
+
+    virEventUpdateTimeout(timer, -1);
+    if (watch->connection && !watch->lost && !is_stopped(watch) &&
+        libvirt_carry_write(watch->carry, watch->connection))
+        virEventUpdateTimeout(timer, 0);
+}
+
+/* Errors are reported through what calls return; libvirt would write them to stderr as well. */
+static void on_error(void *data, virErrorPtr error)
+{
+}
+
 /* Returns NULL, or why it failed. */
 static const char *open_connection(struct libvirt_watch *watch)
 {
     const char *type;
+    bool writable;
 
     watch->lost = false;
-    watch->connection = virConnectOpenReadOnly(watch->uri);
+    watch->connection = virConnectOpen(watch->uri);
+    writable = watch->connection != NULL;
+    if (!writable)
+        watch->connection = virConnectOpenReadOnly(watch->uri);
     if (!watch->connection ||
         virConnectRegisterCloseCallback(watch->connection, on_close, watch, NULL) < 0 ||
         virConnectSetKeepAlive(watch->connection, KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT) < 0)
         return virGetLastErrorMessage();
     type = virConnectGetType(watch->connection);
-    return type && strcmp(type, "QEMU") == 0 ? NULL : "not a QEMU driver";
+    if (!type || strcmp(type, "QEMU") != 0)
+        return "not a QEMU driver";
+    libvirt_carry_connected(watch->carry, writable);
+    return NULL;
 }
 
 /* Events first, then the list: nothing falls between. Returns NULL, or why it failed. */
@@ -311,6 +349,7 @@ static void close_connection(struct libvirt_watch *watch)
     if (watch->relist_timer >= 0)
         virEventRemoveTimeout(watch->relist_timer);
     watch->relist_timer = -1;
+    libvirt_carry_connected(watch->carry, false);
     if (!watch->connection)
         return;
     if (watch->lifecycle >= 0)
@@ -367,6 +406,7 @@ static void release(struct libvirt_watch *watch)
     pthread_mutex_destroy(&watch->lock);
     if (watch->event_fd >= 0)
         close(watch->event_fd);
+    libvirt_carry_free(watch->carry);
     free(watch->domains);
     free(watch->uri);
     free(watch);
@@ -447,10 +487,13 @@ int libvirt_watch_new(const char *uri, struct libvirt_watch **ret)
     watch->uri = strdup(uri);
     if (!watch->uri)
         return -ENOMEM;
+    r = libvirt_carry_new(&watch->carry);
+    if (r < 0)
+        return r;
     pthread_once(&once, register_event_loop);
     if (event_loop_error < 0)
         return event_loop_error;
-    watch->wake_timer = virEventAddTimeout(-1, on_wake, NULL, NULL);
+    watch->wake_timer = virEventAddTimeout(-1, on_wake, watch, NULL);
     if (watch->wake_timer < 0)
         return -ENOMEM;
     watch->owners = 2;
@@ -506,6 +549,12 @@ int libvirt_watch_domains(struct libvirt_watch *watch, struct libvirt_domain **r
     *ret = copy;
     *ret_n = n;
     return 0;
+}
+
+void libvirt_watch_carry(struct libvirt_watch *watch, struct vm_leave *leaves, size_t n)
+{
+    if (libvirt_carry_offer(watch->carry, leaves, n, now_ns()))
+        virEventUpdateTimeout(watch->wake_timer, 0);
 }
 
 int libvirt_watch_event_fd(const struct libvirt_watch *watch)

@@ -20,6 +20,8 @@ struct libvirt_domain {
     char name[VM_NAME_MAX];
     bool defined;   /* persistent: stays when it is off */
     unsigned vcpus; /* at the next start, or present when it was last listed; 1 or more */
+    unsigned run;   /* another number each time it begins to run; 0: off, or carried unknown */
+    struct vm_carried carried; /* what it brought with it */
 };
 
 struct libvirt_watch;
@@ -47,6 +49,13 @@ struct libvirt_watch *libvirt_watch_free(struct libvirt_watch *watch);
  * @return 0 or -ENOMEM
  */
 int libvirt_watch_domains(struct libvirt_watch *watch, struct libvirt_domain **ret, size_t *ret_n);
+
+/**
+ * Has libvirt keep the running domains' energy with them, and answers how much
+ * may be shown until it has.
+ * @param leaves  gets sorted by UUID, with ceiling_uj answered
+ */
+void libvirt_watch_carry(struct libvirt_watch *watch, struct vm_leave *leaves, size_t n);
 
 /** Readable after the table changed, until libvirt_watch_domains() is called. */
 int libvirt_watch_event_fd(const struct libvirt_watch *watch);

@@ -11,6 +11,8 @@
 #include <sys/types.h>
 #include <uuid/uuid.h>
 
+#include "source/zone.h"
+
 /* QEMU's own limit does not exist; libvirt's names are file names. Longer ones are cut. */
 #define VM_NAME_MAX 256
 #define UUID_TEXT_SIZE 37
@@ -39,6 +41,22 @@ enum vm_manager {
     VM_MANAGER_KUBEVIRT,
 };
 
+/**
+ * A VM's energy as it goes with the VM to another host, by enum zone_kind: the sums over its zones
+ * of that kind. Below 2^61.
+ */
+struct carried_energy {
+    uint64_t total_uj[ZONE_KINDS]; /* used so far, wherever it ran */
+    uint64_t bound_uj[ZONE_KINDS]; /* its guest has been shown no more; >= total_uj */
+};
+
+/** What a VM brought with it when it began to run here. */
+struct vm_carried {
+    bool present;
+    bool own; /* written on this host */
+    struct carried_energy energy;
+};
+
 struct vm {
     uuid_t uuid;            /* the key of the VM's totals */
     char name[VM_NAME_MAX]; /* as given, any bytes but NUL; never empty */
@@ -46,8 +64,18 @@ struct vm {
     bool defined;   /* a persistent libvirt domain: its tree exists while it is off */
     bool running;   /* at least one QEMU process lives */
     unsigned vcpus; /* 1 or more */
+    unsigned run;   /* changes with each start, arrival and return; 0: carried is not known */
+    struct vm_carried carried;
     struct vm_process *processes;
     size_t n_processes;
+};
+
+/** A running VM's energy, for libvirt to keep with the VM. */
+struct vm_leave {
+    uuid_t uuid;
+    struct carried_energy energy;         /* to be kept at the next writing */
+    uint64_t need_uj[ZONE_KINDS];    /* what is kept must be anew as soon as its bound is below */
+    uint64_t ceiling_uj[ZONE_KINDS]; /* answer: no more may be shown; UINT64_MAX: no limit */
 };
 
 /** Processes that may have begun, ended, or become another program or a VM's. */

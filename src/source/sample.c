@@ -4,6 +4,9 @@
 #include "util/clock.h"
 #include "util/log.h"
 
+/* Shorter than any suspension; longer than the error of clock_suspended_ns(). */
+#define SUSPENSION_MIN_NS (10 * NSEC_PER_MSEC)
+
 static bool is_plausible(uint64_t energy_uj, uint64_t duration_ns)
 {
     /* uJ/ns is 1000 W; at least a millisecond, the counters' own update time. */
@@ -12,22 +15,31 @@ static bool is_plausible(uint64_t energy_uj, uint64_t duration_ns)
     return (__uint128_t)energy_uj * 1000 <= (__uint128_t)ZONE_POWER_MAX_W * duration;
 }
 
+/* @param slept_ns  of the time between the readings; CLOCK_MONOTONIC does not hold it */
 static struct sample_zone difference(const struct zone *zone, const struct reading *last,
-                                     const struct reading *now)
+                                     const struct reading *now, uint64_t slept_ns)
 {
+    bool fell = now->energy_uj < last->energy_uj;
     struct sample_zone sample = {
         .duration_ns = now->time_ns - last->time_ns,
-        .energy_uj = now->energy_uj >= last->energy_uj
-                         ? now->energy_uj - last->energy_uj
-                         : zone->max_energy_uj - last->energy_uj + now->energy_uj,
+        .energy_uj = fell ? zone->max_energy_uj - last->energy_uj + now->energy_uj
+                          : now->energy_uj - last->energy_uj,
     };
 
-    sample.valid = is_plausible(sample.energy_uj, sample.duration_ns);
+    sample.valid =
+        !(fell && slept_ns > 0) && is_plausible(sample.energy_uj, sample.duration_ns + slept_ns);
     if (!sample.valid)
         log_warning("energy counter was reset, the energy since the last reading is unknown",
                     F_STRING("zone", zone->name), F_UINT("last_uj", last->energy_uj),
                     F_UINT("now_uj", now->energy_uj));
     return sample;
+}
+
+static uint64_t slept_since(const struct sampler *sampler, size_t slot)
+{
+    uint64_t now = sampler->suspended_ns, last = sampler->suspended_at_last_ns[slot];
+
+    return now >= last + SUSPENSION_MIN_NS ? now - last : 0;
 }
 
 void sampler_take(struct sampler *sampler, const struct zone_set *zones,
@@ -40,10 +52,13 @@ void sampler_take(struct sampler *sampler, const struct zone_set *zones,
             continue;
         }
         if (sampler->last[i].valid) {
-            ret->zones[i] = difference(&zones->zones[i], &sampler->last[i], &readings[i]);
-            ret->zones[i].gap = sampler->gap[i];
+            uint64_t slept_ns = slept_since(sampler, i);
+
+            ret->zones[i] = difference(&zones->zones[i], &sampler->last[i], &readings[i], slept_ns);
+            ret->zones[i].gap = sampler->gap[i] || slept_ns > 0;
         }
         sampler->last[i] = readings[i];
+        sampler->suspended_at_last_ns[i] = sampler->suspended_ns;
         sampler->gap[i] = false;
     }
 }

@@ -16,9 +16,10 @@ struct reading {
 /** What one zone used over the time since it was last read well. */
 struct sample_zone {
     bool valid;           /* false: nothing is known about this interval (yet) */
-    bool gap;             /* readings failed in between: longer than the interval of the usage */
+    bool gap;             /* longer than the interval of the usage: readings failed in between, or
+                             the machine slept */
     uint64_t energy_uj;   /* wrap-safe difference of the two readings */
-    uint64_t duration_ns; /* measured, not assumed */
+    uint64_t duration_ns; /* measured, not assumed; awake */
 };
 
 /** The energy of all zones over one interval; indexed by zone slot. */
@@ -31,6 +32,8 @@ struct sample {
 struct sampler {
     struct reading last[ZONES_MAX];
     bool gap[ZONES_MAX];
+    uint64_t suspended_ns; /* set before each sampler_take(): clock_suspended_ns(), or always 0 */
+    uint64_t suspended_at_last_ns[ZONES_MAX];
 };
 
 /**
@@ -41,6 +44,13 @@ struct sampler {
  * A difference that would mean more power than ZONE_POWER_MAX_W is no energy
  * but a counter that was reset (module reloaded, host resumed, zone replaced):
  * what was used meanwhile is unknown, and the counter starts anew.
+ *
+ * Suspension of the machine: in suspend-to-idle counters run on, for longer
+ * maybe than CLOCK_MONOTONIC tells; in suspend-to-RAM the packages are off, and
+ * their counters begin at zero. So the interval is a gap, its energy is judged
+ * by all of its time, and a counter that fell was reset: it may have wrapped as
+ * well, any number of times. The energy of a gap is nobody's but the static
+ * power's, for the time awake.
  *
  * @param readings  by zone slot, zones->n of them
  * @param time_ns   CLOCK_MONOTONIC of the tick

@@ -15,6 +15,7 @@ enum zone_kind {
     ZONE_DRAM,
     ZONE_PSYS,
 };
+#define ZONE_KINDS (ZONE_PSYS + 1)
 
 /** The zone belongs to no single socket: its weights are taken over all of them. */
 #define ZONE_ALL_SOCKETS (-1)

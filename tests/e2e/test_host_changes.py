@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What happens to a host while it is watched: its clock jumps, its CPUs go and come back.
+"""What happens to a host while it is watched: its clock jumps, its CPUs go and come back, it sleeps.
 
 The host is a guest of this machine: nobody else's clock and CPUs are touched.
 """
@@ -119,3 +119,56 @@ def test_cpu_comes_after_the_daemon(host):
     vm = host.start_vm("some", cpu=1)
     assert_works_on(host, vm, 1)
     Audit(host).look()
+
+
+# Of a counter that begins at zero what looks like a wrap would be below what a socket can draw.
+RANGE_UJ = 3 * 10**9
+SLEEP_S = 5
+
+
+def unattributed(metrics):
+    return float(metrics.sum("virtjoule_unattributed_energy_joules_total"))
+
+
+def test_suspended(directory, libvirtd, provider):
+    with GuestHost(libvirtd, directory, provider, range_uj=RANGE_UJ) as host:
+        host.leave_share()
+        host.start_daemon()
+        vm = host.start_vm("some", cpu=1)
+        system.wait_until(lambda: host.metrics().vm_energy(vm) > 0, 10, "the VM has energy")
+        audit = Audit(host)
+        audit.look()
+        sleep_with_counters_running(host, vm, audit)
+        sleep_with_counters_reset(host, vm, audit)
+        assert_works_on(host, vm, 1)
+        print(host.log())
+
+
+def sleep_with_counters_running(host, vm, audit):
+    """The sleep's energy is measured, and nobody's; no tick was missed, and none is made up for."""
+    start_s, start, tree_uj = host.uptime(), host.metrics(), host.tree_uj(vm)
+    host.suspend(SLEEP_S)
+    look_for(audit, 4 * INTERVAL_S)
+    end_s, end = host.uptime(), host.metrics()
+    awake_s = (ticks(end) - ticks(start)) * INTERVAL_S
+    slept_s = end_s - start_s - awake_s
+    print(f"awake {awake_s} s, slept {slept_s:.2f} s")
+    assert slept_s == pytest.approx(SLEEP_S, abs=2)
+    assert measured(end) - measured(start) == pytest.approx(
+        2 * WATTS * (end_s - start_s), abs=2 * WATTS * 2 * INTERVAL_S)
+    # All of the interval in which it slept: what was awake of it, too.
+    assert unattributed(end) - unattributed(start) == pytest.approx(
+        2 * WATTS * (slept_s + INTERVAL_S), abs=2 * WATTS * 3 * INTERVAL_S)
+    assert host.tree_uj(vm) > tree_uj
+
+
+def sleep_with_counters_reset(host, vm, audit):
+    """No wrap: neither the VM nor anybody is given what the counter did not count."""
+    start, tree_uj = host.metrics(), host.tree_uj(vm)
+    host.suspend(SLEEP_S, reset=True)
+    look_for(audit, 4 * INTERVAL_S)
+    end = host.metrics()
+    assert host.log().count("energy counter was reset") == 2  # of both packages
+    awake_s = (ticks(end) - ticks(start)) * INTERVAL_S
+    assert measured(end) - measured(start) <= 2 * WATTS * (awake_s + 2 * INTERVAL_S)
+    assert host.tree_uj(vm) > tree_uj

@@ -249,6 +249,18 @@ static void test_scope_v1(void **state)
     check_once(*state, (uint64_t)getpagesize(), (uint64_t)getpagesize() * 3 + 50 * KB);
 }
 
+/* v1 for some controllers; the memory controller is v2's, beside it. */
+static void test_scope_hybrid(void **state)
+{
+    fixture_remove(*state, "fs/cgroup/cgroup.controllers");
+    fixture_write(*state, NUMA_STAT("N0=1000 N2=0", "N0=0 N2=500", "N0=0 N2=0"),
+                  "fs/cgroup/unified" SCOPE "/memory.numa_stat");
+    for (pid_t pid = 10; pid <= 11; pid++)
+        write_process(*state, pid, "RssAnon: 77 kB\n",
+                      "9:name=systemd:" SCOPE "\n1:cpu,cpuacct:/\n0::" SCOPE "\n");
+    check_once(*state, 1000, 500);
+}
+
 static void test_huge_pages_in_a_scope(void **state)
 {
     write_process(*state, 10, STATUS, "0::" SCOPE "\n");
@@ -407,6 +419,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_one_node, setup_one_node, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_scope, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_scope_v1, setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_scope_hybrid, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_huge_pages_in_a_scope, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_groups_made_to_confuse, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_two_vms_in_one_scope, setup, fixture_teardown),

@@ -426,7 +426,20 @@ static void test_cgroups(void **state)
          "/machine/qemu-1-a.libvirt-qemu"},
         {"9:name=systemd:/\n8:pids:/\n1:cpu:/\n0::/machine/qemu-1-a.libvirt-qemu/emulator\n",
          MACHINE_CGROUP_SCOPE, "/machine/qemu-1-a.libvirt-qemu"},
+        /* systemd with all controllers in v1, and a vCPU's own groups in some of them. */
+        {"12:rdma:/\n11:freezer:/machine.slice/machine-qemu\\x2d1\\x2da.scope\n"
+         "10:cpu,cpuacct:/machine.slice/machine-qemu\\x2d1\\x2da.scope/vcpu0\n"
+         "9:pids:/machine.slice/machine-qemu\\x2d1\\x2da.scope\n"
+         "1:name=systemd:/machine.slice/machine-qemu\\x2d1\\x2da.scope\n",
+         MACHINE_CGROUP_SCOPE, "/machine.slice/machine-qemu\\x2d1\\x2da.scope"},
+        /* Hybrid: only the service manager's own hierarchy and its v2 twin know the machine. */
+        {"4:memory:/\n3:cpu,cpuacct:/\n"
+         "1:name=systemd:/machine.slice/machine-qemu\\x2d1\\x2da.scope\n"
+         "0::/machine.slice/machine-qemu\\x2d1\\x2da.scope\n",
+         MACHINE_CGROUP_SCOPE, "/machine.slice/machine-qemu\\x2d1\\x2da.scope"},
         {"0::/qemu.slice/100.scope\n", MACHINE_CGROUP_SCOPE, "/qemu.slice/100.scope"},
+        {"10:devices:/qemu.slice\n9:memory:/qemu.slice/100.scope\n0::/qemu.slice/100.scope\n",
+         MACHINE_CGROUP_SCOPE, "/qemu.slice/100.scope"},
         {"0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1_2.slice/"
          "cri-containerd-abc.scope\n",
          MACHINE_CGROUP_POD,

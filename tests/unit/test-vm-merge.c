@@ -34,8 +34,11 @@ static struct vm_table table_of(const struct vm *vms, size_t n)
 }
 
 static const struct libvirt_domain domains[] = {
-    {UUID(1), "off", true, 2},        {UUID(3), "on,=\n", true, 4}, {UUID(5), "gone", false, 1},
-    {UUID(6), "transient", false, 8}, {UUID(9), "last", true, 1},
+    {.uuid = UUID(1), .name = "off", .defined = true, .vcpus = 2},
+    {.uuid = UUID(3), .name = "on,=\n", .defined = true, .vcpus = 4, .run = 17},
+    {.uuid = UUID(5), .name = "gone", .vcpus = 1},
+    {.uuid = UUID(6), .name = "transient", .vcpus = 8},
+    {.uuid = UUID(9), .name = "last", .defined = true, .vcpus = 1},
 };
 
 static void test_both(void **state)

@@ -17,8 +17,7 @@ from .metrics import Metrics
 
 WATTS = 10  # of each package at any load: 100000 uJ in each centisecond of the uptime
 _FAKE_QEMU = system.BUILD / "tests/e2e/fake-qemu"
-_PROGRAMS = f"{Guest.SHARE}/programs"
-_LIBRARIES = f"LD_LIBRARY_PATH={_PROGRAMS}"
+_SHARED_PROGRAMS = f"{Guest.SHARE}/programs"
 # A sysfs root whose CPUs are the guest's; counters as in powercap.py, never cut short.
 _PREPARE = """
 cp {programs}/ld-linux* /lib64
@@ -28,14 +27,16 @@ ln -s /sys/devices/system/cpu /tmp/sys/devices/system/cpu
 for i in {packages}; do
     mkdir $powercap/intel-rapl:$i
     echo package-$i >$powercap/intel-rapl:$i/name
-    echo 1000000000000 >$powercap/intel-rapl:$i/max_energy_range_uj
+    echo {range_uj} >$powercap/intel-rapl:$i/max_energy_range_uj
     echo 0000000000000 >$powercap/intel-rapl:$i/energy_uj
 done
 cat >/tmp/draw <<'EOF'
 cd /tmp/sys/class/powercap
 while read up idle </proc/uptime; do
+    base=0
+    [ ! -s /tmp/base ] || read base </tmp/base
     for i in {packages}; do
-        printf '%013d\\n' ${{up%.*}}${{up#*.}}00000 1<>intel-rapl:$i/energy_uj
+        printf '%013d\\n' $((${{up%.*}}${{up#*.}} - base))00000 1<>intel-rapl:$i/energy_uj
     done
     usleep 20000
 done
@@ -60,11 +61,13 @@ libvirt_uri =
 class GuestHost:
     """Use as a context: the guest is then up, the daemon not yet started."""
 
-    def __init__(self, libvirtd, directory, provider, cpus=2):
+    def __init__(self, libvirtd, directory, provider, cpus=2, range_uj=10**12):
         self._config = _CONFIG.format(provider=provider)
         self._guest = Guest(libvirtd, directory, mountpoint=directory / "hosts", vcpus=cpus)
+        self._range_uj = range_uj
         self._packages = " ".join(str(i) for i in range(cpus))
         self._programs = directory / "hosts" / self._guest.uuid / "programs"
+        self._bin = _SHARED_PROGRAMS  # where they are in the guest
 
     def __enter__(self):
         self._programs.mkdir(parents=True)
@@ -72,8 +75,8 @@ class GuestHost:
             copy_with_libraries(program, self._programs)
         (self._programs / _FAKE_QEMU.name).rename(self._programs / "qemu-system-x86_64")
         self._guest.__enter__()
-        self.check(_PREPARE.format(programs=_PROGRAMS, packages=self._packages,
-                                   config=self._config))
+        self.check(_PREPARE.format(programs=_SHARED_PROGRAMS, packages=self._packages,
+                                   range_uj=self._range_uj, config=self._config))
         return self
 
     def __exit__(self, *exception):
@@ -83,8 +86,8 @@ class GuestHost:
         return self._guest.check(script, timeout)
 
     def start_daemon(self):
-        self.check(f"{_LIBRARIES} {_PROGRAMS}/virtjouled --config /tmp/virtjouled.conf "
-                   ">/tmp/virtjouled.log 2>&1 &")
+        self.check(f"LD_LIBRARY_PATH={self._bin} {self._bin}/virtjouled "
+                   "--config /tmp/virtjouled.conf >/tmp/virtjouled.log 2>&1 &")
         system.wait_until(lambda: "info: ready" in self.log(), 20, "virtjouled is ready")
 
     def log(self):
@@ -104,6 +107,25 @@ class GuestHost:
     def switch_cpu(self, cpu, on):
         self.check(f"echo {int(on)} >/sys/devices/system/cpu/cpu{cpu}/online")
 
+    def leave_share(self):
+        """Before anything is started: Linux does not suspend a machine with virtiofs."""
+        self._bin = "/opt/programs"
+        self.check(f"mkdir -p /opt && cp -r {_SHARED_PROGRAMS} /opt && umount {Guest.SHARE} && "
+                   "rmmod virtiofs")
+
+    def suspend(self, seconds, reset=False):
+        """To RAM; the clock that goes on meanwhile wakes it.
+
+        The counters run on, as in suspend-to-idle, or begin at zero before the daemon looks.
+        """
+        if reset:
+            self.check("killall -STOP virtjouled")
+        self.check("cd /sys/class/rtc/rtc0; echo 0 >wakealarm; "
+                   f"echo +{seconds} >wakealarm; echo mem >/sys/power/state", timeout=seconds + 60)
+        if reset:
+            self.check("read up idle </proc/uptime; echo ${up%.*}${up#*.} >/tmp/base; sleep 0.2; "
+                       "killall -CONT virtjouled")
+
     def tree_uj(self, vm):
         """What a guest of this host would read."""
         tree = f"/run/virtjoule/vms/{vm}/class/powercap/intel-rapl:0"
@@ -114,7 +136,8 @@ class GuestHost:
         identity = str(uuid.uuid4())
         self.check(f"""
             mkfifo /tmp/{name}.in
-            FAKE_QEMU_DUTY={duty} {_LIBRARIES} taskset {1 << cpu:x} {_PROGRAMS}/qemu-system-x86_64 \
+            FAKE_QEMU_DUTY={duty} LD_LIBRARY_PATH={self._bin} \
+                taskset {1 << cpu:x} {self._bin}/qemu-system-x86_64 \
                 -name {name} -uuid {identity} -m 128 </tmp/{name}.in >/tmp/{name}.out 2>&1 &
             sleep 100000 >/tmp/{name}.in 2>/dev/null &""")
         return identity
