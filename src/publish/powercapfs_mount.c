@@ -209,11 +209,12 @@ static int check_empty(const char *path)
     return 0;
 }
 
-/* Without a request to the file system, which may be one that nobody serves any more. */
+/* Without a request to the file system, which may be one that nobody serves any more. A link is
+ * refused: who may make one below the runtime directory need not be who mounts. */
 static int look_at(const char *path, struct statx *ret)
 {
-    if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_TYPE | STATX_MNT_ID,
-              ret) < 0)
+    if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT | AT_SYMLINK_NOFOLLOW,
+              STATX_TYPE | STATX_MNT_ID, ret) < 0)
         return -errno;
     return S_ISDIR(ret->stx_mode) ? 0 : -ENOTDIR;
 }
