@@ -11,9 +11,9 @@ RUN_PYTEST := /usr/bin/python3 -m pytest tests/e2e
 PYTEST := VIRTJOULE_BUILD=$(abspath $(BUILD)) $(RUN_PYTEST)
 SLOW_RESULTS := check-slow.xml slow.xml sanitized.xml sanitized-e2e.xml valgrind.xml fuzz.xml
 FUZZ_SECONDS ?= 60
-PACKAGES = $(shell awk '/^(build|run|check) / { print $$2 }' packages.list)
+PACKAGES = $(shell awk '/^(base|build|run|check|package) / { print $$2 }' packages.list)
 
-.PHONY: all deps build guest check check-slow sanitized fuzz accuracy demo clean
+.PHONY: all deps build guest check check-slow sanitized fuzz accuracy demo package clean
 
 all: build
 
@@ -87,6 +87,16 @@ accuracy: build
 
 demo: build guest
 	@VIRTJOULE_BUILD=$(abspath $(BUILD)) tests/demo/demo.py
+
+# The Debian packages and what their tool says of them; dpkg-buildpackage leaves them beside its
+# source, so that is a copy of what git knows.
+package: deps
+	@rm -rf $(BUILD)/package
+	@mkdir -p $(BUILD)/package/virtjoule
+	git ls-files -z | xargs -0 cp --parents -t $(BUILD)/package/virtjoule
+	cd $(BUILD)/package/virtjoule && dpkg-buildpackage -us -uc
+	lintian --allow-root --fail-on error,warning --info $(BUILD)/package/*.changes
+	@ls $(BUILD)/package/*.deb
 
 clean:
 	rm -rf $(BUILD) $(BUILD)-sanitized $(BUILD)-fuzz
