@@ -74,6 +74,7 @@ static void load_ledger(struct soak_daemon *daemon, struct host *host, const cha
                         unsigned boot)
 {
     char runtime[4096], state[4096];
+    uint64_t time_ns;
     const struct ledger_store_config config = {
         .runtime_dir = runtime,
         .state_dir = state,
@@ -84,7 +85,7 @@ static void load_ledger(struct soak_daemon *daemon, struct host *host, const cha
     snprintf(state, sizeof(state), "%s/state", directory);
     require(ledger_store_new(&daemon->store, &config) == 0);
     require(ledger_store_load(daemon->store, daemon->ledger, SOURCE, &daemon->zones, host->time_ns,
-                              &daemon->sampler) == 0);
+                              &daemon->sampler, &time_ns) == 0);
 }
 
 void daemon_start(struct soak_daemon *daemon, struct host *host, const char *directory,

@@ -570,7 +570,6 @@ static void test_mountinfo_next(void **state)
     assert_int_equal(length, 0);
 }
 
-/* Cut anywhere, it is refused or found, and never read beyond its end. */
 static void test_mountinfo_cut(void **state)
 {
     for (size_t length = 0; length < sizeof(mountinfo); length++) {
