@@ -4,6 +4,7 @@
 import json
 import os
 import random
+import signal
 import socket
 import subprocess
 import time
@@ -205,3 +206,30 @@ def test_useless_descriptors(daemon, vm, spoil):
     restart(daemon, daemon.kill)
     assert "the former daemon's mount is continued" in daemon.log()
     assert [name for name, _ in daemon.store.descriptors].count("powercapfs") == 3
+
+
+def test_confined(directory, settings, stack, start_vm):
+    """As systemd/virtjoule.service has it; whatever becomes of the mount, there is one again."""
+    daemon = Daemon(directory, settings, DescriptorStore(), confined=True)
+    stack.callback(lambda: print(daemon.log()))
+    stack.enter_context(daemon)
+    vm = start_vm(duty=10)
+    daemon.wait_metrics(lambda m: m.vm_energy(vm.uuid, "static_") > 0, what="energy")
+    with Reader(daemon.tree(vm.uuid)) as reader:
+        reader.result(max(restart(daemon, end, 0.3) for end in (daemon.kill, daemon.stop) * 2))
+    for spoil in (daemon.store.remove, lambda: unmounted(daemon)):
+        daemon.kill()
+        spoil()
+        daemon.start()
+        assert int((daemon.tree(vm.uuid) / "energy_uj").read_text()) > 0
+        assert [name for name, _ in daemon.store.descriptors].count("powercapfs") == 3
+    assert "cannot be continued" not in daemon.log()
+
+
+def test_nobody_waits_at_the_top(daemon):
+    """Whoever looks at all mounts does not wait for a daemon that is away."""
+    os.kill(daemon.process.pid, signal.SIGSTOP)
+    try:
+        subprocess.run(["stat", daemon.mountpoint], check=True, timeout=5)
+    finally:
+        os.kill(daemon.process.pid, signal.SIGCONT)

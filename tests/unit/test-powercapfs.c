@@ -549,6 +549,18 @@ static void test_mountinfo(void **state)
 }
 
 /* Cut anywhere, it is refused or found, and never read beyond its end. */
+static void test_mountinfo_has(void **state)
+{
+    size_t length = sizeof(mountinfo) - 1;
+
+    assert_true(mountinfo_has(mountinfo, length, "/run/virt joule/v\\ms", "fuse.virtjoule"));
+    assert_true(mountinfo_has(mountinfo, length, "/last", "xfs"));
+    assert_false(mountinfo_has(mountinfo, length, "/run/virt joule/v\\ms", "fuse"));
+    assert_false(mountinfo_has(mountinfo, length, "/run/virt joule", "fuse.virtjoule"));
+    assert_false(mountinfo_has(mountinfo, length, "/broken", ""));
+    assert_false(mountinfo_has(mountinfo, 0, "/", "ext4"));
+}
+
 static void test_mountinfo_cut(void **state)
 {
     for (size_t length = 0; length < sizeof(mountinfo); length++) {
@@ -596,6 +608,7 @@ int main(void)
         cmocka_unit_test(test_read_counts),
         cmocka_unit_test(test_read_counts_bound),
         cmocka_unit_test(test_mountinfo),
+        cmocka_unit_test(test_mountinfo_has),
         cmocka_unit_test(test_mountinfo_cut),
         cmocka_unit_test(test_mountinfo_long),
     };

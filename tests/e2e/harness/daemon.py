@@ -100,15 +100,23 @@ class Daemon:
     `settings` is {section: {key: value}} on top of the directories and the
     port, which are the test's own; libvirt is off unless a URI is given.
     With a DescriptorStore the mount outlives the daemon; `wrapper` is a command
-    that is to run it.
+    that is to run it. A confined daemon can neither mount nor see its mount, which
+    `virtjouled --mount` makes before each start.
     """
 
-    def __init__(self, directory, settings=None, store=None, wrapper=()):
+    # As root: with the capabilities of virtjoule.service.
+    _CONFINE = ('umount --lazy "$0"; exec setpriv --inh-caps=-all '
+                '--bounding-set=-all,+bpf,+perfmon,+sys_ptrace,+dac_read_search "$@"')
+
+    def __init__(self, directory, settings=None, store=None, wrapper=(), confined=False):
         self.directory = directory
+        self._confined = confined
         self._wrapper = wrapper
         self.runtime_dir = directory / "run"
         self.state_dir = directory / "state"
         self.mountpoint = directory / "vms"
+        if confined:
+            self._wrapper = ["unshare", "--mount", "sh", "-c", self._CONFINE, self.mountpoint]
         self.port = system.free_port()
         self.process = None
         self.store = store
@@ -165,6 +173,9 @@ class Daemon:
         environment = {**os.environ, "NOTIFY_SOCKET": str(self._notify.path)}
         environment.pop("JOURNAL_STREAM", None)
         with open(self._log, "ab") as log:
+            if self._confined:
+                subprocess.run([VIRTJOULED, "--mount", "--config", self.config], check=True,
+                               stdout=log, stderr=log, env=environment, timeout=20)
             start = self.store.start if self.store else system.start_child
             self.process = start([*self._wrapper, VIRTJOULED, "--config", self.config],
                                  stdout=log, stderr=log, env=environment)

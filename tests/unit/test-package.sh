@@ -1,0 +1,75 @@
+#!/bin/sh
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# What is installed beside the programs. test-package.sh SOURCE BUILD VERSION
+# - units: understood by systemd; the service's exposure; their manual pages exist
+# - manual pages: without warnings, with every key and option that there is
+# - debian/: Build-Depends is the group "build" of packages.list; the version
+set -eu
+source=$1 build=$2 version=$3
+export LC_ALL=C.UTF-8
+
+directory=$(mktemp -d)
+trap 'rm -rf "$directory"' EXIT
+wrong=0
+fail() {
+    echo "$@"
+    wrong=1
+}
+
+# The units, with the programs where they are now.
+units=$directory/units
+mkdir "$units"
+cp "$source"/systemd/*.socket "$source"/systemd/*.mount "$source"/systemd/*-share.service \
+    "$build"/systemd/*.service "$units"
+sed -i "s|/[^ ]*/virtjouled |$build/src/daemon/virtjouled |" "$units"/virtjoule.service \
+    "$units"/virtjoule-mount.service
+
+# Of other units on this machine it may say what it likes.
+for unit in "$units"/*; do
+    name=$(basename "$unit")
+    said=$(SYSTEMD_UNIT_PATH="$units:" systemd-analyze verify --man=no --recursive-errors=no "$unit" 2>&1 |
+        grep -F -e "$units" -e "$name" || true)
+    [ -z "$said" ] || fail "$name: $said"
+done
+
+# In tenths. What remains is explained in the unit.
+systemd-analyze security --offline=yes --threshold=30 "$units/virtjoule.service" > "$directory/security" ||
+    fail "exposure: $(tail -1 "$directory/security")"
+
+for page in $(grep -ho 'man:[^ ]*' "$units"/* | sort -u); do
+    page=${page#man:}
+    [ -e "$build/man/${page%(*}.$(echo "$page" | tr -dc 0-9)" ] || fail "no manual page $page"
+done
+
+for page in "$source"/man/*.scd; do
+    page=$build/man/$(basename "$page" .scd)
+    said=$(man --warnings -l "$page" 2>&1 > "$directory/text")
+    [ -z "$said" ] || fail "$page: $said"
+    [ -s "$directory/text" ] || fail "$page is empty"
+done
+for key in $(sed -n 's/^#\{0,1\}\([a-z_0-9-]*\) = .*/\1/p' "$source/docs/virtjouled.conf"); do
+    grep -q "\*$key\*" "$source/man/virtjouled.conf.5.scd" || fail "virtjouled.conf(5) lacks $key"
+done
+# has_options PAGE COMMAND...: the options that the command's --help names
+has_options() {
+    page=$1
+    shift
+    for option in $("$@" --help | grep -o -- '--[a-z-]*' | sort -u); do
+        grep -q -- "$option" "$source/man/$page.scd" || fail "$page lacks $option"
+    done
+}
+has_options virtjouled.8 "$build/src/daemon/virtjouled"
+has_options virtjoule.1 "$build/src/cli/virtjoule"
+for command in $("$build/src/cli/virtjoule" --help | sed -n 's/^  \([a-z]\{1,\}\) .*/\1/p' | sort -u); do
+    grep -q "\*$command\b" "$source/man/virtjoule.1.scd" || fail "virtjoule.1 lacks $command"
+done
+
+sed -n '/^Build-Depends:/,/^$/p' "$source/debian/control" | tr -d ' ,' |
+    grep -v -e '^Build-Depends:' -e '^$' -e '^debhelper-compat' -e '^dh-sequence-' | sort > "$directory/depends"
+sed -n 's/^build //p' "$source/packages.list" | sort > "$directory/list"
+diff "$directory/list" "$directory/depends" || fail "Build-Depends (>) is not packages.list (<)"
+
+head -1 "$source/debian/changelog" | grep -qF "virtjoule ($version)" ||
+    fail "debian/changelog is not of version $version"
+exit $wrong
