@@ -78,6 +78,12 @@ static uint64_t object_hash(void)
     return XXH3_64bits(object, size);
 }
 
+static size_t record_size(const struct bpf_set *set)
+{
+    return offsetof(struct vm_usage_process, sockets) +
+           set->n_sockets * sizeof(struct vm_usage_counts);
+}
+
 static int map_memory(struct bpf_programs *programs)
 {
     void *cpus = mmap(NULL, programs->set.n_cpus * sizeof(*programs->cpus), PROT_READ | PROT_WRITE,
@@ -135,9 +141,7 @@ static int open_programs(struct bpf_programs *programs, const struct bpf_program
 {
     int r;
 
-    programs->record_size =
-        offsetof(struct vm_usage_process, sockets) +
-        programs->set.n_sockets * sizeof(((struct vm_usage_process *)NULL)->sockets[0]);
+    programs->record_size = record_size(&programs->set);
     programs->keys = calloc(programs->set.processes_max, sizeof(*programs->keys));
     programs->records = calloc(programs->set.processes_max, programs->record_size);
     if (!programs->keys || !programs->records)
@@ -197,10 +201,8 @@ static int load(const struct bpf_programs *programs, struct vm_usage *skeleton)
     if (r == 0)
         r = bpf_map__set_max_entries(skeleton->maps.processes, programs->set.processes_max);
     if (r == 0)
-        r = bpf_map__set_value_size(
-            skeleton->maps.processes,
-            (uint32_t)(offsetof(struct vm_usage_process, sockets) +
-                       programs->set.n_sockets * sizeof(struct vm_usage_counts)));
+        r = bpf_map__set_value_size(skeleton->maps.processes,
+                                    (uint32_t)record_size(&programs->set));
     if (r < 0)
         return r;
     skeleton->rodata->n_sockets = programs->set.n_sockets;

@@ -68,43 +68,40 @@ int bpf_store_keep(const struct bpf_set *set, const int *fds, size_t n)
     return r < 0 ? r : 0;
 }
 
-/* The descriptors that came with a message. @return how many; the surplus is closed */
-static size_t take_rights(struct message *message, int *fds, size_t n)
+/* The descriptors that came with a message. @return how many */
+static size_t take_rights(struct message *message, int *fds)
 {
     struct cmsghdr *rights = CMSG_FIRSTHDR(&message->header);
-    size_t received = 0;
+    size_t size;
 
     if (!rights || rights->cmsg_level != SOL_SOCKET || rights->cmsg_type != SCM_RIGHTS)
         return 0;
-    received = (rights->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (size_t i = 0; i < received; i++) {
-        int fd;
-
-        memcpy(&fd, CMSG_DATA(rights) + i * sizeof(int), sizeof(fd));
-        if (i < n)
-            fds[i] = fd;
-        else
-            close(fd);
-    }
-    return received;
+    size = rights->cmsg_len - CMSG_LEN(0);
+    memcpy(fds, CMSG_DATA(rights), size);
+    return size / sizeof(int);
 }
 
 static int receive_set(int fd, struct bpf_set *ret, int *fds, size_t n)
 {
     struct message message = {0};
+    struct bpf_set set;
+    int received[FDS_MAX];
     ssize_t length;
-    size_t received;
+    size_t n_received;
 
-    prepare(&message, ret);
+    prepare(&message, &set);
     length = recvmsg(fd, &message.header, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (length < 0)
         return -EBADMSG;
-    received = take_rights(&message, fds, n);
-    if (length == sizeof(*ret) && received == n &&
-        !(message.header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
+    n_received = take_rights(&message, received);
+    if (length == sizeof(set) && n_received == n &&
+        !(message.header.msg_flags & (MSG_TRUNC | MSG_CTRUNC))) {
+        memcpy(fds, received, n * sizeof(int));
+        *ret = set;
         return 0;
-    for (size_t i = 0; i < received && i < n; i++)
-        close(fds[i]);
+    }
+    for (size_t i = 0; i < n_received; i++)
+        close(received[i]);
     return -EBADMSG;
 }
 

@@ -38,7 +38,7 @@ int bpf_store_keep(const struct bpf_set *set, const int *fds, size_t n);
 
 /**
  * Takes the set that the service manager hands over.
- * @param fds  gets n descriptors, the caller's
+ * @param fds  gets n descriptors, the caller's; after a failure it is as it was
  * @return 0; -ENOENT: there is none; -EBADMSG: what is there is no set of n descriptors
  */
 int bpf_store_take(struct descriptors *descriptors, struct bpf_set *ret, int *fds, size_t n);

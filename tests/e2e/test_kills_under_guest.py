@@ -25,7 +25,7 @@ PACKAGE = Package(cpus=tuple(range(os.cpu_count())))
 MAX_WATTS = PACKAGE.static_watts + PACKAGE.watts_per_cpu * len(PACKAGE.cpus)
 ROUNDS = 200
 HERTZ = 50
-# The first with the connection in the descriptor store; its eBPF programs ended with it.
+# Its mount is kept in the same way; its eBPF programs ended with it.
 OLDER_COMMIT = "4371f851eb44f6e42dfa99179b30ff6865e0df04"
 ROWS = ("source", "vm", "host", "static", "unattributed")
 
