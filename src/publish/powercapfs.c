@@ -320,10 +320,10 @@ int powercapfs_new(struct powercapfs **ret, const struct powercapfs_config *conf
 int powercapfs_mount(const struct powercapfs_config *config, struct snapshot_board *board)
 {
     _cleanup_(cleanup_powercapfs_free) struct powercapfs *fs = NULL;
-    int r = mount_namespace_enter_host();
+    int r;
 
-    if (r < 0 || mountpoint_is_alive(config->mountpoint))
-        return r;
+    if (mountpoint_is_alive(config->mountpoint))
+        return 0;
     /* If it is still kept, then for another mount point, or what was mounted is no more. */
     connection_drop();
     r = allocate(&fs, config, board);

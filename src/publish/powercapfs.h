@@ -38,9 +38,9 @@ int powercapfs_new(struct powercapfs **ret, const struct powercapfs_config *conf
                    struct snapshot_board *board, struct descriptors *descriptors);
 
 /**
- * Makes the mount for a process to come, which need not be allowed to: in the
- * mount namespace of PID 1, its connection left with the service manager. Does
- * nothing where a mount is served or kept already.
+ * Makes the mount for a process to come, which need not be allowed to;
+ * its connection is left with the service manager. Does nothing where a mount is
+ * served or kept already.
  * @param board  with or without a snapshot
  * @return 0, -ENOTCONN when the service manager does not keep it, or as
  *         powercapfs_new(); the reason is logged

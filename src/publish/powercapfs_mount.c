@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -275,16 +274,6 @@ int mountpoint_release(const char *path)
         r = umount2(path, MNT_DETACH) < 0 ? -errno : 0;
     if (r < 0)
         log_error("cannot unmount the powercap trees", F_STRING("path", path), F_ERROR(r));
-    return r;
-}
-
-int mount_namespace_enter_host(void)
-{
-    _cleanup_close_ int fd = open("/proc/1/ns/mnt", O_RDONLY | O_CLOEXEC);
-    int r = fd < 0 || setns(fd, CLONE_NEWNS) < 0 ? -errno : 0;
-
-    if (r < 0)
-        log_error("cannot enter the host's mount namespace", F_ERROR(r));
     return r;
 }
 

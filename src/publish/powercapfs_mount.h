@@ -68,13 +68,6 @@ pid_t mountpoint_ask(const char *path, int *ret_pidfd);
 int mountpoint_release(const char *path);
 
 /**
- * Moves the process, of a single thread, to the mount namespace of PID 1: a
- * mount made in one of its own nobody else would see. Needs CAP_SYS_ADMIN,
- * CAP_SYS_CHROOT and CAP_SYS_PTRACE. @return 0 or a negative errno, logged
- */
-int mount_namespace_enter_host(void);
-
-/**
  * The file system that a path is in, without asking it anything.
  * @return 0, or a negative errno, such as -ENOENT
  */
