@@ -177,6 +177,30 @@ static void test_zones_are_known_by_name(void **state)
     ledger_fixture_deinit(&fixture);
 }
 
+/* A zone that could not be read when the last interval ended: its energy is of a longer time. */
+static void test_readings_of_an_earlier_interval(void **state)
+{
+    struct ledger_buffer buffer = {0};
+    struct ledger_stamp last = stamp;
+    struct ledger_fixture fixture;
+    struct ledger_image image;
+    struct sampler sampler = {0};
+
+    start(&fixture, "rapl", STATIC_VCPU);
+    run(&fixture, 3);
+    last.time_ns = ledger_fixture_time(&fixture);
+    fixture.sampler.last[2].time_ns--;
+    assert_int_equal(ledger_save(fixture.ledger, &fixture.sampler, &last, &buffer), 0);
+    assert_int_equal(ledger_image_parse(buffer.bytes, buffer.size, &image), 0);
+    ledger_image_readings(&image, "rapl", &fixture.zones, UINT64_MAX, &sampler);
+    for (size_t slot = 0; slot < fixture.zones.n; slot++) {
+        assert_true(sampler.last[slot].valid);
+        assert_int_equal(sampler.gap[slot], slot == 2);
+    }
+    ledger_buffer_deinit(&buffer);
+    ledger_fixture_deinit(&fixture);
+}
+
 static void test_readings_of_another_counter(void **state)
 {
     struct ledger_buffer buffer = {0};
@@ -495,6 +519,7 @@ int main(void)
         cmocka_unit_test(test_trees_are_there_at_once),
         cmocka_unit_test(test_found_once_is_awaited_no_more),
         cmocka_unit_test(test_zones_are_known_by_name),
+        cmocka_unit_test(test_readings_of_an_earlier_interval),
         cmocka_unit_test(test_readings_of_another_counter),
         cmocka_unit_test(test_sources_are_kept_apart),
         cmocka_unit_test(test_a_policy_change_moves_nothing_back),
