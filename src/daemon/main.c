@@ -51,6 +51,8 @@ static int run(const struct config *config)
     struct manager *manager = NULL;
     int r = manager_new(&manager, config);
 
+    if (r < 0)
+        log_error("virtjouled cannot start", F_ERROR(r));
     /* Asked for RAPL, and there is none. */
     if (r == -ENOENT || r == -ENODEV)
         return EX_UNAVAILABLE;

@@ -21,7 +21,8 @@ import pytest
 from harness import system
 from harness.audit import Audit
 from harness.daemon import FAST, Daemon, DescriptorStore
-from harness.faults import HANG, FaultAlloc, FaultFs
+from harness.faults import HANG, CutConnection, FaultAlloc, FaultFs
+from harness.guest import Guest
 from harness.powercap import Package, SimulatedPowercap
 
 INTERVAL_S = 0.2
@@ -555,6 +556,69 @@ def test_thousand_exporter_connections(daemon, vm, stack):
     assert len(os.listdir(f"/proc/{daemon.process.pid}/fd")) < 200
 
 
+# libvirt.
+
+
+@pytest.fixture
+def connection(directory, stack):
+    return stack.enter_context(CutConnection(directory))
+
+
+@pytest.fixture
+def defined(directory, stack, libvirtd):
+    """define(daemon): a domain that is off."""
+
+    def define(daemon):
+        guest = Guest(libvirtd, directory, mountpoint=daemon.mountpoint)
+        stack.callback(guest.__exit__)
+        guest.define()
+        return guest
+
+    return define
+
+
+# From the handshake on; the list of one domain comes within the first kilobytes.
+@pytest.mark.parametrize("n_bytes", [0, 40, 150, 400, 800, 1200, 1600])
+def test_libvirtd_dies_while_listing(settings, start_daemon, connection, defined, n_bytes):
+    """What was known before stays; what is there is found at the next try."""
+    connection.bytes_left = n_bytes
+    daemon = start_daemon({**settings, "discovery": {"libvirt_uri": connection.uri}})
+    guest = defined(daemon)
+    share = daemon.mountpoint / guest.uuid
+    daemon.wait_log("libvirt unavailable")
+    system.wait_until(share.exists, 20, "the domain is found")
+    assert connection.n_cut == 1
+    assert missed(daemon) <= 1
+    # Again, in an event, with the domain known.
+    connection.bytes_left = n_bytes // 4
+    other = defined(daemon)
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        assert share.exists()
+        time.sleep(0.02)
+    system.wait_until((daemon.mountpoint / other.uuid).exists, 20, "the other one is found")
+    assert connection.n_cut == 2
+
+
+def test_libvirtd_hangs(settings, start_daemon, connection, defined, vm):
+    """Longer than its keepalive bears: ticks and readers wait for none of it."""
+    daemon = start_daemon({**settings, "discovery": {"libvirt_uri": connection.uri}})
+    guest = defined(daemon)
+    system.wait_until((daemon.mountpoint / guest.uuid).exists, 20, "the domain is found")
+    wait_energy(daemon, vm)
+    before = missed(daemon)
+    connection.stalled = True
+    other = defined(daemon)
+    with Audit(daemon) as audit:
+        audit.watch_tree(vm.uuid)
+        daemon.wait_log("libvirt unavailable", timeout=30)
+        assert (daemon.mountpoint / guest.uuid).exists()
+        assert_goes_on(daemon, vm)
+    assert missed(daemon) <= before + 2  # by the machine
+    connection.stalled = False
+    system.wait_until((daemon.mountpoint / other.uuid).exists, 30, "the other one is found")
+
+
 # Descriptors and memory.
 
 
@@ -640,6 +704,7 @@ def test_no_memory_at_each_allocation_of_a_start(directory, settings, stack, vm,
         outcomes.append(has_started(daemon))
         status = daemon.stop()
         assert status in ((0,) if outcomes[-1] else (1, 69, 78)), (number, status)
+        assert outcomes[-1] or "error: " in daemon.log().splitlines()[-1], number
         assert memory.n_failed == 1, number
         assert not system.mounts_below(daemon.mountpoint), number
     print(f"{n_start} allocations, {sum(outcomes)} of them spared")
