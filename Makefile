@@ -11,9 +11,11 @@ RUN_PYTEST := /usr/bin/python3 -m pytest tests/e2e
 PYTEST := VIRTJOULE_BUILD=$(abspath $(BUILD)) $(RUN_PYTEST)
 SLOW_RESULTS := check-slow.xml slow.xml sanitized.xml sanitized-e2e.xml valgrind.xml fuzz.xml
 FUZZ_SECONDS ?= 60
+FUZZ_RUNS ?= 0
 PACKAGES = $(shell awk '/^(base|build|run|check|package) / { print $$2 }' packages.list)
 
-.PHONY: all deps build guest system-root check check-slow sanitized fuzz accuracy demo package clean
+.PHONY: all deps build guest system-root check check-slow sanitized fuzz fuzz-coverage accuracy \
+    demo package clean
 
 all: build
 
@@ -71,15 +73,25 @@ sanitized: guest
 	ninja -C $(BUILD)-sanitized
 	@ln -sfn $(abspath $(BUILD))/guest $(BUILD)-sanitized/guest
 
-# FUZZ_SECONDS=3600 make fuzz: an hour for each target.
+# FUZZ_SECONDS=3600 make fuzz: an hour for each target. FUZZ_RUNS=10000000 make fuzz: so many
+# executions of each, and no limit in time.
 fuzz: deps
 	@mkdir -p $(RESULTS)
 	@rm -f $(RESULTS)/fuzz.xml
 	@[ -e $(BUILD)-fuzz/build.ninja ] || CC=clang meson setup $(BUILD)-fuzz -Dfuzzing=true \
 	    -Db_sanitize=address,undefined -Db_lundef=false
-	meson configure $(BUILD)-fuzz -Dfuzz_seconds=$(FUZZ_SECONDS)
+	meson configure $(BUILD)-fuzz -Dfuzz_seconds=$(FUZZ_SECONDS) -Dfuzz_runs=$(FUZZ_RUNS)
 	meson test -C $(BUILD)-fuzz --print-errorlogs; \
 	    cp $(BUILD)-fuzz/meson-logs/testlog.junit.xml $(RESULTS)/fuzz.xml
+
+# The table of docs/fuzzing.md: what of each parser the corpora reach.
+fuzz-coverage: deps
+	@[ -e $(BUILD)-fuzz-coverage/build.ninja ] || CC=clang \
+	    CFLAGS="-fprofile-instr-generate -fcoverage-mapping" LDFLAGS=-fprofile-instr-generate \
+	    meson setup $(BUILD)-fuzz-coverage -Dfuzzing=true \
+	    -Db_sanitize=address,undefined -Db_lundef=false
+	ninja -C $(BUILD)-fuzz-coverage
+	@tests/fuzz/coverage.py $(BUILD)-fuzz-coverage/tests/fuzz
 
 # Every scenario of the laboratory: docs/accuracy.md and its plots anew. Fails when a limit is broken.
 accuracy: build
@@ -102,4 +114,4 @@ package: deps
 	@ls $(BUILD)/package/*.deb
 
 clean:
-	rm -rf $(BUILD) $(BUILD)-sanitized $(BUILD)-fuzz
+	rm -rf $(BUILD) $(BUILD)-sanitized $(BUILD)-fuzz $(BUILD)-fuzz-coverage

@@ -109,10 +109,11 @@ static void end_lives(struct host *host)
 /* Evenly over time; what the quiet hours kept back comes at once after them. */
 static void start_lives(struct host *host)
 {
+    uint64_t due = LIVES * (host->tick + 1) / (TICKS - QUIET_TICKS);
+
     if (host_is_quiet(host))
         return;
-    while (host->lives < LIVES * (host->tick + 1) / (TICKS - QUIET_TICKS) ||
-           host->lives < LASTING) {
+    while (host->lives < LIVES && (host->lives < due || host->lives < LASTING)) {
         uint32_t i = host->lives < LASTING ? (uint32_t)host->lives : (uint32_t)below(host, GUESTS);
 
         /* Every other one is one that ended lately. */

@@ -28,7 +28,10 @@
 #include "util/clock.h"
 #include "util/log.h"
 
-#define RESTART_TICKS 7200
+/* On the second and third day; a daemon that runs for days must not grow either. */
+#define RESTARTS_FROM TICKS_PER_DAY
+#define RESTARTS_UNTIL (3 * TICKS_PER_DAY)
+#define RESTART_TICKS 1800
 #define REBOOT_RESTARTS 13 /* one of so many restarts is the host's */
 #define PUBLISH_TICKS 600  /* metrics and a control request */
 #define LIST_TICKS 256
@@ -258,7 +261,8 @@ static void tick(struct soak *soak)
         readers_list(&soak->daemon);
     if (host->tick % PUBLISH_TICKS == 0)
         publish(soak);
-    if (host->tick % RESTART_TICKS == RESTART_TICKS / 2)
+    if (host->tick >= RESTARTS_FROM && host->tick < RESTARTS_UNTIL && !host_is_quiet(host) &&
+        host->tick % RESTART_TICKS == 0)
         restart(soak);
 }
 

@@ -1,0 +1,90 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What of each parser the fuzz targets' corpora reach: coverage.py BUILD-DIRECTORY
+
+Prints the table of docs/fuzzing.md. The targets must have been built for clang's source-based
+coverage (make fuzz-coverage).
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+# Of files that do more than parse, the functions that do.
+PARSERS = {
+    "config": ["src/util/config_text.c", "src/util/parse.c", "src/daemon/config.c"],
+    "control": ["src/publish/control_answer.c"],
+    "fuse": ["src/publish/powercapfs_requests.c", "src/publish/powercapfs_files.c",
+             "src/publish/powercapfs_names.c", "src/publish/powercapfs_tree.c",
+             "src/publish/powercapfs_store.c:fuse_init_is_whole"],
+    "ledger": ["src/attribution/ledger_image.c", "src/attribution/ledger_save.c",
+               "src/attribution/ledger_file.c:ledger_file_parse"],
+    "model-file": ["src/attribution/fitted.c:fitted_parse,handle_key,normalise"],
+    "numa-text": ["src/util/topology_text.c", "src/usage/memory_text.c"],
+    "proc-text": ["src/util/proc_text.c"],
+    "qemu-cmdline": ["src/discovery/arguments.c", "src/discovery/qemu_cmdline.c",
+                     "src/discovery/helper_cmdline.c", "src/util/machine_cgroup.c"],
+    "taskstats": ["src/usage/exit_message.c"],
+    "text": ["src/publish/powercapfs_mount.c:mountinfo_find,parse_mount,span_cut,span_decode,is_octal",
+             "src/source/rapl.c:rapl_parse_zone",
+             "src/publish/exporter.c:exporter_parse_listen,address_parse", "src/util/utf8.c"],
+}
+CORPUS = pathlib.Path(__file__).parent / "corpus"
+CODE_REGION = 0
+
+
+def measure(build, target):
+    """All that llvm-cov knows of one target's run over its corpus."""
+    program = build / f"fuzz-{target}"
+    raw, profile = build / f"{target}.profraw", build / f"{target}.profdata"
+    subprocess.run([program, "-runs=0", CORPUS / target], check=True, stderr=subprocess.DEVNULL,
+                   env=os.environ | {"LLVM_PROFILE_FILE": str(raw)})
+    subprocess.run(["llvm-profdata", "merge", "-o", profile, raw], check=True)
+    output = subprocess.run(["llvm-cov", "export", "-instr-profile", profile, program], check=True,
+                            capture_output=True).stdout
+    return json.loads(output)["data"][0]
+
+
+def of_file(data, path):
+    for file in data["files"]:
+        if file["filename"].endswith(path):
+            return file["summary"]["lines"]["percent"], file["summary"]["regions"]["percent"]
+    raise SystemExit(f"{path}: not in the program")
+
+
+def of_functions(data, path, names):
+    """Lines and regions of some functions of a file, from their regions."""
+    lines, reached_lines, regions, reached = set(), set(), 0, 0
+    for function in data["functions"]:
+        if not function["filenames"][0].endswith(path) or \
+                function["name"].rsplit(":", 1)[-1] not in names:
+            continue
+        own = [region for region in function["regions"] if region[7] == CODE_REGION]
+        regions += len(own)
+        reached += sum(region[4] > 0 for region in own)
+        # The inner regions come after those around them.
+        state = {}
+        for first, _, last, _, count, *_ in own:
+            state.update((line, count) for line in range(first, last + 1))
+        lines.update(state)
+        reached_lines.update(line for line, count in state.items() if count)
+    return 100 * len(reached_lines) / len(lines), 100 * reached / regions
+
+
+def main():
+    build = pathlib.Path(sys.argv[1])
+    print("| target | parser | lines | regions |\n| --- | --- | ---: | ---: |")
+    for target, parsers in PARSERS.items():
+        data = measure(build, target)
+        for parser in parsers:
+            path, _, names = parser.partition(":")
+            lines, regions = of_functions(data, path, names.split(",")) if names \
+                else of_file(data, path)
+            what = f"`{path}`" + (f" ({names.split(',')[0]})" if names else "")
+            print(f"| {target} | {what} | {lines:.1f} % | {regions:.1f} % |")
+
+
+if __name__ == "__main__":
+    main()
