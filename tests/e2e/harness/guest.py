@@ -25,7 +25,7 @@ _XML = """
 <domain type='qemu'>
   <name>{name}</name>
   <uuid>{uuid}</uuid>
-  <memory unit='MiB'>192</memory>
+  <memory unit='MiB'>{memory_mib}</memory>
   <memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>
   <vcpu{cpuset} current='{vcpus}'>{max_vcpus}</vcpu>
   <os>
@@ -77,7 +77,7 @@ class Guest:
     SHARE = "/run/virtjoule/share"
 
     def __init__(self, libvirtd, directory, mountpoint, vcpus=1, max_vcpus=None, cpus=None,
-                 label=""):
+                 label="", memory_mib=192):
         self.name = f"{system.PREFIX}{label}{random.randrange(16**6):06x}"
         self.uuid = str(uuid.uuid4())
         self._libvirtd = libvirtd
@@ -88,7 +88,7 @@ class Guest:
         self._share = mountpoint / self.uuid if mountpoint else None
         self._xml = _XML.format(name=self.name, uuid=self.uuid, directory=directory,
                                 share=_SHARE_XML.format(directory=self._share) if mountpoint else "",
-                                vcpus=vcpus, max_vcpus=max_vcpus or vcpus,
+                                vcpus=vcpus, max_vcpus=max_vcpus or vcpus, memory_mib=memory_mib,
                                 cpuset=f" cpuset='{cpus}'" if cpus else "")
 
     def __enter__(self):
