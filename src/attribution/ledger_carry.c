@@ -19,7 +19,8 @@
 static struct account *find_elsewhere(struct ledger *ledger, enum zone_kind kind)
 {
     for (size_t a = 0; a < ledger->n_accounts; a++)
-        if (ledger->accounts[a].kind == kind && strcmp(ledger->accounts[a].source, LEDGER_SOURCE_ELSEWHERE) == 0)
+        if (ledger->accounts[a].kind == kind &&
+            strcmp(ledger->accounts[a].source, LEDGER_SOURCE_ELSEWHERE) == 0)
             return &ledger->accounts[a];
     return NULL;
 }
@@ -56,6 +57,7 @@ static uint64_t used_total(struct ledger *ledger, struct row *row, enum zone_kin
 
 void ledger_begin_run(struct ledger *ledger, struct row *row)
 {
+    row->run = 0;
     for (unsigned kind = 0; kind < ZONE_KINDS; kind++) {
         row->start_uj[kind] = used_total(ledger, row, kind);
         row->ceiling_uj[kind] = UINT64_MAX;
@@ -95,8 +97,8 @@ void ledger_take_carried(struct ledger *ledger, struct row *row, const struct vm
     for (unsigned kind = 0; vm->carried.present && kind < ZONE_KINDS; kind++) {
         uint64_t start = row->start_uj[kind];
         uint64_t more = energy->total_uj[kind] > start ? energy->total_uj[kind] - start : 0;
-        bool is_unseen = !vm->carried.own &&
-                         energy->bound_uj[kind] > ledger_shown_total(ledger, row, kind);
+        bool is_unseen =
+            !vm->carried.own && energy->bound_uj[kind] > ledger_shown_total(ledger, row, kind);
 
         if (more == 0 && !is_unseen)
             continue;
@@ -140,6 +142,7 @@ static void fill_leave(struct ledger *ledger, struct row *row, uint64_t elapsed_
                        struct vm_leave *leave)
 {
     uuid_copy(leave->uuid, row->uuid);
+    leave->run = row->run;
     for (unsigned kind = 0; kind < ZONE_KINDS; kind++) {
         uint64_t shown = ledger_shown_total(ledger, row, kind);
         uint64_t before = row->listed_uj[kind] ? row->listed_uj[kind] : shown;

@@ -119,7 +119,7 @@ bool libvirt_carry_offer(struct libvirt_carry *carry, struct vm_leave *leaves, s
     for (size_t i = 0; i < n; i++) {
         const struct entry *before = find_entry(carry, leaves[i].uuid);
 
-        if (before)
+        if (before && before->leave.run == leaves[i].run)
             entries[i] = *before;
         entries[i].leave = leaves[i];
         if (entries[i].since_ns == 0 && is_wanted(&entries[i], now))
@@ -211,7 +211,8 @@ static enum result write_domain(struct libvirt_carry *carry, virConnectPtr conne
     uuid_copy(metadata.uuid, leave->uuid);
     memcpy(metadata.machine, machine.bytes, sizeof(metadata.machine));
     energy_metadata_format(&metadata, text);
-    if (is_job_running(domain))
+    /* Another run than this one's energy is of is read before it is written. */
+    if (virDomainGetID(domain) != leave->run || is_job_running(domain))
         result = BUSY;
     else if (virDomainSetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT, text, ENERGY_METADATA_PREFIX,
                                   ENERGY_METADATA_URI, VIR_DOMAIN_AFFECT_LIVE) < 0)
@@ -228,7 +229,7 @@ static void note_result(struct libvirt_carry *carry, const struct vm_leave *leav
 
     pthread_mutex_lock(&carry->lock);
     entry = find_entry(carry, leave->uuid);
-    if (entry) {
+    if (entry && entry->leave.run == leave->run) {
         entry->is_busy = result == BUSY;
         entry->retry_ns = result == WRITTEN ? 0
                           : result == BUSY  ? now + BUSY_RETRY_NS

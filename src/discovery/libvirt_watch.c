@@ -310,6 +310,15 @@ static void on_error(void *data, virErrorPtr error)
 {
 }
 
+/* A restarted libvirtd may give a later run the number of an earlier one. */
+static void forget_runs(struct libvirt_watch *watch)
+{
+    pthread_mutex_lock(&watch->lock);
+    for (size_t i = 0; i < watch->n_domains; i++)
+        watch->domains[i].run = 0;
+    pthread_mutex_unlock(&watch->lock);
+}
+
 /* Returns NULL, or why it failed. */
 static const char *open_connection(struct libvirt_watch *watch)
 {
@@ -328,6 +337,7 @@ static const char *open_connection(struct libvirt_watch *watch)
     type = virConnectGetType(watch->connection);
     if (!type || strcmp(type, "QEMU") != 0)
         return "not a QEMU driver";
+    forget_runs(watch);
     libvirt_carry_connected(watch->carry, writable);
     return NULL;
 }

@@ -73,7 +73,8 @@ struct vm {
 /** A running VM's energy, for libvirt to keep with the VM. */
 struct vm_leave {
     uuid_t uuid;
-    struct carried_energy energy;         /* to be kept at the next writing */
+    unsigned run; /* as in struct vm: what a later run brings is not overwritten unread */
+    struct carried_energy energy;    /* to be kept at the next writing */
     uint64_t need_uj[ZONE_KINDS];    /* what is kept must be anew as soon as its bound is below */
     uint64_t ceiling_uj[ZONE_KINDS]; /* answer: no more may be shown; UINT64_MAX: no limit */
 };

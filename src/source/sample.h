@@ -33,7 +33,7 @@ struct sampler {
     struct reading last[ZONES_MAX];
     bool gap[ZONES_MAX];
     uint64_t suspended_ns; /* set before each sampler_take(): clock_suspended_ns(), or always 0 */
-    uint64_t suspended_at_last_ns[ZONES_MAX];
+    uint64_t suspended_at_last_ns[ZONES_MAX]; /* 0 after a restart: it may have slept meanwhile */
 };
 
 /**

@@ -131,7 +131,7 @@ def unattributed(metrics):
 
 
 def test_suspended(directory, libvirtd, provider):
-    with GuestHost(libvirtd, directory, provider, range_uj=RANGE_UJ) as host:
+    with GuestHost(libvirtd, directory, provider, range_uj=RANGE_UJ, memory_mib=512) as host:
         host.leave_share()
         host.start_daemon()
         vm = host.start_vm("some", cpu=1)
@@ -140,7 +140,9 @@ def test_suspended(directory, libvirtd, provider):
         audit.look()
         sleep_with_counters_running(host, vm, audit)
         sleep_with_counters_reset(host, vm, audit)
-        assert_works_on(host, vm, 1)
+        # Where it was, or on CPU 0: Linux forgets where a process is pinned when it takes CPUs off.
+        before = host.metrics().vm_energy(vm)
+        system.wait_until(lambda: host.metrics().vm_energy(vm) > before, 5, "the VM goes on")
         print(host.log())
 
 

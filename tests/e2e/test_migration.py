@@ -7,7 +7,6 @@ Real live migrations between two libvirtds, each with a virtjouled of its own.
 import os
 import re
 import shutil
-import threading
 import time
 import uuid
 
@@ -15,7 +14,7 @@ import libvirt
 import pytest
 
 from harness import system
-from harness.audit import check_division
+from harness.audit import Audit, check_division
 from harness.guest import Guest
 from harness.migration_host import URI, MigrationHost
 from harness.powercap import Package, SimulatedPowercap
@@ -46,36 +45,20 @@ def start_guest(directory, stack):
     return lambda host: stack.enter_context(Guest(host, directory, mountpoint=None))
 
 
-class Watch:
-    """Reads a VM's tree on a host again and again: it never falls. Use as a context."""
+class Watch(Audit):
+    """Of one VM's tree on a host: it never falls."""
 
     def __init__(self, host, vm):
+        super().__init__(host.daemon)
         self.last = 0
         self._host, self._vm = host, vm
-        self._failure = None
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind, *_):
-        self._end.set()
-        self._thread.join()
-        if self._failure and not kind:
-            raise self._failure
-
-    def _run(self):
-        try:
-            while not self._end.wait(0.02):
-                value = self._host.tree_uj(self._vm)
-                if value is None:
-                    continue
-                assert value >= self.last, f"{self.last} uJ, then {value} uJ"
-                self.last = value
-        except Exception as error:
-            self._failure = error
+    def look(self):
+        value = self._host.tree_uj(self._vm)
+        self.scrapes += 1
+        if value is not None:
+            assert value >= self.last, f"{self.last} uJ, then {value} uJ"
+            self.last = value
 
 
 def carried(host, guest):

@@ -139,6 +139,17 @@ static void test_zone_of_the_other_host(void **state)
     ledger_fixture_deinit(&fixture);
 }
 
+static void assert_listed(struct ledger_fixture *fixture, size_t expected)
+{
+    struct vm_leave *leaves;
+    size_t n;
+
+    assert_int_equal(ledger_list_leaves(fixture->ledger, ledger_fixture_time(fixture), &leaves, &n),
+                     0);
+    assert_int_equal(n, expected);
+    free(leaves);
+}
+
 /* It adds what it used since it left, also while QEMU was still receiving it. */
 static void test_return(void **state)
 {
@@ -146,13 +157,17 @@ static void test_return(void **state)
     uint64_t left;
 
     start(&fixture);
+    fixture.vms.vms[VM].run = 6;
     run(&fixture, 10);
+    assert_listed(&fixture, 1);
     left = used_here_uj(&fixture);
+    fixture.vms.vms[VM].run = 0;
     set_running(&fixture, false);
     run(&fixture, 1); /* other VMs' */
     set_running(&fixture, true);
     left = used_here_uj(&fixture);
     run(&fixture, 2);
+    assert_listed(&fixture, 0); /* not to be written before it was read */
     arrive(&fixture, false, left + JOULES(300), left + JOULES(301));
     assert_true(used_here_uj(&fixture) > left + JOULES(1));
     run(&fixture, 1);

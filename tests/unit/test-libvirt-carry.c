@@ -35,6 +35,7 @@ static int setup(void **state)
     f.domain = virDomainLookupByName(f.connection, "test");
     assert_non_null(f.domain);
     assert_int_equal(virDomainGetUUID(f.domain, f.leave.uuid), 0);
+    f.leave.run = virDomainGetID(f.domain);
     assert_int_equal(libvirt_carry_new(&f.carry), 0);
     libvirt_carry_connected(f.carry, true);
     *state = &f;
@@ -149,6 +150,21 @@ static void test_no_ceiling_without_libvirt(void **state)
     assert_true(ceiling(f) == UINT64_MAX);
 }
 
+/* It left, and came back with more than this energy of its former run. */
+static void test_later_run_is_not_overwritten(void **state)
+{
+    struct fixture *f = *state;
+
+    f->leave.run++;
+    assert_true(offer(f, 5 * J, now_ns()));
+    libvirt_carry_write(f->carry, f->connection);
+    assert_false(read_back(f).present);
+    f->leave.run--;
+    assert_true(offer(f, 6 * J, now_ns()));
+    libvirt_carry_write(f->carry, f->connection);
+    assert_int_equal(read_back(f).energy.total_uj[ZONE_PACKAGE], 6 * J);
+}
+
 /* A domain that libvirt does not know (any more) is not asked for all the time. */
 static void test_unknown_domain(void **state)
 {
@@ -199,9 +215,13 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_there_and_back),  TEST(test_written_seldom),
-        TEST(test_touched),         TEST(test_no_ceiling_without_libvirt),
-        TEST(test_unknown_domain),  TEST(test_not_taken),
+        TEST(test_there_and_back),
+        TEST(test_written_seldom),
+        TEST(test_touched),
+        TEST(test_later_run_is_not_overwritten),
+        TEST(test_no_ceiling_without_libvirt),
+        TEST(test_unknown_domain),
+        TEST(test_not_taken),
         TEST(test_of_another_host),
     };
 

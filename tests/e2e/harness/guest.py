@@ -26,7 +26,7 @@ _XML = """
 <domain type='qemu'>
   <name>{name}</name>
   <uuid>{uuid}</uuid>
-  <memory unit='MiB'>192</memory>
+  <memory unit='MiB'>{memory_mib}</memory>
 {backing}  <vcpu{cpuset} current='{vcpus}'>{max_vcpus}</vcpu>
   <os>
     <type arch='x86_64' machine='pc'>hvm</type>
@@ -82,7 +82,8 @@ class Guest:
     TOOLS_TAG = "tools"
 
     def __init__(self, libvirtd, directory, mountpoint, vcpus=1, max_vcpus=None, cpus=None,
-                 label="", wait_for_share=True, shared_memory=True, cache="none", tools=None):
+                 label="", wait_for_share=True, shared_memory=True, cache="none", tools=None,
+                 memory_mib=192):
         self.name = f"{system.PREFIX}{label}{random.randrange(16**6):06x}"
         self.uuid = str(uuid.uuid4())
         self._libvirtd = libvirtd
@@ -99,7 +100,7 @@ class Guest:
                                 share="".join(
                                     _SHARE_XML.format(directory=path, tag=tag, cache=mode)
                                     for path, tag, mode in shares),
-                                vcpus=vcpus, max_vcpus=max_vcpus or vcpus,
+                                vcpus=vcpus, max_vcpus=max_vcpus or vcpus, memory_mib=memory_mib,
                                 cpuset=f" cpuset='{cpus}'" if cpus else "")
 
     def __enter__(self):

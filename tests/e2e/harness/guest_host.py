@@ -61,9 +61,10 @@ libvirt_uri =
 class GuestHost:
     """Use as a context: the guest is then up, the daemon not yet started."""
 
-    def __init__(self, libvirtd, directory, provider, cpus=2, range_uj=10**12):
+    def __init__(self, libvirtd, directory, provider, cpus=2, range_uj=10**12, memory_mib=192):
         self._config = _CONFIG.format(provider=provider)
-        self._guest = Guest(libvirtd, directory, mountpoint=directory / "hosts", vcpus=cpus)
+        self._guest = Guest(libvirtd, directory, mountpoint=directory / "hosts", vcpus=cpus,
+                            memory_mib=memory_mib)
         self._range_uj = range_uj
         self._packages = " ".join(str(i) for i in range(cpus))
         self._programs = directory / "hosts" / self._guest.uuid / "programs"

@@ -49,6 +49,7 @@ class MigrationHost:
         self.connection = None
         self.daemon = None
         self._directory = directory / name
+        self._root = self._directory / "root"  # of what libvirtd writes
         self._name = f"{system.PREFIX}{name}"
         self._settings = settings
         self._child = None
@@ -76,16 +77,15 @@ class MigrationHost:
 
     @property
     def uri(self):
-        return f"qemu+unix:///system?socket={self._directory}/run/libvirt/libvirt-sock"
+        return f"qemu+unix:///system?socket={self._root}/run/libvirt/libvirt-sock"
 
     def _start_libvirtd(self):
-        settings = self._directory / "etc/libvirt"
+        settings = self._root / "etc/libvirt"
         settings.mkdir(parents=True)
-        self._directory.chmod(0o711)
         (settings / "libvirtd.conf").write_text(
             f'host_uuid = "{uuid.uuid4()}"\nauth_unix_rw = "none"\n')
         (settings / "qemu.conf").write_text(_QEMU_CONF)
-        script = _INIT.format(name=self._name, root=self._directory,
+        script = _INIT.format(name=self._name, root=self._root,
                               directories=" ".join(_DIRECTORIES))
         self._child = system.start_child(
             ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc",
