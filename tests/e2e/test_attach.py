@@ -3,6 +3,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import tempfile
 import uuid
@@ -92,7 +93,11 @@ def define(libvirtd):
         xml = re.sub(r"<name>.*?</name>", f"<name>{name}</name>", path.read_text(), count=1)
         xml = re.sub("<domain type=.kvm.", "<domain type='qemu'", xml)
         xml = re.sub(r"<cpu mode=.host-(passthrough|model)[^>/]*", "<cpu mode='maximum'", xml)
-        return libvirtd.connection.defineXML(xml)
+        if not shutil.which("swtpm"):
+            xml = re.sub("<tpm .*?</tpm>", "", xml, flags=re.DOTALL)
+        # Twice: what libvirt adds to a new domain has its place when it is read again.
+        first = libvirtd.connection.defineXML(xml)
+        return libvirtd.connection.defineXML(first.XMLDesc(INACTIVE))
 
     return define
 
