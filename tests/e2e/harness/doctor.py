@@ -32,6 +32,14 @@ def parse(result):
     return wrong
 
 
+def check_found(found, text, identity, cure):
+    """The fault is among the findings with its cure, and people are told the same."""
+    assert identity in found, found
+    assert cure in found[identity]["cure"]
+    assert text.returncode == 1
+    assert f"[{identity}]\n    cure: {found[identity]['cure']}\n" in text.stdout
+
+
 class DoctorHost:
     """Use as a context: healthy, until a test plants a fault."""
 
