@@ -61,7 +61,8 @@ mkdir -p "$modules/kernel/drivers"
 cd "$work/image/lib/modules/$kernel"
 cp modules.builtin modules.builtin.modinfo modules.order "$modules"
 cp -r kernel/arch kernel/block kernel/crypto kernel/fs kernel/lib kernel/net "$modules/kernel"
-for driver in block char/ipmi char/hw_random cpufreq net/tun.ko powercap vhost virtio char/virtio_console.ko; do
+for driver in block char/hw_random char/ipmi char/virtio_console.ko cpufreq net/tun.ko powercap \
+    vhost virtio; do
     mkdir -p "$modules/kernel/drivers/$(dirname $driver)"
     cp -r kernel/drivers/$driver "$modules/kernel/drivers/$driver"
 done
@@ -78,7 +79,8 @@ END
 : >etc/machine-id
 # Nobody logs in; what runs by the clock would only disturb.
 for unit in serial-getty@ttyS0.service getty@tty1.service apt-daily.timer \
-    apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer; do
+    apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service \
+    fstrim.timer; do
     ln -sf /dev/null etc/systemd/system/$unit
 done
 

@@ -96,8 +96,9 @@ class FakeVm:
         # It ends with its standard input.
         self._host.check(f"""
             systemd-run --quiet --unit={self._name} --slice=machine.slice \
-                --setenv=FAKE_QEMU_DUTY={self._duty} bash -c "exec /usr/local/bin/qemu-system-x86_64 -name {self._name} -uuid {self.uuid} \
-                         -m 128 < <(exec sleep infinity)" """)
+                --setenv=FAKE_QEMU_DUTY={self._duty} \
+                bash -c "exec /usr/local/bin/qemu-system-x86_64 -name {self._name} \
+                         -uuid {self.uuid} -m 128 < <(exec sleep infinity)" """)
         return self
 
     def __exit__(self, *_):
