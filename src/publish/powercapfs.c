@@ -138,7 +138,9 @@ static int session_mount(struct powercapfs *fs)
     if (fuse_session_mount(fs->session, fs->mountpoint) != 0)
         return errno ? -errno : -EIO;
     fs->mounted = true;
-    return session_begin(fs);
+    /* At once: what fails from here on has to find the mount again. */
+    r = mountpoint_device(fs->mountpoint, &fs->device);
+    return r < 0 ? r : session_begin(fs);
 }
 
 /*
