@@ -180,7 +180,10 @@ static int session_mount(struct powercapfs *fs)
     if (fuse_session_mount(fs->session, fs->mountpoint) != 0)
         return errno ? -errno : -EIO;
     fs->mounted = true;
-    r = request_queue_new(&fs->queue, -1);
+    /* At once: what fails from here on has to find the mount again. */
+    r = mountpoint_device(fs->mountpoint, &fs->device);
+    if (r == 0)
+        r = request_queue_new(&fs->queue, -1);
     return r < 0 ? r : session_begin(fs);
 }
 

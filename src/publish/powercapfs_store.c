@@ -150,5 +150,8 @@ int connection_keep(int fuse_fd, int memory_fd, const void *init, size_t length)
 
 bool connection_is_kept(int keep_fd)
 {
+    /* One that does not keep it may not have come to close it yet. */
+    if (keep_fd >= 0)
+        sd_notify_barrier(false, BARRIER_USEC);
     return keep_fd >= 0 && !has_event(keep_fd, POLLHUP);
 }

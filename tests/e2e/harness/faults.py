@@ -155,20 +155,18 @@ class CutConnection:
         data = b""
         with suppress(ConnectionError):
             data = end.recv(65536)
+        is_last = not data
         if data and end in self._from_libvirtd and self.bytes_left is not None:
-            data, cut = data[:self.bytes_left], len(data) >= self.bytes_left
+            data = data[:self.bytes_left]
             self.bytes_left -= len(data)
-            with suppress(OSError):
-                self._pairs[end].sendall(data)
-            if not cut:
-                return
-            self.n_cut += 1
-            data = b""
-            self.bytes_left = None
+            is_last = self.bytes_left == 0
         with suppress(OSError):
             self._pairs[end].sendall(data)
-        if not data:
+        if is_last:
             self._close(end)
+        if is_last and self.bytes_left == 0:
+            self.n_cut += 1
+            self.bytes_left = None
 
     def _close(self, end):
         for side in (end, self._pairs[end]):
