@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The manager's parts: it owns every object of the daemon. manager_assembly.c
+ * makes and frees them, manager.c lets them work.
+ */
+
+#include <systemd/sd-event.h>
+
+#include "attribution/baselines.h"
+#include "attribution/ledger.h"
+#include "attribution/ledger_store.h"
+#include "attribution/snapshot.h"
+#include "daemon/manager.h"
+#include "daemon/usage_store.h"
+#include "discovery/discovery.h"
+#include "publish/control.h"
+#include "publish/exporter.h"
+#include "publish/powercapfs.h"
+#include "source/energy_source.h"
+#include "source/sample.h"
+#include "usage/usage.h"
+#include "util/descriptors.h"
+
+struct manager {
+    struct config config;
+    struct descriptors descriptors; /* while the objects are made */
+    sd_event *event;
+
+    struct energy_source *source;
+    struct sampler sampler;
+    struct sample sample; /* the last one recorded */
+    struct discovery *discovery;
+    struct vm_table vms;
+    struct usage_provider *usage;
+    struct usage_store *usage_store;
+    bool changes_lost; /* discovery could not take in what usage told of processes */
+    struct attribution_model *model;
+    struct ledger *ledger;
+    struct baselines *baselines;
+    struct ledger_store *store;
+    struct snapshot_board *board;
+    struct powercapfs *powercapfs;
+    struct exporter *exporter;
+    struct control *control;
+
+    sd_event_source *timer;
+    int tick_error;     /* of the last tick, as logged; 0: it went well */
+    uint64_t tick_usec; /* CLOCK_MONOTONIC at which the current tick was due */
+    struct snapshot_health health;
+};
+
+/** Takes in which VMs there are now. @return 0 or a negative errno */
+int manager_refresh_vms(struct manager *manager, uint64_t time_ns);
+
+/** Keeps the ledger, and shows it. @return 0 or a negative errno, then what was shown stays */
+int manager_publish(struct manager *manager);
+
+/**
+ * Measures and divides one interval, from the readings of the last one on.
+ * @return 0 or a negative errno; the next one covers it then
+ */
+int manager_tick(struct manager *manager);
