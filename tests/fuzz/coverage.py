@@ -14,7 +14,7 @@ import sys
 
 # Of files that do more than parse, the functions that do.
 PARSERS = {
-    "config": ["src/util/config_text.c", "src/util/parse.c", "src/daemon/config.c"],
+    "config": ["src/util/config_text.c", "src/daemon/config.c"],
     "control": ["src/publish/control_answer.c"],
     "fuse": ["src/publish/powercapfs_requests.c", "src/publish/powercapfs_files.c",
              "src/publish/powercapfs_names.c", "src/publish/powercapfs_tree.c",
@@ -29,7 +29,8 @@ PARSERS = {
     "taskstats": ["src/usage/exit_message.c"],
     "text": ["src/publish/powercapfs_mount.c:mountinfo_find,parse_mount,span_cut,span_decode,is_octal",
              "src/source/rapl.c:rapl_parse_zone",
-             "src/publish/exporter.c:exporter_parse_listen,address_parse", "src/util/utf8.c"],
+             "src/publish/exporter.c:exporter_parse_listen,address_parse", "src/util/parse.c",
+             "src/util/utf8.c"],
 }
 CORPUS = pathlib.Path(__file__).parent / "corpus"
 CODE_REGION = 0

@@ -7,8 +7,20 @@
 #include <string.h>
 
 #include "discovery/helper_cmdline.h"
+#include "discovery/process.h"
 #include "discovery/qemu_cmdline.h"
 #include "util/machine_cgroup.h"
+
+/* A process' executable and its threads' names. */
+static void fuzz_names(const char *text, size_t size)
+{
+    char *name = strndup(text, size);
+
+    require(name != NULL);
+    require(!path_is_qemu(name) || !path_is_helper(name));
+    (void)comm_is_vcpu(name);
+    free(name);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -19,6 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const char *line;
     size_t length;
 
+    fuzz_names(text, size);
     if (parse_qemu_cmdline(text, size, &vm) > 0) {
         require(strnlen(vm.name, sizeof(vm.name)) < sizeof(vm.name));
         require(strnlen(vm.id, sizeof(vm.id)) < sizeof(vm.id));
