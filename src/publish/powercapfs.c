@@ -352,6 +352,14 @@ static bool is_in_place(const struct powercapfs *fs)
     return mountpoint_device(fs->mountpoint, &device) == 0 && device == fs->device;
 }
 
+/* libfuse leaves the mount point alone then. */
+static bool is_cut(const struct powercapfs *fs)
+{
+    struct pollfd pollfd = {.fd = fuse_session_fd(fs->session)};
+
+    return poll(&pollfd, 1, 0) > 0 && (pollfd.revents & POLLERR);
+}
+
 static void close_spare(struct powercapfs *fs)
 {
     if (fs->spare_fd >= 0)
@@ -379,6 +387,8 @@ static int mount_anew(struct powercapfs *fs)
         pthread_join(fs->thread, NULL);
     fs->running = false;
     close_spare(fs);
+    if (fs->session && fs->mounted)
+        fuse_session_unmount(fs->session); /* frees what it has of it, no more */
     if (fs->session)
         fuse_session_destroy(TAKE_PTR(fs->session));
     fs->queue = request_queue_free(fs->queue);
@@ -434,10 +444,11 @@ struct powercapfs *powercapfs_free(struct powercapfs *fs)
         return NULL;
     if (fs->running)
         thread_stop(fs);
-    /* Not what somebody else has mounted there since. */
-    if (fs->mounted && fs->session && is_in_place(fs) && !connection_is_kept(fs->keep_fd))
-        fuse_session_unmount(fs->session);
     close_spare(fs);
+    /* Not what somebody else has mounted there since. */
+    if (fs->mounted && fs->session && (is_in_place(fs) || is_cut(fs)) &&
+        !connection_is_kept(fs->keep_fd))
+        fuse_session_unmount(fs->session);
     if (fs->session)
         fuse_session_destroy(fs->session);
     request_queue_free(fs->queue);
