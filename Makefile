@@ -57,7 +57,7 @@ check-slow: build guest sanitized
 	-$(MAKE) system
 	-meson test -C $(BUILD) --suite slow --print-errorlogs --logbase slow
 	@cp $(BUILD)/meson-logs/slow.junit.xml $(RESULTS)/slow.xml
-	-meson test -C $(BUILD)-sanitized --no-suite accuracy --print-errorlogs
+	-meson test -C $(BUILD)-sanitized --no-suite accuracy --no-suite soak --print-errorlogs
 	@cp $(BUILD)-sanitized/meson-logs/testlog.junit.xml $(RESULTS)/sanitized.xml
 	-VIRTJOULE_BUILD=$(abspath $(BUILD)-sanitized) $(RUN_PYTEST) -k "bad_input or prometheus or restart" \
 	    --junit-xml=$(abspath $(RESULTS))/sanitized-e2e.xml
