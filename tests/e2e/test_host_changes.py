@@ -158,9 +158,9 @@ def sleep_with_counters_running(host, vm, audit):
     assert slept_s == pytest.approx(SLEEP_S, abs=2)
     assert measured(end) - measured(start) == pytest.approx(
         2 * WATTS * (end_s - start_s), abs=2 * WATTS * 2 * INTERVAL_S)
-    # All of the interval in which it slept: what was awake of it, too.
-    assert unattributed(end) - unattributed(start) == pytest.approx(
-        2 * WATTS * (slept_s + INTERVAL_S), abs=2 * WATTS * 3 * INTERVAL_S)
+    # And that of a package on which nothing ran afterwards.
+    assert unattributed(end) - unattributed(start) >= 2 * WATTS * (slept_s - INTERVAL_S)
+    assert float(end.vm_energy(vm) - start.vm_energy(vm)) <= 2 * WATTS * (awake_s + INTERVAL_S)
     assert host.tree_uj(vm) > tree_uj
 
 
