@@ -71,7 +71,7 @@ def _patient(libvirtd, directory, **options):
     tools.mkdir()
     copy_with_libraries(VIRTJOULE, tools)
     with doctor.DoctorHost(libvirtd, directory, DescriptorStore()) as host:
-        with Guest(libvirtd, directory, host.daemon.mountpoint, tools=tools, memory=_MEMORY,
+        with Guest(libvirtd, directory, host.daemon.mountpoint, tools=tools, memory_mib=_MEMORY,
                    **options) as guest:
             guest.check(_PREPARE, timeout=60)
             yield Patient(host, guest)

@@ -25,7 +25,7 @@ _XML = """
 <domain type='qemu'>
   <name>{name}</name>
   <uuid>{uuid}</uuid>
-  <memory unit='MiB'>{memory}</memory>
+  <memory unit='MiB'>{memory_mib}</memory>
   <memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>
   <vcpu{cpuset} current='{vcpus}'>{max_vcpus}</vcpu>
   <os>
@@ -78,7 +78,7 @@ class Guest:
     TOOLS_TAG = "tools"
 
     def __init__(self, libvirtd, directory, mountpoint, vcpus=1, max_vcpus=None, cpus=None,
-                 label="", cache="none", tools=None, memory=192):
+                 label="", cache="none", tools=None, memory_mib=192):
         self.name = f"{system.PREFIX}{label}{random.randrange(16**6):06x}"
         self.uuid = str(uuid.uuid4())
         self._libvirtd = libvirtd
@@ -89,11 +89,11 @@ class Guest:
         self._share = mountpoint / self.uuid if mountpoint else None
         shares = [(self._share, "virtjoule", cache)] if mountpoint else []
         shares += [(tools, self.TOOLS_TAG, "none")] if tools else []
-        self._xml = _XML.format(name=self.name, uuid=self.uuid, directory=directory, memory=memory,
+        self._xml = _XML.format(name=self.name, uuid=self.uuid, directory=directory,
                                 share="".join(
                                     _SHARE_XML.format(directory=path, tag=tag, cache=mode)
                                     for path, tag, mode in shares),
-                                vcpus=vcpus, max_vcpus=max_vcpus or vcpus,
+                                vcpus=vcpus, max_vcpus=max_vcpus or vcpus, memory_mib=memory_mib,
                                 cpuset=f" cpuset='{cpus}'" if cpus else "")
 
     def __enter__(self):
