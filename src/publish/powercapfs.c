@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <sys/sysinfo.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -236,7 +237,7 @@ static int session_open(struct powercapfs *fs, struct descriptors *descriptors)
     return r < 0 ? r : session_ready(fs);
 }
 
-/* Until the kernel knows the top directory: see ROOT_TIMEOUT_S in powercapfs_requests. */
+/* Until the kernel knows the top directory. */
 static int session_introduce(struct powercapfs *fs)
 {
     struct fuse_buf buffer = {0};
@@ -263,6 +264,7 @@ static int session_introduce(struct powercapfs *fs)
 static int thread_start(struct powercapfs *fs)
 {
     sigset_t previous;
+    struct stat st;
     int r;
 
     thread_block_signals(&previous);
@@ -272,6 +274,9 @@ static int thread_start(struct powercapfs *fs)
         return -r;
     fs->running = true;
     pthread_setname_np(fs->thread, "powercapfs");
+    /* From now on the kernel knows the top directory: see ROOT_TIMEOUT_S in powercapfs_requests. */
+    if (fs->mounted)
+        stat(fs->mountpoint, &st);
     return 0;
 }
 

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
@@ -134,12 +135,14 @@ static int read_mount(uint64_t mount_id, struct mount_entry *ret)
 pid_t mountpoint_ask(const char *path, int *ret_pidfd)
 {
     struct stat st;
+    struct statfs fs;
     pid_t child = fork();
 
     if (child < 0)
         return -errno;
+    /* The first the kernel may know by itself, the second it has to ask. */
     if (child == 0)
-        _exit(stat(path, &st) < 0 && errno == ENOTCONN);
+        _exit((stat(path, &st) < 0 || statfs(path, &fs) < 0) && errno == ENOTCONN);
     *ret_pidfd = (int)syscall(SYS_pidfd_open, child, 0);
     return child;
 }
