@@ -179,7 +179,7 @@ static int ask_child(const char *path, struct read_answer *ret)
 
 ssize_t doctor_read_patiently(struct doctor *doctor, const char *path, char *ret, size_t size)
 {
-    struct read_answer answer;
+    struct read_answer answer = {0};
     int r = doctor->reading_hangs ? -ETIMEDOUT : ask_child(path, &answer);
 
     if (r < 0) {
