@@ -5,10 +5,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -125,42 +129,68 @@ int doctor_call(int (*function)(void *data), void *data)
     return result;
 }
 
-struct read_call {
-    char *path;
+/* What a child tells of a file. */
+struct read_answer {
+    int r;
     char text[4096];
 };
 
-static int call_read(void *data)
+/*
+ * In a child: a process whose thread waits for a file system's server cannot
+ * end, not even killed. The child keeps nothing that somebody waits to be closed.
+ */
+static void answer_read(int fd, const char *path)
 {
-    struct read_call *call = data;
+    struct read_answer answer = {0};
 
-    return (int)read_file(AT_FDCWD, call->path, call->text, sizeof(call->text));
+    if (dup2(fd, STDIN_FILENO) < 0 || close_range(STDOUT_FILENO, ~0U, 0) < 0)
+        _exit(EXIT_FAILURE);
+    answer.r = (int)read_file(AT_FDCWD, path, answer.text, sizeof(answer.text));
+    _exit(write(STDIN_FILENO, &answer, sizeof(answer)) == sizeof(answer) ? EXIT_SUCCESS
+                                                                         : EXIT_FAILURE);
+}
+
+/* @return 0, -ETIMEDOUT or another negative errno */
+static int ask_child(const char *path, struct read_answer *ret)
+{
+    int fds[2], r = -ETIMEDOUT;
+    struct pollfd answer;
+    pid_t child;
+
+    /* A packet is read as it was written, in one piece. */
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
+        return -errno;
+    child = fork();
+    if (child == 0)
+        answer_read(fds[1], path);
+    close(fds[1]);
+    answer = (struct pollfd){.fd = fds[0], .events = POLLIN};
+    if (child < 0)
+        r = -EAGAIN;
+    else if (poll(&answer, 1, PATIENCE_S * 1000) > 0)
+        r = recv(fds[0], ret, sizeof(*ret), 0) == sizeof(*ret) ? 0 : -EIO;
+    close(fds[0]);
+    if (r == -ETIMEDOUT)
+        kill(child, SIGKILL);
+    else if (child > 0)
+        waitpid(child, NULL, 0);
+    return r;
 }
 
 ssize_t doctor_read_patiently(struct doctor *doctor, const char *path, char *ret, size_t size)
 {
-    struct read_call *call;
-    int r = -ENOMEM;
+    struct read_answer answer = {0};
+    int r = doctor->reading_hangs ? -ETIMEDOUT : ask_child(path, &answer);
 
-    if (doctor->reading_hangs)
-        return -ETIMEDOUT;
-    call = calloc(1, sizeof(*call));
-    if (call)
-        call->path = strdup(path);
-    if (call && call->path)
-        r = doctor_call(call_read, call);
-    if (r == -ETIMEDOUT) {
-        doctor->reading_hangs = true;
+    if (r < 0) {
+        doctor->reading_hangs |= r == -ETIMEDOUT;
         return r;
     }
-    if (r >= 0) {
-        snprintf(ret, size, "%s", call->text);
+    if (answer.r >= 0) {
+        snprintf(ret, size, "%s", answer.text);
         cut_newlines(ret);
     }
-    if (call)
-        free(call->path);
-    free(call);
-    return r;
+    return answer.r;
 }
 
 int doctor_read_number(struct doctor *doctor, const char *path, uint64_t *ret)

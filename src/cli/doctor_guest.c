@@ -169,7 +169,7 @@ static void report_share(struct doctor *doctor)
         doctor_report(doctor, SEVERITY_ERROR, "share-hangs",
                       doctor_text("the share does not answer: virtjouled on the host is down"),
                       doctor_text("on the host: systemctl restart virtjoule"));
-    else if (r == -ENOENT)
+    else if (r == -ENOENT || r == -ENOTDIR)
         doctor_report(doctor, SEVERITY_ERROR, "share-foreign",
                       doctor_text("the share with the tag \"" TAG "\" is no energy share: it has "
                                   "no virtjoule/version"),
