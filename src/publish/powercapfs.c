@@ -22,7 +22,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/stat.h>
 #include <sys/sysinfo.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -264,7 +263,6 @@ static int session_introduce(struct powercapfs *fs)
 static int thread_start(struct powercapfs *fs)
 {
     sigset_t previous;
-    struct stat st;
     int r;
 
     thread_block_signals(&previous);
@@ -274,9 +272,8 @@ static int thread_start(struct powercapfs *fs)
         return -r;
     fs->running = true;
     pthread_setname_np(fs->thread, "powercapfs");
-    /* From now on the kernel knows the top directory: see ROOT_TIMEOUT_S in powercapfs_requests. */
     if (fs->mounted)
-        stat(fs->mountpoint, &st);
+        mountpoint_introduce(fs->mountpoint);
     return 0;
 }
 

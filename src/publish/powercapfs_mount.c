@@ -132,9 +132,18 @@ static int read_mount(uint64_t mount_id, struct mount_entry *ret)
     return r < 0 ? r : mountinfo_find(text, length, mount_id, ret);
 }
 
+int mountpoint_introduce(const char *path)
+{
+    struct statx found;
+
+    /* Since Linux 6.6 the time of birth has a request of its own, until that is refused. */
+    return statx(AT_FDCWD, path, AT_NO_AUTOMOUNT, STATX_BASIC_STATS | STATX_BTIME, &found) < 0
+               ? -errno
+               : 0;
+}
+
 pid_t mountpoint_ask(const char *path, int *ret_pidfd)
 {
-    struct stat st;
     struct statfs fs;
     pid_t child = fork();
 
@@ -142,7 +151,7 @@ pid_t mountpoint_ask(const char *path, int *ret_pidfd)
         return -errno;
     /* The first the kernel may know by itself, the second it has to ask. */
     if (child == 0)
-        _exit((stat(path, &st) < 0 || statfs(path, &fs) < 0) && errno == ENOTCONN);
+        _exit((mountpoint_introduce(path) < 0 || statfs(path, &fs) < 0) && errno == ENOTCONN);
     *ret_pidfd = (int)syscall(SYS_pidfd_open, child, 0);
     return child;
 }

@@ -56,6 +56,12 @@ bool mountpoint_is_ours(const char *path);
 bool mountpoint_is_alive(const char *path);
 
 /**
+ * Asks all of the top directory that the kernel then knows by itself for as
+ * long as it is mounted; waits until it is served. @return 0 or a negative errno
+ */
+int mountpoint_introduce(const char *path);
+
+/**
  * Has a child look at the mount, which waits for as long as nobody serves it;
  * its exit status is 1 if the mount is dead.
  * @param ret_pidfd  readable when it has its answer; the caller's
