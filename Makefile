@@ -7,15 +7,16 @@
 
 BUILD := build
 RESULTS := $(BUILD)/results
-RUN_PYTEST := /usr/bin/python3 -m pytest tests/e2e
-PYTEST := VIRTJOULE_BUILD=$(abspath $(BUILD)) $(RUN_PYTEST)
+RUN_PYTEST := /usr/bin/python3 -m pytest
+PYTEST := VIRTJOULE_BUILD=$(abspath $(BUILD)) $(RUN_PYTEST) tests/e2e
+SANITIZED_E2E := $(addprefix tests/e2e/test_,bad_input.py prometheus.py restart.py)
 SLOW_RESULTS := check-slow.xml system.xml slow.xml sanitized.xml sanitized-e2e.xml valgrind.xml fuzz.xml
 FUZZ_SECONDS ?= 60
 FUZZ_RUNS ?= 0
 PACKAGES = $(shell awk '/^(base|build|run|check|package) / { print $$2 }' packages.list)
 
-.PHONY: all deps build guest system-root system check check-slow sanitized fuzz fuzz-coverage \
-    accuracy demo package clean
+.PHONY: all deps build guest system-root system check check-slow beside sanitized fuzz \
+    fuzz-coverage accuracy demo package clean
 
 all: build
 
@@ -48,30 +49,34 @@ check: build guest
 	-$(PYTEST) -m "not slow" --junit-xml=$(abspath $(RESULTS))/check.xml
 	@tests/summary.py $(RESULTS)/meson.xml $(RESULTS)/check.xml
 
-# What takes minutes: accuracy over time, fast readers, the sanitizers' and
-# valgrind's view of the tests, the packages under systemd in a virtual machine, fuzzing.
+# What takes minutes: accuracy over time, fast readers, faults, the sanitizers' and valgrind's view
+# of the tests, fuzzing, the packages under systemd in a virtual machine.
 check-slow: build guest sanitized
 	@mkdir -p $(RESULTS)
 	@rm -f $(addprefix $(RESULTS)/,$(SLOW_RESULTS))
 	-$(PYTEST) -m slow --junit-xml=$(abspath $(RESULTS))/check-slow.xml
-	-$(MAKE) system
-	-meson test -C $(BUILD) --suite slow --print-errorlogs --logbase slow
-	@cp $(BUILD)/meson-logs/slow.junit.xml $(RESULTS)/slow.xml
 	-meson test -C $(BUILD)-sanitized --no-suite accuracy --no-suite soak --print-errorlogs
 	@cp $(BUILD)-sanitized/meson-logs/testlog.junit.xml $(RESULTS)/sanitized.xml
-	-VIRTJOULE_BUILD=$(abspath $(BUILD)-sanitized) $(RUN_PYTEST) -k "bad_input or prometheus or restart" \
+	-VIRTJOULE_BUILD=$(abspath $(BUILD)-sanitized) $(RUN_PYTEST) $(SANITIZED_E2E) \
 	    --junit-xml=$(abspath $(RESULTS))/sanitized-e2e.xml
-	-meson test -C $(BUILD) --suite unit --no-suite static --logbase valgrind --timeout-multiplier 20 \
+	-meson test -C $(BUILD) --suite slow --print-errorlogs --logbase slow
+	@cp $(BUILD)/meson-logs/slow.junit.xml $(RESULTS)/slow.xml
+	-$(MAKE) --jobs=2 --keep-going --output-sync=target system beside
+	@tests/summary.py $(addprefix $(RESULTS)/,$(SLOW_RESULTS))
+
+# What does not mind to wait for the virtual machine.
+beside: build
+	-nice -n 19 meson test -C $(BUILD) --suite unit --no-suite static --logbase valgrind \
+	    --timeout-multiplier 20 \
 	    --wrap "valgrind -q --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=definite"
 	@cp $(BUILD)/meson-logs/valgrind-valgrind.junit.xml $(RESULTS)/valgrind.xml
-	-$(MAKE) fuzz
-	@tests/summary.py $(addprefix $(RESULTS)/,$(SLOW_RESULTS))
+	-nice -n 19 $(MAKE) fuzz
 
 # The packages on a hypervisor of their own; what was seen is in RESULTS/system.
 system: build system-root package
 	@mkdir -p $(RESULTS)
 	@rm -f $(RESULTS)/system.xml
-	VIRTJOULE_BUILD=$(abspath $(BUILD)) /usr/bin/python3 -m pytest tests/system \
+	VIRTJOULE_BUILD=$(abspath $(BUILD)) $(RUN_PYTEST) tests/system \
 	    --junit-xml=$(abspath $(RESULTS))/system.xml
 
 # clang's sanitizers, on the programs as well as on the tests.

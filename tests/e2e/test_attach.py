@@ -17,6 +17,8 @@ from harness import system
 from harness.daemon import VIRTJOULE
 from harness.system import wait_until
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = {
     "source": {"energy": "estimate"},
     "discovery": {"libvirt_uri": harness_libvirtd.URI},

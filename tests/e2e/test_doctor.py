@@ -20,6 +20,8 @@ from harness.daemon import Daemon
 from harness.guest import Guest
 from harness.libvirtd import remove_domain
 
+pytestmark = pytest.mark.slow
+
 FAULTS = []
 SLOW_FAULTS = []
 
@@ -73,7 +75,6 @@ def test_fault(host, identity, cure, plant):
     check_fault(host, identity, cure, plant)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("identity, cure, plant", SLOW_FAULTS)
 def test_slow_fault(host, identity, cure, plant):
     check_fault(host, identity, cure, plant)

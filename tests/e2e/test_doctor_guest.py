@@ -15,6 +15,8 @@ from harness.daemon import VIRTJOULE, DescriptorStore
 from harness.guest import Guest
 from harness.guest_host import copy_with_libraries
 
+pytestmark = pytest.mark.slow
+
 FAULTS = []
 POWERCAP, SHARE = Guest.POWERCAP, Guest.SHARE
 _MEMORY = 384  # MiB: half of it may be files

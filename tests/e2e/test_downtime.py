@@ -10,6 +10,8 @@ import pytest
 from harness.daemon import FAST, Daemon, DescriptorStore
 from harness.powercap import Package, SimulatedPowercap
 
+pytestmark = pytest.mark.slow
+
 ZONE = "package-0"
 PACKAGE = Package(cpus=tuple(range(os.cpu_count())))
 CONTINUES = "usage is counted on from the former daemon's last interval"

@@ -25,6 +25,8 @@ from harness.faults import HANG, CutConnection, FaultAlloc, FaultFs
 from harness.guest import Guest
 from harness.powercap import Package, SimulatedPowercap
 
+pytestmark = pytest.mark.slow
+
 INTERVAL_S = 0.2
 PACKAGE = Package(cpus=tuple(range(os.cpu_count())))
 OF_TWO_INTERVALS = 2 * INTERVAL_S * (PACKAGE.static_watts + PACKAGE.watts_per_cpu * os.cpu_count())

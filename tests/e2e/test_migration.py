@@ -19,6 +19,8 @@ from harness.guest import Guest
 from harness.migration_host import URI, MigrationHost
 from harness.powercap import Package, SimulatedPowercap
 
+pytestmark = pytest.mark.slow
+
 INTERVAL_S = 0.2
 
 
