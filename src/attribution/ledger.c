@@ -403,7 +403,8 @@ static void advance_ramps(struct row *row, const struct ledger *ledger, uint64_t
 void ledger_settle_ramps(const struct ledger *ledger, struct row *row)
 {
     for (unsigned zone = 0; zone < TREE_ZONES; zone++)
-        row->tree[zone].from_uj = row->tree[zone].to_uj = ledger_shown_total(ledger, row, tree_kinds[zone]);
+        row->tree[zone].from_uj = row->tree[zone].to_uj =
+            ledger_shown_total(ledger, row, tree_kinds[zone]);
 }
 
 static void fill_vm(struct snapshot_vm *vm, const struct ledger *ledger, const struct row *row,

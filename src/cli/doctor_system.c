@@ -146,24 +146,6 @@ static void check_btf(struct doctor *doctor)
                               doctor->config_file));
 }
 
-/* A request that a killed daemon had taken hangs for ever on older kernels; it is rare. */
-static void check_fuse_resend(struct doctor *doctor)
-{
-    char release[128];
-    unsigned major, minor;
-
-    if (doctor_read(doctor, "/proc/sys/kernel/osrelease", release, sizeof(release)) < 0 ||
-        sscanf(release, "%5u.%5u", &major, &minor) != 2)
-        return;
-    if (major > 6 || (major == 6 && minor >= 9))
-        return;
-    doctor_report(doctor, SEVERITY_INFO, "kernel-without-resend",
-                  doctor_text("Linux %s cannot ask again for what a killed daemon was asked: a "
-                              "read in that very moment fails or waits",
-                              release),
-                  doctor_text("boot Linux 6.9 or later"));
-}
-
 static void check_clocksource(struct doctor *doctor)
 {
     static const char *const slow[] = {"acpi_pm", "hpet", "jiffies", "refined-jiffies", "pit"};
@@ -216,6 +198,6 @@ static void check_hook(struct doctor *doctor)
 }
 
 const doctor_check doctor_system_checks[] = {
-    check_root,        check_sensors,      check_filtering, check_btf,  check_fuse_resend,
-    check_clocksource, doctor_check_clock, check_virtiofsd, check_hook, NULL,
+    check_root,         check_sensors,   check_filtering, check_btf, check_clocksource,
+    doctor_check_clock, check_virtiofsd, check_hook,      NULL,
 };

@@ -41,7 +41,8 @@ struct energy_metadata {
 };
 
 /** Writes the element, NUL-terminated. */
-void energy_metadata_format(const struct energy_metadata *metadata, char text[static ENERGY_METADATA_SIZE]);
+void energy_metadata_format(const struct energy_metadata *metadata,
+                            char text[static ENERGY_METADATA_SIZE]);
 
 /**
  * Reads an element.

@@ -91,6 +91,15 @@ def start_daemon(directory, stack, provider):
 
 
 @pytest.fixture
+def unstarted(directory, settings, stack):
+    """A daemon of the test's `settings`: to be started by the test, or to fail."""
+    daemon = Daemon(directory, settings)
+    stack.callback(lambda: print(daemon.log()))
+    stack.callback(daemon.__exit__, None)
+    return daemon
+
+
+@pytest.fixture
 def start_vm(directory, stack):
     """start_vm(duty=50, ...): a process under QEMU's name."""
     return lambda **options: stack.enter_context(FakeQemu(directory, **options))

@@ -46,15 +46,6 @@ def settings(host):
 
 
 @pytest.fixture
-def unstarted(directory, settings, stack):
-    """A daemon that is to fail, or to be started by the test."""
-    daemon = Daemon(directory, settings)
-    stack.callback(lambda: print(daemon.log()))
-    stack.callback(daemon.__exit__, None)
-    return daemon
-
-
-@pytest.fixture
 def daemon(settings, start_daemon):
     return start_daemon(settings)
 

@@ -10,10 +10,9 @@ import time
 
 import pytest
 
-from harness.daemon import Daemon
+from harness.daemon import FAST
 from harness.powercap import Package, SimulatedPowercap
 
-FAST = {"interval": "200ms", "allow_fine_interval": "yes"}
 PACKAGE = Package(cpus=tuple(range(os.cpu_count())))
 COUNTERS = tuple(f"virtjoule_{row}_joules_total" for row in (
     "source_energy", "vm_energy", "vm_static_energy", "host_energy", "static_energy",
@@ -32,12 +31,9 @@ def settings(host):
 
 
 @pytest.fixture
-def daemon(directory, settings, stack):
-    """Not started yet: the tests start it again and again."""
-    made = Daemon(directory, settings)
-    stack.callback(lambda: print(made.log()))
-    stack.callback(made.__exit__, None)
-    return made
+def daemon(unstarted):
+    """The tests start it again and again."""
+    return unstarted
 
 
 @pytest.fixture
