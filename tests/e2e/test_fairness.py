@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from harness import libvirtd as libvirts
 from harness import system
 from harness.powercap import Package, SimulatedPowercap
 
@@ -16,22 +17,27 @@ TICK_HZ = os.sysconf("SC_CLK_TCK")
 
 
 @pytest.fixture
-def daemon(directory, stack, start_daemon):
+def settings(directory, stack):
     (directory / "sys").mkdir()
     package = Package(cpus=tuple(range(os.cpu_count())))
     host = stack.enter_context(SimulatedPowercap(directory / "sys", [package]))
-    return start_daemon({"rapl": {"sysfs_root": host.root}})
+    return {"rapl": {"sysfs_root": host.root}}
 
 
-def reader(file, threads, hertz, seconds):
-    return [POLL_READER, file, "262143328850", str(threads), str(hertz), str(seconds)]
+@pytest.fixture
+def daemon(settings, start_daemon):
+    return start_daemon(settings)
+
+
+def reader(program, file, threads, hertz, seconds):
+    return [str(program), str(file), "262143328850", str(threads), str(hertz), str(seconds)]
 
 
 class Flood:
     """Reads without a pause while the context lasts."""
 
     def __init__(self, file, threads):
-        self._command = reader(file, threads, 0, 60)
+        self._command = reader(POLL_READER, file, threads, 0, 60)
 
     def __enter__(self):
         self._process = system.start_child(self._command, stdout=subprocess.DEVNULL)
@@ -40,13 +46,36 @@ class Flood:
         system.stop_child(self._process)
 
 
-def p99_us(file):
-    result = subprocess.run(reader(file, 2, 100, 3), check=True, capture_output=True, text=True,
-                            timeout=30)
-    seen = json.loads(result.stdout)
-    print(seen)
+class GuestFlood:
+    """The same by one thread in a guest that has the program."""
+
+    def __init__(self, guest, program, file):
+        self._guest = guest
+        self._command = " ".join(reader(program, file, 1, 0, 60))
+
+    def __enter__(self):
+        self._guest.check(f"{self._command} >/dev/null 2>&1 & echo $! >/tmp/flood.pid")
+
+    def __exit__(self, *_):
+        self._guest.check("kill $(cat /tmp/flood.pid)")
+
+
+def p99_us(text):
+    """Of what the program printed."""
+    print(text)
+    seen = json.loads(text)
     assert seen["reads"] > 100 and seen["errors"] == seen["decreases"] == 0
     return seen["p99_us"]
+
+
+def compare(floods, measure):
+    """Medians of what is measured beside each flood, in turn."""
+    durations = [[] for _ in floods]
+    for _ in range(5):
+        for flood, seen in zip(floods, durations):
+            with flood:
+                seen.append(p99_us(measure()))
+    return [statistics.median(seen) for seen in durations]
 
 
 @pytest.mark.slow
@@ -58,15 +87,37 @@ def test_flood(directory, daemon, start_vm, threads):
     daemon.wait_metrics(lambda m: m.vm_energy(flooder.uuid) > 0)
     plain = directory / "energy_uj"
     plain.write_text("1\n")
-    file, flooded = (daemon.tree(vm.uuid) / "energy_uj" for vm in (measured, flooder))
     missed = daemon.metrics().value("virtjoule_ticks_missed_total")
-    beside = {plain: [], flooded: []}
-    for _ in range(5):
-        for what, durations in beside.items():
-            with Flood(what, threads):
-                durations.append(p99_us(file))
+    command = reader(POLL_READER, daemon.tree(measured.uuid) / "energy_uj", 2, 100, 3)
+    beside_plain, beside_flood = compare(
+        [Flood(plain, threads), Flood(daemon.tree(flooder.uuid) / "energy_uj", threads)],
+        lambda: subprocess.run(command, check=True, capture_output=True, text=True,
+                               timeout=30).stdout)
     assert daemon.metrics().value("virtjoule_ticks_missed_total") == missed
-    assert statistics.median(beside[flooded]) <= 2 * statistics.median(beside[plain]), beside
+    assert beside_flood <= 2 * beside_plain
+
+
+@pytest.mark.slow
+def test_flooding_guest(settings, start_daemon, start_guest):
+    """The same of two real guests over virtiofs."""
+    daemon = start_daemon({**settings, "discovery": {"libvirt_uri": libvirts.URI}})
+    measured, flooder = start_guest(daemon), start_guest(daemon)
+    daemon.wait_metrics(lambda m: m.vm_energy(flooder.uuid) > 0)
+    energy = f"{flooder.POWERCAP}/intel-rapl:0/energy_uj"
+    program = measured.install(POLL_READER)
+    assert flooder.install(POLL_READER) == program
+    flooder.check("echo 1 >/tmp/energy_uj")
+    before = daemon.metrics()
+    command = " ".join(reader(program, energy, 2, 25, 8))
+    beside_plain, beside_flood = compare(
+        [GuestFlood(flooder, program, "/tmp/energy_uj"), GuestFlood(flooder, program, energy)],
+        lambda: measured.check(command, timeout=60))
+    after = daemon.metrics()
+    reads = [m.value("virtjoule_fuse_reads_total", uuid=flooder.uuid) for m in (before, after)]
+    print(f"{reads[1] - reads[0]} reads of the flood")
+    assert after.value("virtjoule_ticks_missed_total") == before.value(
+        "virtjoule_ticks_missed_total")
+    assert beside_flood <= 2 * beside_plain
 
 
 def serving_seconds(daemon):

@@ -25,8 +25,8 @@ PACKAGE = Package(cpus=tuple(range(os.cpu_count())))
 MAX_WATTS = PACKAGE.static_watts + PACKAGE.watts_per_cpu * len(PACKAGE.cpus)
 ROUNDS = 200
 HERTZ = 50
-# Its mount is kept in the same way; its eBPF programs ended with it.
-OLDER_COMMIT = "4371f851eb44f6e42dfa99179b30ff6865e0df04"
+# Another build of the same protocol.
+OLDER_COMMIT = "3ee4ee1c210e02613114b8536193f9d79ad8bd77"
 ROWS = ("source", "vm", "host", "static", "unattributed")
 
 
