@@ -79,12 +79,15 @@ static uint64_t charge(struct powercapfs *fs, uint32_t vm_id, uint64_t from_ns)
     return to_ns;
 }
 
-/* Answers some of the requests that wait. @return 0 or a negative errno */
-static int answer(struct powercapfs *fs)
+/*
+ * Answers some of the requests that wait.
+ * @param cpu_ns  the thread's CPU time up to which has been charged
+ * @return 0 or a negative errno
+ */
+static int answer(struct powercapfs *fs, uint64_t *cpu_ns)
 {
     int fd = fuse_session_fd(fs->session);
     struct queued_request request;
-    uint64_t cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
     int r = request_queue_fill(fs->queue, fd);
 
     for (unsigned n = 0; r == 0 && n < REQUEST_QUEUE_PLACES; n++) {
@@ -93,7 +96,7 @@ static int answer(struct powercapfs *fs)
         fuse_session_process_buf(fs->session,
                                  &(struct fuse_buf){.mem = request.bytes, .size = request.length});
         request_queue_answered(fs->queue, &request);
-        cpu_ns = charge(fs, request.vm_id, cpu_ns);
+        *cpu_ns = charge(fs, request.vm_id, *cpu_ns);
         /* What has come meanwhile may be due before the rest. */
         r = request_queue_fill(fs->queue, fd);
     }
@@ -112,6 +115,7 @@ static void *serve(void *data)
         {.fd = fuse_session_fd(fs->session), .events = POLLIN},
         {.fd = fs->stop_fd, .events = POLLIN},
     };
+    uint64_t cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
     int r = 0;
 
     while ((r == 0 || r == -ENOMEM) && !fuse_session_exited(fs->session)) {
@@ -119,7 +123,7 @@ static void *serve(void *data)
             break;
         if (fds[1].revents)
             return NULL;
-        r = answer(fs);
+        r = answer(fs, &cpu_ns);
         if (r == -ENOMEM)
             usleep(PAUSE_USEC); /* readers wait, rather than for ever */
     }
