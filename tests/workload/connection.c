@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +39,10 @@ struct connection {
 struct connection *connection_new(int fd, int file)
 {
     struct connection *connection = calloc(1, sizeof(*connection));
+    int one = 1;
 
+    /* As servers do: an answer does not wait until the one before is acknowledged. */
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     if (!connection) {
         close(fd);
         return NULL;
