@@ -80,7 +80,7 @@ static void add_time(struct text *text, uint64_t time_ns)
         tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, time_ns % NSEC_PER_SEC / NSEC_PER_USEC);
 }
 
-size_t access_log_format(const struct request *request, char line[ACCESS_LOG_LINE_MAX])
+size_t access_log_format(const struct request_record *request, char line[ACCESS_LOG_LINE_MAX])
 {
     struct text text = {.bytes = line};
 
@@ -162,7 +162,7 @@ void access_log_flush(struct access_log *log)
     log->length = log->lines = 0;
 }
 
-void access_log_add(struct access_log *log, const struct request *request)
+void access_log_add(struct access_log *log, const struct request_record *request)
 {
     char line[ACCESS_LOG_LINE_MAX];
     size_t length = access_log_format(request, line);

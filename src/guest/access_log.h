@@ -14,14 +14,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "guest/request.h"
+#include "guest/request_record.h"
 
 /** Longest line: every byte of the target may become a replacement of three. */
-#define ACCESS_LOG_LINE_MAX (REQUEST_TARGET_MAX * 6 + REQUEST_METHOD_MAX * 6 + 256)
+#define ACCESS_LOG_LINE_MAX (RECORD_TARGET_MAX * 6 + RECORD_METHOD_MAX * 6 + 256)
 
 /** Writes a request's line, newline included. @return its length, at most ACCESS_LOG_LINE_MAX - 1
  */
-size_t access_log_format(const struct request *request, char line[ACCESS_LOG_LINE_MAX]);
+size_t access_log_format(const struct request_record *request, char line[ACCESS_LOG_LINE_MAX]);
 
 struct access_log;
 
@@ -33,7 +33,7 @@ struct access_log;
 int access_log_new(struct access_log **ret, const char *path, uint64_t max_bytes);
 
 /** Adds a request's line, sooner or later. */
-void access_log_add(struct access_log *log, const struct request *request);
+void access_log_add(struct access_log *log, const struct request_record *request);
 
 /** Writes what is held back. To be called once in a tick, and at the end. */
 void access_log_flush(struct access_log *log);

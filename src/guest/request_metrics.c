@@ -42,7 +42,7 @@ struct series {
 
 struct request_metrics {
     pthread_mutex_t lock; /* guards all below */
-    struct request_totals totals;
+    struct request_sums sums;
     size_t n_named; /* series with a route of their own */
     size_t n_series;
     struct series series[SERIES_ALL];
@@ -106,7 +106,7 @@ void request_route(const char *target, size_t length, char route[REQUEST_ROUTE_M
     route[used] = '\0';
 }
 
-static unsigned find_method(const struct request *request)
+static unsigned find_method(const struct request_record *request)
 {
     for (unsigned i = 0; i < N_METHODS - 1; i++)
         if (strlen(methods[i]) == request->method_length &&
@@ -128,7 +128,8 @@ static struct series *find_series(struct request_metrics *metrics, unsigned meth
 }
 
 /* The request's series, made if need be. */
-static struct series *get_series(struct request_metrics *metrics, const struct request *request)
+static struct series *get_series(struct request_metrics *metrics,
+                                 const struct request_record *request)
 {
     unsigned method = find_method(request);
     unsigned class = request->status >= 100 && request->status < 600 ? request->status / 100 : 0;
@@ -156,7 +157,7 @@ static struct series *get_series(struct request_metrics *metrics, const struct r
     return series;
 }
 
-void request_metrics_add(struct request_metrics *metrics, const struct request *request)
+void request_metrics_add(struct request_metrics *metrics, const struct request_record *request)
 {
     struct series *series;
     size_t bucket = 0;
@@ -170,11 +171,10 @@ void request_metrics_add(struct request_metrics *metrics, const struct request *
     pthread_mutex_unlock(&metrics->lock);
 }
 
-void request_metrics_set_totals(struct request_metrics *metrics,
-                                const struct request_totals *totals)
+void request_metrics_set_sums(struct request_metrics *metrics, const struct request_sums *sums)
 {
     pthread_mutex_lock(&metrics->lock);
-    metrics->totals = *totals;
+    metrics->sums = *sums;
     pthread_mutex_unlock(&metrics->lock);
 }
 
@@ -205,22 +205,21 @@ static void write_series(FILE *stream, const struct series *series)
     fprintf(stream, "} %" PRIu64 "\n", count);
 }
 
-static void write_totals(FILE *stream, const struct request_totals *totals)
+static void write_sums(FILE *stream, const struct request_sums *sums)
 {
     metrics_write_family(stream, "virtjoule_request_background_joules_total", "counter",
                          "Energy of the machine that is no request's.");
     fputs("virtjoule_request_background_joules_total ", stream);
-    metrics_write_joules(stream, totals->background_uj);
+    metrics_write_joules(stream, sums->background_uj);
     metrics_write_family(stream, "virtjoule_request_bound_ratio", "gauge",
-                         "Part of the watched cgroups' work that is some request's, since the "
-                         "start.");
-    if (totals->watched_work > 0)
+                         "Part of all tasks' work that is some request's, since the start.");
+    if (sums->work > 0)
         fprintf(stream, "virtjoule_request_bound_ratio %.6f\n",
-                (double)totals->bound_work / (double)totals->watched_work);
+                (double)sums->bound_work / (double)sums->work);
     metrics_write_family(stream, "virtjoule_request_log_lines_dropped_total", "counter",
                          "Lines that the access log could not take.");
     fprintf(stream, "virtjoule_request_log_lines_dropped_total %" PRIu64 "\n",
-            totals->log_lines_dropped);
+            sums->log_lines_dropped);
 }
 
 int request_metrics_render(FILE *stream, void *data)
@@ -232,7 +231,7 @@ int request_metrics_render(FILE *stream, void *data)
     pthread_mutex_lock(&metrics->lock);
     for (size_t i = 0; i < metrics->n_series; i++)
         write_series(stream, &metrics->series[i]);
-    write_totals(stream, &metrics->totals);
+    write_sums(stream, &metrics->sums);
     pthread_mutex_unlock(&metrics->lock);
     return fflush(stream) != 0 || ferror(stream) ? -EIO : 0;
 }

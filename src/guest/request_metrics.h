@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "guest/request.h"
+#include "guest/request_record.h"
 
 /** Series with a route of their own; those of the route "other" are beside them. */
 #define REQUEST_SERIES_MAX 512
@@ -20,21 +20,20 @@
 
 struct request_metrics;
 
-/** What the requests' sum is a part of. All but the fraction are totals. */
-struct request_totals {
+/** What the requests' sum is a part of. All are totals since the start. */
+struct request_sums {
     uint64_t background_uj;     /* the machine's energy that is no request's */
-    uint64_t bound_work;        /* work in the watched cgroups that is some request's */
-    uint64_t watched_work;      /* all work in the watched cgroups */
+    uint64_t bound_work;        /* of all tasks' work: what is some request's */
+    uint64_t work;              /* of all tasks */
     uint64_t log_lines_dropped; /* of the access log */
 };
 
 /** @return NULL without memory */
 struct request_metrics *request_metrics_new(void);
 
-void request_metrics_add(struct request_metrics *metrics, const struct request *request);
+void request_metrics_add(struct request_metrics *metrics, const struct request_record *request);
 
-void request_metrics_set_totals(struct request_metrics *metrics,
-                                const struct request_totals *totals);
+void request_metrics_set_sums(struct request_metrics *metrics, const struct request_sums *sums);
 
 /** Prometheus text; a metrics_render of util/metrics_server.h. */
 int request_metrics_render(FILE *stream, void *metrics);

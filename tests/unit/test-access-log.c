@@ -15,9 +15,9 @@
 #include "guest/access_log.h"
 #include "util/file.h"
 
-static struct request make_request(const char *target, size_t length)
+static struct request_record make_request(const char *target, size_t length)
 {
-    struct request request = {
+    struct request_record request = {
         .end_ns = 1738324800123456789,
         .duration_ns = 1520999,
         .cpu_ns = 900000,
@@ -34,7 +34,7 @@ static struct request make_request(const char *target, size_t length)
 
 static void test_line(void **state)
 {
-    struct request request = make_request("/x?y=1", 6);
+    struct request_record request = make_request("/x?y=1", 6);
     char line[ACCESS_LOG_LINE_MAX];
     size_t length = access_log_format(&request, line);
 
@@ -66,7 +66,7 @@ static void test_escaping(void **state)
     };
 
     for (size_t i = 0; i < ELEMENTS(cases); i++) {
-        struct request request = make_request(cases[i].target, cases[i].length);
+        struct request_record request = make_request(cases[i].target, cases[i].length);
         char line[ACCESS_LOG_LINE_MAX], expected[128];
 
         access_log_format(&request, line);
@@ -82,14 +82,14 @@ static void test_any_bytes(void **state)
     unsigned seed = 1;
 
     for (int run = 0; run < 2000; run++) {
-        struct request request = {
+        struct request_record request = {
             .end_ns = UINT64_MAX,
             .duration_ns = UINT64_MAX,
             .cpu_ns = UINT64_MAX,
             .energy_uj = UINT64_MAX,
             .status = UINT16_MAX,
-            .method_length = REQUEST_METHOD_MAX,
-            .target_length = REQUEST_TARGET_MAX,
+            .method_length = RECORD_METHOD_MAX,
+            .target_length = RECORD_TARGET_MAX,
             .target_cut = true,
         };
         char line[ACCESS_LOG_LINE_MAX];
@@ -129,7 +129,7 @@ static size_t count_lines(const char *path)
 
 static void test_rotation(void **state)
 {
-    struct request request = make_request("/", 1);
+    struct request_record request = make_request("/", 1);
     char path[PATH_MAX], old[PATH_MAX + 2];
     struct access_log *log = NULL;
     struct stat status;
@@ -156,7 +156,7 @@ static void test_rotation(void **state)
 /* A full file takes no more, and says how many it did not take; after a rotation it does. */
 static void test_limit(void **state)
 {
-    struct request request = make_request("/", 1);
+    struct request_record request = make_request("/", 1);
     char path[PATH_MAX], line[ACCESS_LOG_LINE_MAX];
     size_t length = access_log_format(&request, line);
     struct access_log *log = NULL;
@@ -180,7 +180,7 @@ static void test_limit(void **state)
 /* A full disk, a directory that is not there. */
 static void test_failures(void **state)
 {
-    struct request request = make_request("/", 1);
+    struct request_record request = make_request("/", 1);
     struct access_log *log = NULL;
 
     assert_int_equal(access_log_new(&log, "/nonexistent/log", 0), -ENOENT);

@@ -10,7 +10,7 @@
 static void add(struct request_metrics *metrics, const char *method, const char *target,
                 uint16_t status, uint64_t energy_uj)
 {
-    struct request request = {
+    struct request_record request = {
         .energy_uj = energy_uj,
         .status = status,
         .method_length = (uint8_t)strlen(method),
@@ -72,7 +72,7 @@ static void test_histogram(void **state)
     assert_null(request_metrics_free(NULL));
 }
 
-static void test_totals(void **state)
+static void test_sums(void **state)
 {
     struct request_metrics *metrics = request_metrics_new();
     char *text = render(metrics);
@@ -80,10 +80,9 @@ static void test_totals(void **state)
     assert_null(strstr(text, "bound_ratio 0"));
     assert_line(text, "virtjoule_request_background_joules_total 0.000000");
     free(text);
-    request_metrics_set_totals(metrics, &(struct request_totals){.background_uj = 1500001,
-                                                                 .bound_work = 3,
-                                                                 .watched_work = 4,
-                                                                 .log_lines_dropped = 7});
+    request_metrics_set_sums(
+        metrics, &(struct request_sums){
+                     .background_uj = 1500001, .bound_work = 3, .work = 4, .log_lines_dropped = 7});
     text = render(metrics);
     assert_line(text, "virtjoule_request_background_joules_total 1.500001");
     assert_line(text, "virtjoule_request_bound_ratio 0.750000");
@@ -112,7 +111,7 @@ static void test_route(void **state)
         {"http://host/x", "other"},
         {"/aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffgggg/x", "/…"},
     };
-    char route[REQUEST_ROUTE_MAX], longest[REQUEST_TARGET_MAX];
+    char route[REQUEST_ROUTE_MAX], longest[RECORD_TARGET_MAX];
 
     for (size_t i = 0; i < ELEMENTS(cases); i++) {
         request_route(cases[i].target, strlen(cases[i].target), route);
@@ -161,7 +160,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_histogram),
-        cmocka_unit_test(test_totals),
+        cmocka_unit_test(test_sums),
         cmocka_unit_test(test_route),
         cmocka_unit_test(test_bounded),
     };
