@@ -184,7 +184,7 @@ void access_log_add(struct access_log *log, const struct request_record *request
 
 void access_log_reopen(struct access_log *log)
 {
-    uint64_t bytes;
+    uint64_t bytes = 0;
     int fd;
 
     access_log_flush(log);

@@ -37,33 +37,20 @@ static int value_weight(const char *value, void *target)
     return 0;
 }
 
-static int number_between(const char *value, uint64_t from, uint64_t to, uint64_t *target)
-{
-    uint64_t number;
-    int r = parse_u64(value, strlen(value), &number);
-
-    if (r < 0)
-        return r;
-    if (number < from || number > to)
-        return -ERANGE;
-    *target = number;
-    return 0;
-}
-
 static int value_interval(const char *value, void *target)
 {
-    return number_between(value, 10, 60000, target);
+    return parse_u64_between(value, 10, 60000, target);
 }
 
 /* Up to 10 kW: more than any machine draws without load. */
 static int value_power(const char *value, void *target)
 {
-    return number_between(value, 0, UINT64_C(10000000000), target);
+    return parse_u64_between(value, 0, UINT64_C(10000000000), target);
 }
 
 static int value_bytes(const char *value, void *target)
 {
-    return number_between(value, 0, UINT64_MAX, target);
+    return parse_u64_between(value, 0, UINT64_MAX, target);
 }
 
 static int value_optional_path(const char *value, void *target)

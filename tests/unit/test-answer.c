@@ -29,29 +29,27 @@ static int take(struct answer *answer, const char *text, size_t piece, size_t *r
 static void test_framings(void **state)
 {
     static const struct {
-        const char *text;
+        const char *text, *body, *rest;
         unsigned status;
-        const char *body;
-        const char *rest;
         bool close;
     } cases[] = {
-        {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", 200, "hello", "", false},
-        {"HTTP/1.1 200 OK\r\ncontent-length:5\r\n\r\nhelloHTTP/1.1", 200, "hello", "HTTP/1.1",
+        {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "hello", "", 200, false},
+        {"HTTP/1.1 200 OK\r\ncontent-length:5\r\n\r\nhelloHTTP/1.1", "hello", "HTTP/1.1", 200,
          false},
-        {"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\nx", 404, "", "x", false},
-        {"HTTP/1.1 204 \r\n\r\nx", 204, "", "x", false},
-        {"HTTP/1.1 304\r\nContent-Length: 9\r\n\r\nx", 304, "", "x", false},
-        {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 X\r\nContent-Length: 1\r\n\r\nab", 201, "a",
-         "b", false},
+        {"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\nx", "", "x", 404, false},
+        {"HTTP/1.1 204 \r\n\r\nx", "", "x", 204, false},
+        {"HTTP/1.1 304\r\nContent-Length: 9\r\n\r\nx", "", "x", 304, false},
+        {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 X\r\nContent-Length: 1\r\n\r\nab", "a", "b",
+         201, false},
         {"HTTP/1.1 200 OK\r\nTransfer-Encoding: "
          "chunked\r\n\r\n5\r\nhello\r\n1;x=y\r\n!\r\n0\r\n\r\nz",
-         200, "hello!", "z", false},
+         "hello!", "z", 200, false},
         {"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, Chunked\r\n\r\nA\r\n0123456789\r\n"
          "000\r\nTrailer: x\r\n\r\n",
-         200, "0123456789", "", false},
-        {"HTTP/1.1 200 OK\r\nConnection: keep-alive, close\r\nContent-Length: 1\r\n\r\nab", 200,
-         "a", "b", true},
-        {"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\na", 200, "a", "", true},
+         "0123456789", "", 200, false},
+        {"HTTP/1.1 200 OK\r\nConnection: keep-alive, close\r\nContent-Length: 1\r\n\r\nab", "a",
+         "b", 200, true},
+        {"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\na", "a", "", 200, true},
     };
 
     for (size_t i = 0; i < ELEMENTS(cases); i++) {

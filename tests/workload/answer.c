@@ -71,24 +71,30 @@ static int end_head(struct answer *answer)
     return find_body(answer, head);
 }
 
+/* @return -1: it is none */
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
 /* "1f;extension" */
 static int end_chunk_size(struct answer *answer)
 {
-    static const char digits[] = "0123456789abcdef";
     uint64_t size = 0;
     size_t i = 0;
 
-    for (; i < answer->n_line; i++) {
-        char c = answer->line[i];
-        const char *digit = memchr(digits, c >= 'A' && c <= 'F' ? c - 'A' + 'a' : c, 16);
-
-        if (!digit)
-            break;
+    for (int digit; (digit = hex_digit(answer->line[i])) >= 0; i++) {
         if (size >> 60)
             return -EBADMSG;
-        size = size << 4 | (uint64_t)(digit - digits);
+        size = size << 4 | (unsigned)digit;
     }
-    if (i == 0 || !memchr(";\r \t", answer->line[i], 4))
+    /* The line ends with a newline, so there is a byte behind the digits. */
+    if (i == 0 || (answer->line[i] != ';' && answer->line[i] != '\r' && answer->line[i] != ' ' &&
+                   answer->line[i] != '\t'))
         return -EBADMSG;
     answer->left = size;
     answer->state = size > 0 ? ANSWER_CHUNK : ANSWER_TRAILER;

@@ -56,23 +56,10 @@ static int parse_server(const char *text, struct load_options *options)
     return 0;
 }
 
-static int parse_number(const char *text, uint64_t from, uint64_t to, uint64_t *ret)
-{
-    uint64_t number;
-    int r = parse_u64(text, strlen(text), &number);
-
-    if (r < 0)
-        return r;
-    if (number < from || number > to)
-        return -ERANGE;
-    *ret = number;
-    return 0;
-}
-
 static int parse_unsigned(const char *text, unsigned to, unsigned *ret)
 {
     uint64_t number;
-    int r = parse_number(text, 1, to, &number);
+    int r = parse_u64_between(text, 1, to, &number);
 
     if (r == 0)
         *ret = (unsigned)number;
@@ -113,12 +100,12 @@ static int parse_option(int option, struct load_options *options, struct mix *mi
     case 'd':
         return parse_duration_ns(optarg, &options->duration_ns);
     case 'r':
-        return parse_number(optarg, 1, UINT64_MAX, &options->requests);
+        return parse_u64_between(optarg, 1, UINT64_MAX, &options->requests);
     case 'k':
         options->keep_alive = false;
         return 0;
     case 'e':
-        return parse_number(optarg, 0, UINT64_MAX, &options->seed);
+        return parse_u64_between(optarg, 0, UINT64_MAX, &options->seed);
     default:
         return -EINVAL;
     }

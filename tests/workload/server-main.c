@@ -70,12 +70,12 @@ int main(int argc, char **argv)
         if (option == 'm')
             mode = optarg;
         else if (option == 'w')
-            r = parse_u64(optarg, strlen(optarg), &workers);
+            r = parse_u64_between(optarg, 1, 1024, &workers);
         else if (option == 'p')
-            r = parse_u64(optarg, strlen(optarg), &port);
+            r = parse_u64_between(optarg, 0, UINT16_MAX, &port);
         else
             r = -EINVAL;
-        if (r < 0 || workers == 0 || workers > 1024 || port > UINT16_MAX) {
+        if (r < 0) {
             fputs(usage_text, stderr);
             return EX_USAGE;
         }
