@@ -88,14 +88,10 @@ static int open_root(struct power_tree *tree, const char *root)
 
 static void open_tree(struct power_tree *tree)
 {
-    int r = -ENOENT;
+    int r = open_root(tree, tree->root ? tree->root : POWER_TREE_SHARE);
 
-    if (tree->root)
-        r = open_root(tree, tree->root);
-    else if (open_root(tree, POWER_TREE_SHARE) < 0)
+    if (r < 0 && !tree->root)
         r = open_root(tree, "/sys");
-    else
-        return;
     if (r < 0 && !tree->lost_logged) {
         log_warning("no energy tree, looking for it again and again",
                     F_STRING("root", tree->root ? tree->root : POWER_TREE_SHARE " and /sys"),
