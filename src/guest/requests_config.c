@@ -53,11 +53,6 @@ static int value_bytes(const char *value, void *target)
     return parse_u64_between(value, 0, UINT64_MAX, target);
 }
 
-static int value_optional_path(const char *value, void *target)
-{
-    return value[0] == '\0' ? value_text(value, target) : value_path(value, target);
-}
-
 static int value_tree(const char *value, void *target)
 {
     return strcmp(value, "auto") == 0 ? value_text("", target) : value_path(value, target);
@@ -82,7 +77,7 @@ static const struct config_key keys[] = {
     {"", "psys_interval_ms", value_interval, FIELD(psys_interval_ms),
      "a whole number of milliseconds from 10 to 60000"},
     {"", "tree", value_tree, FIELD(tree), "an absolute path, nor auto"},
-    {"", "access_log", value_optional_path, FIELD(access_log), "an absolute path, or nothing"},
+    {"", "access_log", value_path_or_none, FIELD(access_log), "an absolute path, or nothing"},
     {"", "access_log_max_bytes", value_bytes, FIELD(access_log_max_bytes),
      "a whole number of bytes"},
     {"", "listen", value_listen, FIELD(listen),

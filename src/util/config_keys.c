@@ -31,6 +31,11 @@ int value_path(const char *value, void *target)
     return value[0] == '/' ? value_text(value, target) : -EINVAL;
 }
 
+int value_path_or_none(const char *value, void *target)
+{
+    return value[0] ? value_path(value, target) : value_text(value, target);
+}
+
 int value_listen(const char *value, void *target)
 {
     char host[CONFIG_PATH_MAX];

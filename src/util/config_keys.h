@@ -28,8 +28,9 @@ struct config_key {
 /* Parsers of one value; the target of the texts is a char[CONFIG_PATH_MAX]. */
 int value_bool(const char *value, void *target); /* bool */
 int value_text(const char *value, void *target);
-int value_path(const char *value, void *target);   /* an absolute one */
-int value_listen(const char *value, void *target); /* an address and port, or nothing */
+int value_path(const char *value, void *target);         /* an absolute one */
+int value_path_or_none(const char *value, void *target); /* that, or nothing */
+int value_listen(const char *value, void *target);       /* an address and port, or nothing */
 
 /** The index of a word in a list that NULL ends, or -EINVAL. */
 int find_word(const char *value, const char *const *words);
