@@ -24,6 +24,13 @@
 #include <linux/types.h>
 #include <stdbool.h>
 
+/* Clang gives static variables of a BPF object no place in its BTF. */
+#ifdef __bpf__
+#define HTTP_CONST const
+#else
+#define HTTP_CONST static const
+#endif
+
 #define HTTP_INLINE static inline __attribute__((always_inline))
 
 /** Path kept for the log, without the query. */
@@ -108,10 +115,10 @@ struct http_stream {
     char path[HTTP_PATH_MAX];
 };
 
-static const char http_names[HTTP_NAMES][20] = {"content-length", "transfer-encoding",
+HTTP_CONST char http_names[HTTP_NAMES][20] = {"content-length", "transfer-encoding",
                                                 "x-energy-score"};
-static const char http_chunked[8] = "chunked";
-static const char http_version[8] = "HTTP/1.";
+HTTP_CONST char http_chunked[8] = "chunked";
+HTTP_CONST char http_version[8] = "HTTP/1.";
 
 HTTP_INLINE __u8 http_lower(__u8 c)
 {

@@ -3,6 +3,8 @@
 
 /* The parts of the network's structures that request_energy.bpf.c reads (CO-RE). */
 
+#include <linux/ptrace.h>
+
 #include "kernel.h"
 
 #include <bpf/bpf_endian.h>
