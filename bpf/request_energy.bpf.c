@@ -184,32 +184,45 @@ struct received {
     __u32 to;
 };
 
+/* @return whether the byte that is next is in the chunk */
+static bool load_chunk(struct received *r)
+{
+    __u64 length = r->n - r->i;
+
+    if (r->i < r->to)
+        return true;
+    barrier_var(length); /* else the verifier loses what the comparison says */
+    if (length > CHUNK)
+        length = CHUNK;
+    if (bpf_probe_read_user(r->c->chunk, length, r->bytes + r->i) < 0)
+        return false;
+    r->from = r->i;
+    r->to = r->i + length;
+    return true;
+}
+
 /* One byte, or more of what says nothing. */
 static long receive_step(__u32 index, struct received *r)
 {
     struct connection *c = r->c;
     struct http_stream *in = &c->in;
-    __u32 length = r->n - r->i, offset;
+    __u64 offset;
 
     if (r->i >= r->n || in->state == HTTP_LOST)
         return 1;
     if (http_is_in_body(in)) {
-        length = http_body_bytes(in, length);
+        __u32 length = http_body_bytes(in, r->n - r->i);
+
         http_skip(in, length);
         r->i += length;
         return 0;
     }
-    if (r->i >= r->to) {
-        if (length > CHUNK)
-            length = CHUNK;
-        if (bpf_probe_read_user(c->chunk, length, r->bytes + r->i) < 0) {
-            http_lose(in);
-            return 1;
-        }
-        r->from = r->i;
-        r->to = r->i + length;
+    if (!load_chunk(r)) {
+        http_lose(in);
+        return 1;
     }
     offset = r->i - r->from;
+    barrier_var(offset);
     if (in->state == HTTP_REST && r->to - r->i >= sizeof(__u64) &&
         offset <= CHUNK - sizeof(__u64) && http_has_no_line_feed(*(__u64 *)(c->chunk + offset))) {
         in->position += sizeof(__u64);
