@@ -523,6 +523,14 @@ HTTP_INLINE enum http_event http_skip(struct http_stream *s, __u64 n)
     return HTTP_MORE;
 }
 
+/** Takes in that bytes were added to the head that was fed last. */
+HTTP_INLINE void http_shift(struct http_stream *s, __u32 n)
+{
+    s->position += n;
+    s->body_start += n;
+    s->body_end += n;
+}
+
 /** Whether 8 bytes hold no line feed (Mycroft's test for a zero byte). */
 HTTP_INLINE bool http_has_no_line_feed(__u64 bytes)
 {

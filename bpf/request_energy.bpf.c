@@ -259,29 +259,27 @@ static const char *find_bytes(const struct iov_iter *iter, __u32 n)
     else
         vector = BPF_CORE_READ(iter, iov);
     if (offset >= n)
-        return (const char *)BPF_CORE_READ(vector, iov_base) + offset - n;
+        return (const char *)BPF_PROBE_READ(vector, iov_base) + offset - n;
     if (offset)
         return NULL; /* it lies in two */
-    length = BPF_CORE_READ(vector - 1, iov_len);
-    return length >= n ? (const char *)BPF_CORE_READ(vector - 1, iov_base) + length - n : NULL;
+    length = BPF_PROBE_READ(vector - 1, iov_len);
+    return length >= n ? (const char *)BPF_PROBE_READ(vector - 1, iov_base) + length - n : NULL;
 }
 
-/* The task has read n bytes. */
-static void read_requests(struct sock *sk, struct msghdr *message, int flags, int n)
+/* The task has read n bytes; it is not known where to if bytes is NULL. */
+static void read_requests(struct sock *sk, const char *bytes, int flags, int n)
 {
     struct connection *c;
-    const char *bytes;
     __u32 end;
 
-    if (n <= 0 || flags & (MSG_PEEK | MSG_ERRQUEUE))
+    if (flags & (MSG_PEEK | MSG_ERRQUEUE))
         return;
     c = bpf_sk_storage_get(&connections, sk, NULL, 0);
     if (!c || c->in.state == HTTP_LOST)
         return;
     end = BPF_CORE_READ((struct tcp_sock *)sk, copied_seq);
     http_seek(&c->in, place_of(&c->in, end - n));
-    bytes = flags & MSG_TRUNC ? NULL : find_bytes(&message->msg_iter, n);
-    if (bytes)
+    if (bytes && !(flags & MSG_TRUNC))
         receive(c, bytes, n);
     else
         http_seek(&c->in, place_of(&c->in, end));
@@ -293,36 +291,49 @@ SEC("fexit/tcp_recvmsg")
 int BPF_PROG(read_at_exit, struct sock *sk, struct msghdr *message, __u64 size, int flags,
              int *address_length, int n)
 {
-    read_requests(sk, message, flags, n);
+    if (n > 0)
+        read_requests(sk, find_bytes(&message->msg_iter, n), flags, n);
     return 0;
 }
 
-/* Where fexit is refused: the arguments of a call, and the tracepoint behind it (Linux 6.3). */
+/*
+ * Where fexit is refused: the tracepoint behind it (Linux 6.3), and what the
+ * system call was asked for. Reads by io_uring are not seen.
+ */
 
-struct {
-    __uint(type, BPF_MAP_TYPE_LRU_HASH);
-    __uint(max_entries, 16384);
-    __type(key, __u64);
-    __type(value, struct msghdr *);
-} reads SEC(".maps");
-
-SEC("kprobe/tcp_recvmsg")
-int BPF_KPROBE(note_read, struct sock *sk, struct msghdr *message)
+static const char *first_vector(const struct iovec *user, __u32 n)
 {
-    __u64 task = bpf_get_current_pid_tgid();
+    struct iovec vector = {0};
 
-    bpf_map_update_elem(&reads, &task, &message, BPF_ANY);
-    return 0;
+    bpf_probe_read_user(&vector, sizeof(vector), user);
+    return vector.iov_len >= n ? vector.iov_base : NULL;
+}
+
+static const char *find_argument(__u32 n)
+{
+    struct pt_regs *registers = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
+    const char *argument = (const char *)registers->si;
+    struct user_msghdr message = {0};
+
+    switch (registers->orig_ax) {
+    case NR_read:
+    case NR_recvfrom:
+        return argument;
+    case NR_readv:
+        return first_vector((const struct iovec *)argument, n);
+    case NR_recvmsg:
+        bpf_probe_read_user(&message, sizeof(message), argument);
+        return first_vector(message.msg_iov, n);
+    default:
+        return NULL;
+    }
 }
 
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(read_at_tracepoint, struct sock *sk, int n, int flags)
 {
-    __u64 task = bpf_get_current_pid_tgid();
-    struct msghdr **message = bpf_map_lookup_elem(&reads, &task);
-
-    if (message)
-        read_requests(sk, *message, flags, n);
+    if (n > 0)
+        read_requests(sk, find_argument(n), flags, n);
     return 0;
 }
 
@@ -460,6 +471,7 @@ static int insert_line(struct sk_msg_md *message, struct connection *c, struct t
     if (r < 0)
         return bpf_msg_pop_data(message, at, length, 0) < 0 ? r : 0;
     bpf_loop(length, write_step, &insertion, 0);
+    http_shift(&c->out, length);
     request = find_request(id);
     if (request)
         request->has_header = 1;

@@ -51,7 +51,6 @@ static int open_skeleton(struct request_programs *programs, unsigned counters, b
         return r;
     skeleton->rodata->counters_in_use = counters;
     bpf_program__set_autoload(skeleton->progs.read_at_exit, has_fexit);
-    bpf_program__set_autoload(skeleton->progs.note_read, !has_fexit);
     bpf_program__set_autoload(skeleton->progs.read_at_tracepoint, !has_fexit);
     /* Run by hand, and attached to maps and cgroups. */
     bpf_program__set_autoattach(skeleton->progs.close_running_slice, false);
