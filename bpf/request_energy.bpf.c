@@ -25,8 +25,8 @@
  * is there, however the head is cut; nothing is ever held back. A field of that
  * name by the application comes later, and loses a letter of its name. All of it
  * is done by the rules of http_stream.h; what is doubtful is left alone, from
- * there on for ever. So is a single response for which the socket has little
- * room: the kernel miscounts what it took of a message that grew.
+ * there on for ever. So is a single response whose head the socket may not take
+ * at once: the kernel miscounts what it took of the part that grew.
  *
  * Places in the streams are TCP's sequence numbers, drawn out to 64 bits. The
  * kernel may take less than a program saw, and the sender sends the rest again:
@@ -49,8 +49,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define CHUNK 64
 #define STEPS_MAX 16 /* events in one segment */
 #define PIECES_MAX 4 /* of the buffer that is read into */
-/* What a message that grows must find free in the socket's buffer, beside twice its size. */
-#define ROOM 4096
+#define ROOM 4096 /* of a socket's buffer, that taking a message may cost beside twice its size */
 
 #define LINE_MAX 48 /* "X-Energy-Score: ", 20 digits, line end */
 
@@ -345,8 +344,9 @@ struct sent {
     __u32 size; /* of the message */
     __u32 i;
     __u32 insert_at;
-    __u32 insert; /* whether */
     __u32 event;
+    bool insert;
+    bool fits; /* the socket will take all of it at once */
 };
 
 static long send_step(__u32 index, struct sent *s)
@@ -357,10 +357,19 @@ static long send_step(__u32 index, struct sent *s)
     __u8 c;
 
     if (http_is_in_body(out)) {
-        length = http_body_bytes(out, s->size - i);
+        __u32 left = s->size - i;
+        bool is_last;
+
+        length = http_body_bytes(out, left);
+        is_last = out->state == HTTP_BODY && out->position + length == out->body_end;
+        /* The end is there when it was taken: its last byte is looked at alone. */
+        if (is_last && length > 1 && !s->fits)
+            length--;
+        else
+            is_last = false;
         s->i += length;
         s->event = http_skip(out, length);
-        return s->event != HTTP_MORE || s->i >= s->size;
+        return is_last || s->event != HTTP_MORE || s->i >= s->size;
     }
     if (i >= HEAD_WINDOW)
         return 1;
@@ -382,7 +391,7 @@ static long send_step(__u32 index, struct sent *s)
         *data = HTTP_RENAMED;
     else if (s->event == HTTP_INSERT) {
         s->insert_at = i;
-        s->insert = 1;
+        s->insert = true;
     }
     return s->event == HTTP_END || s->event == HTTP_BAD;
 }
@@ -413,11 +422,12 @@ static __u32 write_line(char *line, __u64 number)
     return length + 2;
 }
 
-static bool has_room(const struct sk_msg_md *message, struct tcp_sock *tcp)
+/* Bytes that the socket will take without waiting. */
+static int room_of(const struct tcp_sock *tcp)
 {
-    struct sock *sk = (struct sock *)tcp;
+    const struct sock *sk = (const struct sock *)tcp;
 
-    return sk->sk_sndbuf - sk->sk_wmem_queued > (int)(2 * message->size + ROOM);
+    return sk->sk_sndbuf - sk->sk_wmem_queued;
 }
 
 struct insertion {
@@ -456,7 +466,8 @@ static int insert_line(struct sk_msg_md *message, struct connection *c, struct t
     __u32 length;
     int r;
 
-    if (!id || !cpu || !has_room(message, tcp))
+    /* Of a message that grew the kernel must take the part that did. */
+    if (!id || !cpu || room_of(tcp) < (int)(at + 2 * LINE_MAX))
         return 0;
     charge_running(cpu);
     request = find_request(id);
@@ -526,6 +537,7 @@ int rewrite_response(struct sk_msg_md *message)
     if (!http_is_in_body(&c->out) && message->data_end - message->data < window)
         bpf_msg_pull_data(message, 0, window, 0);
     sent.c = c;
+    sent.fits = room_of(tcp) > (int)(2 * message->size + ROOM);
     bpf_loop(2 * HEAD_WINDOW, send_step, &sent, 0);
     if (sent.insert)
         grown = insert_line(message, c, tcp, sent.insert_at);
