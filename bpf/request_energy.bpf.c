@@ -522,6 +522,7 @@ int rewrite_response(struct sk_msg_md *message)
     struct connection *c;
     int grown = 0;
 
+    bpf_msg_apply_bytes(message, 0); /* what the last verdict on this message said still holds */
     if (!message->sk)
         return SK_PASS;
     tcp = bpf_skc_to_tcp_sock(message->sk);
