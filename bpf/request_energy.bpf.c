@@ -110,6 +110,30 @@ static void leave_requests(struct connection *c)
     bpf_loop(PIPELINE_MAX, leave_request, &c, 0);
 }
 
+static void end_response(struct connection *c)
+{
+    struct request *request = find_request(first_request(c));
+
+    if (request)
+        request->status = c->out.status;
+    end_request(first_request(c), REQUEST_ANSWERED);
+    c->first++;
+}
+
+/*
+ * Takes in how far the stream of responses got. The kernel shows no program the
+ * message that follows one of which it took a part: the end of a body may have
+ * gone by unseen.
+ */
+static void settle(struct connection *c, __u32 sequence)
+{
+    struct http_stream *out = &c->out;
+
+    http_seek(out, place_of(out, sequence));
+    if (out->state == HTTP_BODY && out->position == out->body_end && http_skip(out, 0) == HTTP_END)
+        end_response(c);
+}
+
 /* Connections. */
 
 static void take_in(struct bpf_sock_ops *ops)
@@ -146,8 +170,11 @@ int follow_connection(struct bpf_sock_ops *ops)
         if (ops->args[1] != BPF_TCP_CLOSE || !ops->sk)
             break;
         c = bpf_sk_storage_get(&connections, ops->sk, NULL, 0);
-        if (c)
-            leave_requests(c);
+        if (!c)
+            break;
+        if (c->out.state == HTTP_BODY)
+            settle(c, ops->snd_nxt);
+        leave_requests(c);
         break;
     }
     return 1;
@@ -276,6 +303,8 @@ static void read_requests(struct sock *sk, const char *bytes, int flags, int n)
     c = bpf_sk_storage_get(&connections, sk, NULL, 0);
     if (!c || c->in.state == HTTP_LOST)
         return;
+    if (c->out.state == HTTP_BODY)
+        settle(c, BPF_CORE_READ((struct tcp_sock *)sk, write_seq));
     end = BPF_CORE_READ((struct tcp_sock *)sk, copied_seq);
     http_seek(&c->in, place_of(&c->in, end - n));
     if (bytes && !(flags & MSG_TRUNC))
@@ -503,16 +532,6 @@ static void prepare_response(struct connection *c)
         http_lose(&c->out); /* nobody asked */
 }
 
-static void end_response(struct connection *c)
-{
-    struct request *request = find_request(first_request(c));
-
-    if (request)
-        request->status = c->out.status;
-    end_request(first_request(c), REQUEST_ANSWERED);
-    c->first++;
-}
-
 SEC("sk_msg")
 int rewrite_response(struct sk_msg_md *message)
 {
@@ -531,7 +550,7 @@ int rewrite_response(struct sk_msg_md *message)
     c = bpf_sk_storage_get(&connections, (void *)message->sk, NULL, 0);
     if (!c || c->out.state == HTTP_LOST)
         return SK_PASS;
-    http_seek(&c->out, place_of(&c->out, tcp->write_seq));
+    settle(c, tcp->write_seq);
     prepare_response(c);
     if (first_request(c))
         bind_running(first_request(c));
