@@ -53,8 +53,32 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define LINE_MAX 48 /* "X-Energy-Score: ", 20 digits, line end */
 
+/*
+ * How far the bytes of one call are read, and of one message. Here and not on
+ * the stack: Linux 6.1 takes what a loop finds there at first for what it will
+ * always find, and removes the branches that seem never to be taken.
+ */
+struct received {
+    const char *bytes; /* of the application */
+    __u32 n;
+    __u32 i;
+    __u32 from; /* the chunk's first byte */
+    __u32 to;
+};
+
+struct sent {
+    __u32 size; /* of the message */
+    __u32 i;
+    __u32 insert_at;
+    __u32 event;
+    bool insert;
+    bool fits; /* the socket will take all of it at once */
+};
+
 struct connection {
     struct http_stream in, out;
+    struct received received;
+    struct sent sent;
     __u64 cookie;
     __u64 first; /* the oldest request without a response; its number on this connection */
     __u64 next;  /* the number of the next request */
@@ -201,18 +225,10 @@ static void begin_request(struct connection *c)
     c->next++;
 }
 
-struct received {
-    struct connection *c;
-    const char *bytes; /* of the application */
-    __u32 n;
-    __u32 i;
-    __u32 from; /* the chunk's first byte */
-    __u32 to;
-};
-
 /* @return whether the byte that is next is in the chunk */
-static bool load_chunk(struct received *r)
+static bool load_chunk(struct connection *c)
 {
+    struct received *r = &c->received;
     __u64 length = r->n - r->i;
 
     if (r->i < r->to)
@@ -220,7 +236,7 @@ static bool load_chunk(struct received *r)
     barrier_var(length); /* else the verifier loses what the comparison says */
     if (length > CHUNK)
         length = CHUNK;
-    if (bpf_probe_read_user(r->c->chunk, length, r->bytes + r->i) < 0)
+    if (bpf_probe_read_user(c->chunk, length, r->bytes + r->i) < 0)
         return false;
     r->from = r->i;
     r->to = r->i + length;
@@ -228,9 +244,10 @@ static bool load_chunk(struct received *r)
 }
 
 /* One byte, or more of what says nothing. */
-static long receive_step(__u32 index, struct received *r)
+static long receive_step(__u32 index, struct connection **context)
 {
-    struct connection *c = r->c;
+    struct connection *c = *context;
+    struct received *r = &c->received;
     struct http_stream *in = &c->in;
     __u64 offset;
 
@@ -243,7 +260,7 @@ static long receive_step(__u32 index, struct received *r)
         r->i += length;
         return 0;
     }
-    if (!load_chunk(r)) {
+    if (!load_chunk(c)) {
         http_lose(in);
         return 1;
     }
@@ -263,9 +280,8 @@ static long receive_step(__u32 index, struct received *r)
 
 static void receive(struct connection *c, const char *bytes, __u32 n)
 {
-    struct received r = {.c = c, .bytes = bytes, .n = n};
-
-    bpf_loop(1 << 20, receive_step, &r, 0);
+    c->received = (struct received){.bytes = bytes, .n = n};
+    bpf_loop(1 << 20, receive_step, &c, 0);
 }
 
 /* Where an iterator's last n bytes went, if they lie in one buffer. */
@@ -367,20 +383,15 @@ int BPF_PROG(read_at_tracepoint, struct sock *sk, int n, int flags)
 
 /* Responses. */
 
-struct sent {
+struct sending {
     struct sk_msg_md *message;
     struct connection *c;
-    __u32 size; /* of the message */
-    __u32 i;
-    __u32 insert_at;
-    __u32 event;
-    bool insert;
-    bool fits; /* the socket will take all of it at once */
 };
 
-static long send_step(__u32 index, struct sent *s)
+static long send_step(__u32 index, struct sending *sending)
 {
-    struct http_stream *out = &s->c->out;
+    struct http_stream *out = &sending->c->out;
+    struct sent *s = &sending->c->sent;
     char *data, *end;
     __u32 i = s->i, length;
     __u8 c;
@@ -402,8 +413,8 @@ static long send_step(__u32 index, struct sent *s)
     }
     if (i >= HEAD_WINDOW)
         return 1;
-    data = (void *)(long)s->message->data;
-    end = (void *)(long)s->message->data_end;
+    data = (void *)(long)sending->message->data;
+    end = (void *)(long)sending->message->data_end;
     data += i;
     if (out->state == HTTP_REST && data + sizeof(__u64) <= end &&
         http_has_no_line_feed(*(__u64 *)data)) {
@@ -535,7 +546,8 @@ static void prepare_response(struct connection *c)
 SEC("sk_msg")
 int rewrite_response(struct sk_msg_md *message)
 {
-    struct sent sent = {.message = message, .size = message->size};
+    struct sending sending = {.message = message};
+    struct sent *sent;
     __u32 window = message->size < HEAD_WINDOW ? message->size : HEAD_WINDOW;
     struct tcp_sock *tcp;
     struct connection *c;
@@ -556,12 +568,14 @@ int rewrite_response(struct sk_msg_md *message)
         bind_running(first_request(c));
     if (!http_is_in_body(&c->out) && message->data_end - message->data < window)
         bpf_msg_pull_data(message, 0, window, 0);
-    sent.c = c;
-    sent.fits = room_of(tcp) > (int)(2 * message->size + ROOM);
-    bpf_loop(2 * HEAD_WINDOW, send_step, &sent, 0);
-    if (sent.insert)
-        grown = insert_line(message, c, tcp, sent.insert_at);
-    if (sent.event == HTTP_END)
+    sending.c = c;
+    sent = &c->sent;
+    *sent = (struct sent){.size = message->size,
+                          .fits = room_of(tcp) > (int)(2 * message->size + ROOM)};
+    bpf_loop(2 * HEAD_WINDOW, send_step, &sending, 0);
+    if (sent->insert)
+        grown = insert_line(message, c, tcp, sent->insert_at);
+    if (sent->event == HTTP_END)
         end_response(c);
     if (c->out.state == HTTP_LOST) {
         leave_requests(c);
@@ -570,7 +584,7 @@ int rewrite_response(struct sk_msg_md *message)
     if (grown < 0)
         return SK_DROP;
     /* The rest is another response, or more of a head than is looked at in one go. */
-    if (sent.i < sent.size)
-        bpf_msg_apply_bytes(message, sent.i + grown);
+    if (sent->i < sent->size)
+        bpf_msg_apply_bytes(message, sent->i + grown);
     return SK_PASS;
 }
