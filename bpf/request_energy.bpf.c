@@ -308,6 +308,18 @@ static const char *find_bytes(const struct iov_iter *iter, __u32 n)
     return length >= n ? (const char *)BPF_PROBE_READ(vector - 1, iov_base) + length - n : NULL;
 }
 
+/* The place behind the last byte that was read. */
+static __u32 end_of_read(struct sock *sk)
+{
+    __u32 end = BPF_CORE_READ((struct tcp_sock *)sk, copied_seq);
+
+    /* The end of the stream has a number as well, and may have been read together with bytes. */
+    return BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN &&
+                   BPF_CORE_READ((struct tcp_sock *)sk, rcv_nxt) == end
+               ? end - 1
+               : end;
+}
+
 /* The task has read n bytes; it is not known where to if bytes is NULL. */
 static void read_requests(struct sock *sk, const char *bytes, int flags, int n)
 {
@@ -321,7 +333,7 @@ static void read_requests(struct sock *sk, const char *bytes, int flags, int n)
         return;
     if (c->out.state == HTTP_BODY)
         settle(c, BPF_CORE_READ((struct tcp_sock *)sk, write_seq));
-    end = BPF_CORE_READ((struct tcp_sock *)sk, copied_seq);
+    end = end_of_read(sk);
     http_seek(&c->in, place_of(&c->in, end - n));
     if (bytes && !(flags & MSG_TRUNC))
         receive(c, bytes, n);

@@ -13,6 +13,8 @@
 #define NR_recvfrom 45
 #define NR_recvmsg 47
 
+#define RCV_SHUTDOWN 1
+
 #define MSG_PEEK 0x02
 #define MSG_TRUNC 0x20
 #define MSG_ERRQUEUE 0x2000
@@ -61,9 +63,11 @@ struct msghdr {
 struct sock {
     int sk_wmem_queued;
     int sk_sndbuf;
+    __u8 sk_shutdown;
 };
 
 struct tcp_sock {
+    __u32 rcv_nxt;
     __u32 copied_seq;
     __u32 write_seq;
 };
