@@ -116,32 +116,33 @@ static __u64 first_request(const struct connection *c)
     return c->first < c->next ? id_of(c, c->first) : 0;
 }
 
+static void end_response(struct connection *c)
+{
+    struct request *request = find_request(first_request(c));
+
+    if (!request)
+        return;
+    request->status = c->out.status;
+    end_request(first_request(c), REQUEST_ANSWERED);
+    c->first++;
+}
+
 static long leave_request(__u32 i, struct connection **context)
 {
     struct connection *c = *context;
 
     if (c->first >= c->next)
         return 1;
-    end_request(id_of(c, c->first), c->out.state == HTTP_UNTIL_CLOSE ? REQUEST_ANSWERED
-                                    : c->out.state == HTTP_LOST      ? REQUEST_LEFT
-                                                                     : REQUEST_CLOSED);
+    end_request(id_of(c, c->first), c->out.state == HTTP_LOST ? REQUEST_LEFT : REQUEST_CLOSED);
     c->first++;
     return 0;
 }
 
 static void leave_requests(struct connection *c)
 {
+    if (c->out.state == HTTP_UNTIL_CLOSE)
+        end_response(c);
     bpf_loop(PIPELINE_MAX, leave_request, &c, 0);
-}
-
-static void end_response(struct connection *c)
-{
-    struct request *request = find_request(first_request(c));
-
-    if (request)
-        request->status = c->out.status;
-    end_request(first_request(c), REQUEST_ANSWERED);
-    c->first++;
 }
 
 /*
