@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * What request_energy.bpf.c and its loader tell each other.
+ *
+ * Work is what tasks do: the weighed sum of CPU time and, where they are
+ * counted, of wakeups, migrations and hardware counts. The weights decide what
+ * its unit is; the kernel counts in 2^-10 of it. Energy is work times factor.
+ */
+
+#include <linux/types.h>
+
+#include "http_stream.h"
+
+#define REQUEST_WEIGHT_BITS 20 /* weights are in units of 2^-20 */
+#define REQUEST_WORK_BITS 10
+#define REQUEST_FACTOR_BITS 40 /* a factor is microjoules per 2^-10 unit of work, times 2^40 */
+#define REQUEST_ENERGY_BITS 20 /* energy is in 2^-20 of a microjoule */
+
+enum request_counter {
+    REQUEST_CYCLES,
+    REQUEST_INSTRUCTIONS,
+    REQUEST_CACHE_MISSES,
+    REQUEST_COUNTERS,
+};
+
+/** Why a request ended. */
+enum request_end {
+    REQUEST_OPEN,
+    REQUEST_ANSWERED, /* all of the response was written */
+    REQUEST_CLOSED,   /* the connection was closed first */
+    REQUEST_LEFT,     /* its connection is followed no longer */
+};
+
+/** A request, from the end of its head to the last work for it; sent through the ring then. */
+struct request {
+    __u64 id;
+    __u64 method;     /* see http_stream.h */
+    __u64 arrived_ns; /* CLOCK_MONOTONIC, as all times */
+    __u64 header_ns;  /* the response's header was written; 0: it was not */
+    __u64 ended_ns;
+    __u64 runtime_ns;
+    __u64 work;
+    __u64 energy;
+    __u64 header_uj; /* as told in the header */
+    __s32 bound;     /* tasks that work for it */
+    __u16 status;
+    __u8 has_header; /* the field was written */
+    __u8 end;
+    __u8 path_length;
+    __u8 unused[7];
+    char path[HTTP_PATH_MAX];
+};
+
+/** One CPU; all but the weight is written by itself. Totals wrap. */
+struct request_cpu {
+    __u64 weight;   /* of a ns of CPU time; 0: the default (cpufreq does not say) */
+    __u64 since_ns; /* of the slice, or piece of it, that is not counted yet; 0: idle */
+    __u64 request;  /* for which the running task works; 0: none */
+    __u64 counters[REQUEST_COUNTERS];
+
+    __u64 work;
+    __u64 bound_work;
+    __u64 background_energy;
+    __u64 bound_energy;
+    __u64 runtime_ns;
+    __u64 wakeups;
+    __u64 migrations;
+    __u64 counted[REQUEST_COUNTERS];
+} __attribute__((aligned(64)));
+
+/** What user space sets; may change at any time. */
+struct request_settings {
+    __u64 factor;
+    __u64 runtime_weight;
+    __u64 wakeup_weight;
+    __u64 migration_weight;
+    __u64 counter_weights[REQUEST_COUNTERS];
+};

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/* The parts of the network's structures that request_energy.bpf.c reads (CO-RE). */
+
+#include "kernel.h"
+
+#include <bpf/bpf_endian.h>
+
+/* arch/x86/entry/syscalls/syscall_64.tbl */
+#define NR_read 0
+#define NR_readv 19
+#define NR_recvfrom 45
+#define NR_recvmsg 47
+
+#define RCV_SHUTDOWN 1
+
+#define MSG_PEEK 0x02
+#define MSG_TRUNC 0x20
+#define MSG_ERRQUEUE 0x2000
+
+/* As a process passes it: the order is the kernel's for ever. */
+struct user_msghdr {
+    void *msg_name;
+    int msg_namelen;
+    const struct iovec *msg_iov;
+    __u64 msg_iovlen;
+};
+
+struct iovec {
+    void *iov_base;
+    __u64 iov_len;
+};
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct pt_regs {
+    unsigned long si;
+    unsigned long orig_ax;
+};
+
+enum iter_type {
+    ITER_IOVEC,
+    ITER_UBUF = 6,
+};
+
+struct iov_iter {
+    __u8 iter_type;
+    __u64 iov_offset;
+    const struct iovec *iov;
+    void *ubuf;
+};
+
+/* Since 6.4. */
+struct iov_iter___renamed {
+    const struct iovec *__iov;
+};
+
+struct msghdr {
+    struct iov_iter msg_iter;
+};
+
+struct sock {
+    int sk_wmem_queued;
+    int sk_sndbuf;
+    __u8 sk_shutdown;
+};
+
+struct tcp_sock {
+    __u32 rcv_nxt;
+    __u32 copied_seq;
+    __u32 write_seq;
+};
+
+#pragma clang attribute pop

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The kernel side of request energy: bpf/request_energy.bpf.c, loaded and
+ * attached, and its maps.
+ *
+ *     settings (factor, weights) --> kernel --> totals of all CPUs (each interval)
+ *                                           --> requests that are over (as they come)
+ */
+
+#include <stdint.h>
+
+#include "request_energy.h"
+
+struct request_programs;
+
+/** Totals of all CPUs; they wrap. */
+struct request_totals {
+    uint64_t work; /* of all tasks, in 2^-10 of the weights' unit */
+    uint64_t bound_work;
+    uint64_t bound_energy; /* 2^-20 of a microjoule, as are all energies of the kernel */
+    uint64_t background_energy;
+    uint64_t runtime_ns;
+    uint64_t wakeups;
+    uint64_t migrations;
+    uint64_t counted[REQUEST_COUNTERS];
+    uint64_t unheard; /* requests that ended while the ring was full */
+    uint64_t refused; /* requests that found no room */
+};
+
+/**
+ * Loads the programs and begins to count work; no connection is followed yet.
+ * @param counters  hardware counts that are wanted: bit per enum request_counter
+ * @return 0 or a negative errno; the feature that is missing is logged
+ */
+int request_programs_new(struct request_programs **ret, unsigned counters);
+
+/** Detaches all; connections that were followed go on untouched. NULL is accepted. @return NULL */
+struct request_programs *request_programs_free(struct request_programs *programs);
+
+/** For work from now on. */
+void request_programs_set(struct request_programs *programs,
+                          const struct request_settings *settings);
+
+/**
+ * Follows the inbound connections of a cgroup's sockets that are established
+ * from now on. Programs of others on the cgroup run as well.
+ * @param fd        of the cgroup's directory
+ * @param ret_link  to give to request_programs_unwatch()
+ * @return 0 or a negative errno
+ */
+int request_programs_watch(struct request_programs *programs, int fd, int *ret_link);
+void request_programs_unwatch(int link);
+
+/** Counts what runs until now, and sums up. */
+void request_programs_read(struct request_programs *programs, struct request_totals *ret);
+
+/** Calls back for each request that is over. @return their number, or a negative errno */
+int request_programs_take_ended(struct request_programs *programs,
+                                void (*on_request)(const struct request *request, void *userdata),
+                                void *userdata);
