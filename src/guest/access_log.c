@@ -88,15 +88,13 @@ size_t access_log_format(const struct request_record *request, char line[ACCESS_
     add_time(&text, request->end_ns);
     add(&text, ",\"method\":");
     add_string(&text, request->method, request->method_length);
-    add(&text, ",\"target\":");
-    add_string(&text, request->target, request->target_length);
-    if (request->target_cut)
-        add(&text, ",\"cut\":true");
-    add(&text,
-        ",\"status\":%u,\"duration_us\":%" PRIu64 ",\"cpu_us\":%" PRIu64 ",\"energy_uj\":%" PRIu64
-        "}\n",
-        request->status, request->duration_ns / NSEC_PER_USEC, request->cpu_ns / NSEC_PER_USEC,
-        request->energy_uj);
+    add(&text, ",\"path\":");
+    add_string(&text, request->path, request->path_length);
+    add(&text, ",\"status\":%u,\"duration_us\":%" PRIu64 ",\"cpu_us\":%" PRIu64, request->status,
+        request->duration_ns / NSEC_PER_USEC, request->cpu_ns / NSEC_PER_USEC);
+    if (request->has_header)
+        add(&text, ",\"header_uj\":%" PRIu64, request->header_uj);
+    add(&text, ",\"energy_uj\":%" PRIu64 "}\n", request->energy_uj);
     return text.length;
 }
 

@@ -4,11 +4,13 @@
 /*
  * The access log: one line of JSON per request.
  *
- *     {"time":"2025-01-31T12:00:00.123456Z","method":"GET","target":"/x?y=1","status":200,
- *      "duration_us":1520,"cpu_us":900,"energy_uj":4711}
+ *     {"time":"2025-01-31T12:00:00.123456Z","method":"GET","path":"/x","status":200,
+ *      "duration_us":1520,"cpu_us":900,"header_uj":4500,"energy_uj":4711}
  *
  * The client's bytes are escaped: a line is a line, and its text valid UTF-8.
- * A target that is longer than what is kept has "cut":true beside it.
+ * Of the path, without its query, the first RECORD_PATH_MAX bytes are told.
+ * header_uj is what the client was told; it is missing where the response was
+ * left as it is.
  */
 
 #include <stddef.h>
@@ -16,8 +18,8 @@
 
 #include "guest/request_record.h"
 
-/** Longest line: every byte of the target may become a replacement of three. */
-#define ACCESS_LOG_LINE_MAX (RECORD_TARGET_MAX * 6 + RECORD_METHOD_MAX * 6 + 256)
+/** Longest line: every byte of the path may become a replacement of three. */
+#define ACCESS_LOG_LINE_MAX (RECORD_PATH_MAX * 6 + RECORD_METHOD_MAX * 6 + 256)
 
 /** Writes a request's line, newline included. @return its length, at most ACCESS_LOG_LINE_MAX - 1
  */

@@ -137,7 +137,7 @@ static struct series *get_series(struct request_metrics *metrics,
     struct series *series;
     bool other;
 
-    request_route(request->target, request->target_length, route);
+    request_route(request->path, request->path_length, route);
     series = find_series(metrics, method, class, route);
     if (series)
         return series;
@@ -216,6 +216,9 @@ static void write_sums(FILE *stream, const struct request_sums *sums)
     if (sums->work > 0)
         fprintf(stream, "virtjoule_request_bound_ratio %.6f\n",
                 (double)sums->bound_work / (double)sums->work);
+    metrics_write_family(stream, "virtjoule_request_missed_total", "counter",
+                         "Requests that are not in the histogram: there was no room for them.");
+    fprintf(stream, "virtjoule_request_missed_total %" PRIu64 "\n", sums->missed);
     metrics_write_family(stream, "virtjoule_request_log_lines_dropped_total", "counter",
                          "Lines that the access log could not take.");
     fprintf(stream, "virtjoule_request_log_lines_dropped_total %" PRIu64 "\n",

@@ -25,6 +25,7 @@ struct request_sums {
     uint64_t background_uj;     /* the machine's energy that is no request's */
     uint64_t bound_work;        /* of all tasks' work: what is some request's */
     uint64_t work;              /* of all tasks */
+    uint64_t missed;            /* requests that nothing was told of */
     uint64_t log_lines_dropped; /* of the access log */
 };
 

@@ -18,8 +18,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     record.method_length = (uint8_t)(size < RECORD_METHOD_MAX ? size : RECORD_METHOD_MAX);
     memcpy(record.method, data, record.method_length);
-    record.target_length = (uint16_t)(size < RECORD_TARGET_MAX ? size : RECORD_TARGET_MAX);
-    memcpy(record.target, data, record.target_length);
+    record.path_length = (uint8_t)(size < RECORD_PATH_MAX ? size : RECORD_PATH_MAX);
+    memcpy(record.path, data, record.path_length);
     length = access_log_format(&record, line);
     require(length < ACCESS_LOG_LINE_MAX && strlen(line) == length);
     for (size_t i = 0; i < length;) {
@@ -28,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         require(n > 0 && ((unsigned char)line[i] >= ' ' || i == length - 1));
         i += n;
     }
-    request_route(record.target, record.target_length, route);
+    request_route(record.path, record.path_length, route);
     require(memchr(route, '\0', sizeof(route)) && route[0] != '\0' && !strchr(route, '?'));
     return 0;
 }

@@ -24,27 +24,28 @@ static struct request_record make_request(const char *target, size_t length)
         .energy_uj = 4711,
         .status = 200,
         .method_length = 3,
-        .target_length = (uint16_t)length,
+        .path_length = (uint8_t)length,
         .method = "GET",
     };
 
-    memcpy(request.target, target, length);
+    memcpy(request.path, target, length);
     return request;
 }
 
 static void test_line(void **state)
 {
-    struct request_record request = make_request("/x?y=1", 6);
+    struct request_record request = make_request("/x/y", 4);
     char line[ACCESS_LOG_LINE_MAX];
     size_t length = access_log_format(&request, line);
 
     assert_int_equal(length, strlen(line));
     assert_string_equal(line, "{\"time\":\"2025-01-31T12:00:00.123456Z\",\"method\":\"GET\","
-                              "\"target\":\"/x?y=1\",\"status\":200,\"duration_us\":1520,"
+                              "\"path\":\"/x/y\",\"status\":200,\"duration_us\":1520,"
                               "\"cpu_us\":900,\"energy_uj\":4711}\n");
-    request.target_cut = true;
+    request.has_header = true;
+    request.header_uj = 4500;
     access_log_format(&request, line);
-    assert_non_null(strstr(line, "\"target\":\"/x?y=1\",\"cut\":true,"));
+    assert_non_null(strstr(line, "\"cpu_us\":900,\"header_uj\":4500,\"energy_uj\":4711}"));
 }
 
 static void test_escaping(void **state)
@@ -70,7 +71,7 @@ static void test_escaping(void **state)
         char line[ACCESS_LOG_LINE_MAX], expected[128];
 
         access_log_format(&request, line);
-        snprintf(expected, sizeof(expected), "\"target\":\"%s\",\"status\"", cases[i].escaped);
+        snprintf(expected, sizeof(expected), "\"path\":\"%s\",\"status\"", cases[i].escaped);
         if (!strstr(line, expected))
             fail_msg("no %s in %s", expected, line);
     }
@@ -89,17 +90,18 @@ static void test_any_bytes(void **state)
             .energy_uj = UINT64_MAX,
             .status = UINT16_MAX,
             .method_length = RECORD_METHOD_MAX,
-            .target_length = RECORD_TARGET_MAX,
-            .target_cut = true,
+            .path_length = RECORD_PATH_MAX,
+            .header_uj = UINT64_MAX,
+            .has_header = true,
         };
         char line[ACCESS_LOG_LINE_MAX];
         struct json_object *object;
         size_t length;
 
         memset(request.method, 1, sizeof(request.method));
-        memset(request.target, 1, sizeof(request.target));
-        for (size_t i = 0; run > 0 && i < sizeof(request.target); i++)
-            request.target[i] = (char)rand_r(&seed);
+        memset(request.path, 1, sizeof(request.path));
+        for (size_t i = 0; run > 0 && i < sizeof(request.path); i++)
+            request.path[i] = (char)rand_r(&seed);
         length = access_log_format(&request, line);
         assert_true(length < ACCESS_LOG_LINE_MAX);
         assert_int_equal(length, strlen(line));

@@ -14,11 +14,11 @@ static void add(struct request_metrics *metrics, const char *method, const char 
         .energy_uj = energy_uj,
         .status = status,
         .method_length = (uint8_t)strlen(method),
-        .target_length = (uint16_t)strlen(target),
+        .path_length = (uint8_t)strlen(target),
     };
 
     memcpy(request.method, method, strlen(method));
-    memcpy(request.target, target, strlen(target));
+    memcpy(request.path, target, strlen(target));
     request_metrics_add(metrics, &request);
 }
 
@@ -80,12 +80,15 @@ static void test_sums(void **state)
     assert_null(strstr(text, "bound_ratio 0"));
     assert_line(text, "virtjoule_request_background_joules_total 0.000000");
     free(text);
-    request_metrics_set_sums(
-        metrics, &(struct request_sums){
-                     .background_uj = 1500001, .bound_work = 3, .work = 4, .log_lines_dropped = 7});
+    request_metrics_set_sums(metrics, &(struct request_sums){.background_uj = 1500001,
+                                                             .bound_work = 3,
+                                                             .work = 4,
+                                                             .missed = 5,
+                                                             .log_lines_dropped = 7});
     text = render(metrics);
     assert_line(text, "virtjoule_request_background_joules_total 1.500001");
     assert_line(text, "virtjoule_request_bound_ratio 0.750000");
+    assert_line(text, "virtjoule_request_missed_total 5");
     assert_line(text, "virtjoule_request_log_lines_dropped_total 7");
     free(text);
     request_metrics_free(metrics);
@@ -111,7 +114,7 @@ static void test_route(void **state)
         {"http://host/x", "other"},
         {"/aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffgggg/x", "/…"},
     };
-    char route[REQUEST_ROUTE_MAX], longest[RECORD_TARGET_MAX];
+    char route[REQUEST_ROUTE_MAX], longest[RECORD_PATH_MAX];
 
     for (size_t i = 0; i < ELEMENTS(cases); i++) {
         request_route(cases[i].target, strlen(cases[i].target), route);
