@@ -24,17 +24,27 @@ static int value_attribution_mode(const char *value, void *target)
     return 0;
 }
 
-static int value_weight(const char *value, void *target)
+static int parse_weight(const char *value, double max, double *ret)
 {
     double weight;
     int r = parse_real(value, &weight);
 
     if (r < 0)
         return r;
-    if (weight > REQUESTS_WEIGHT_MAX)
+    if (weight > max)
         return -ERANGE;
-    *(double *)target = weight;
+    *ret = weight;
     return 0;
+}
+
+static int value_rate(const char *value, void *target)
+{
+    return parse_weight(value, REQUESTS_RATE_MAX, target);
+}
+
+static int value_penalty(const char *value, void *target)
+{
+    return parse_weight(value, REQUESTS_PENALTY_MAX, target);
 }
 
 static int value_interval(const char *value, void *target)
@@ -59,19 +69,23 @@ static int value_tree(const char *value, void *target)
 }
 
 #define FIELD(name) offsetof(struct requests_config, name)
-#define WEIGHT(key, field)                                                                         \
+#define RATE(key, field)                                                                           \
     {                                                                                              \
-        "", key, value_weight, FIELD(weights.field), "a number from 0 to 1000000"                  \
+        "", key, value_rate, FIELD(weights.field), "a number from 0 to 10"                         \
+    }
+#define PENALTY(key, field)                                                                        \
+    {                                                                                              \
+        "", key, value_penalty, FIELD(weights.field), "a number from 0 to 1000000"                 \
     }
 
 static const struct config_key keys[] = {
     {"", "attribution_mode", value_attribution_mode, FIELD(mode), "psys or model"},
-    WEIGHT("default_multiplier", default_multiplier),
-    WEIGHT("wakeup_penalty", wakeup),
-    WEIGHT("cycles_weight", cycles),
-    WEIGHT("instructions_weight", instructions),
-    WEIGHT("cache_miss_weight", cache_miss),
-    WEIGHT("migration_penalty", migration),
+    RATE("default_multiplier", default_multiplier),
+    PENALTY("wakeup_penalty", wakeup),
+    RATE("cycles_weight", cycles),
+    RATE("instructions_weight", instructions),
+    RATE("cache_miss_weight", cache_miss),
+    PENALTY("migration_penalty", migration),
     {"", "idle_power_uw", value_power, FIELD(idle_power_uw),
      "a whole number of microwatts up to 10000000000"},
     {"", "psys_interval_ms", value_interval, FIELD(psys_interval_ms),
@@ -138,7 +152,7 @@ static int parse_frequency(const char *value, struct frequency_multiplier *ret)
         return -EINVAL;
     r = parse_u64(value, (size_t)(blank - value), &khz);
     if (r == 0)
-        r = value_weight(blank + strspn(blank, " \t"), &frequency.multiplier);
+        r = value_rate(blank + strspn(blank, " \t"), &frequency.multiplier);
     if (r < 0)
         return r;
     if (khz == 0 || khz > UINT32_MAX)
@@ -156,7 +170,7 @@ static void add_frequency(struct parser *parser, const char *value)
 
     if (parse_frequency(value, &frequency) < 0) {
         config_text_fail(&parser->text, "", "freq_khz",
-                         "\"%.64s\" is not a frequency in kHz and a number from 0 to 1000000, "
+                         "\"%.64s\" is not a frequency in kHz and a number from 0 to 10, "
                          "such as 1800000 1.25",
                          value);
         return;

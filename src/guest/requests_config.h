@@ -13,8 +13,13 @@
 
 #define REQUESTS_CGROUPS_MAX 64
 #define REQUESTS_FREQUENCIES_MAX 128
-/** Above any weight that means something; below, no product of one tick overflows. */
-#define REQUESTS_WEIGHT_MAX 1e6
+/**
+ * Of a ns of CPU time, a cycle, an instruction, a cache miss: in 64 bits the
+ * kernel has room for those of 60 s at 6 GHz with four instructions a cycle.
+ */
+#define REQUESTS_RATE_MAX 10.0
+/** Of a wakeup and a migration. */
+#define REQUESTS_PENALTY_MAX 1e6
 
 enum attribution_mode {
     ATTRIBUTION_PSYS,  /* the tree's energy over the work of all tasks */

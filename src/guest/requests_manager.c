@@ -264,7 +264,8 @@ static int add_signal(struct requests_manager *manager, int number,
     sigemptyset(&signals);
     sigaddset(&signals, number);
     sigprocmask(SIG_BLOCK, &signals, NULL);
-    return sd_event_add_signal(manager->event, NULL, number, handler, manager);
+    /* Without a handler what it is given is the loop's result. */
+    return sd_event_add_signal(manager->event, NULL, number, handler, handler ? manager : NULL);
 }
 
 /* Before any thread is made, which inherits what is blocked. NULL: the loop ends. */

@@ -18,7 +18,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     require(config.psys_interval_ms >= 10 && config.psys_interval_ms <= 60000);
     require(config.weights.default_multiplier >= 0);
-    require(config.weights.default_multiplier <= REQUESTS_WEIGHT_MAX);
+    require(config.weights.default_multiplier <= REQUESTS_RATE_MAX);
+    require(config.weights.wakeup <= REQUESTS_PENALTY_MAX);
     require(config.n_cgroups <= REQUESTS_CGROUPS_MAX);
     for (size_t i = 0; i < config.n_cgroups; i++)
         require(cgroup_is_path(config.cgroups[i]) || cgroup_is_unit(config.cgroups[i]));

@@ -106,6 +106,7 @@ static void test_errors_name_the_place(void **state)
         {"attribution_mode = psis\n", 1, "attribution_mode", "psys or model"},
         {"\n\ndefault_multiplier = -1\n", 3, "default_multiplier", "a number from 0"},
         {"wakeup_penalty = 1000001\n", 1, "wakeup_penalty", "a number from 0 to 1000000"},
+        {"default_multiplier = 10.1\n", 1, "default_multiplier", "a number from 0 to 10"},
         {"cycles_weight = inf\n", 1, "cycles_weight", "a number from 0"},
         {"idle_power_uw = 1.5\n", 1, "idle_power_uw", "whole number of microwatts"},
         {"idle_power_uw = 10000000001\n", 1, "idle_power_uw", "up to 10000000000"},
