@@ -123,6 +123,7 @@ static void end_response(struct connection *c)
     if (!request)
         return;
     request->status = c->out.status;
+    doubt_running(request->id);
     end_request(first_request(c), REQUEST_ANSWERED);
     c->first++;
 }
@@ -341,7 +342,7 @@ static void read_requests(struct sock *sk, const char *bytes, int flags, int n)
     else
         http_seek(&c->in, place_of(&c->in, end));
     if (first_request(c))
-        bind_running(first_request(c));
+        turn_to_read(first_request(c));
 }
 
 SEC("fexit/tcp_recvmsg")
@@ -578,7 +579,7 @@ int rewrite_response(struct sk_msg_md *message)
     settle(c, tcp->write_seq);
     prepare_response(c);
     if (first_request(c))
-        bind_running(first_request(c));
+        turn_to_written(first_request(c));
     if (!http_is_in_body(&c->out) && message->data_end - message->data < window)
         bpf_msg_pull_data(message, 0, window, 0);
     sending.c = c;
