@@ -49,8 +49,7 @@ enum http_state {
     HTTP_TARGET,
     HTTP_VERSION, /* from its first byte on; in a response with the status */
     HTTP_REASON,
-    HTTP_FIRST_LINE, /* the first byte after the start line */
-    HTTP_LINE,       /* the first byte of a field line */
+    HTTP_LINE, /* the first byte of a field line */
     HTTP_NAME,
     HTTP_COLON,
     HTTP_LENGTH,
@@ -67,7 +66,7 @@ enum http_state {
 
 enum http_event {
     HTTP_MORE,
-    HTTP_INSERT, /* a field may be added before the byte that was fed */
+    HTTP_INSERT, /* a field may be added before the byte that was fed; told until http_shift() */
     HTTP_FORGED, /* the byte that was fed is to be replaced by HTTP_RENAMED */
     HTTP_HEAD,   /* the head of a message ended; not told of an interim response's */
     HTTP_END,    /* its body ended, if only an empty one */
@@ -110,13 +109,14 @@ struct http_stream {
     __u8 is_chunked : 1;
     __u8 in_trailer : 1;
     __u8 has_ended : 1; /* the end of the body was told already */
+    __u8 has_field : 1; /* one was added */
     __u8 path_length;
     __u8 in_query;
     char path[HTTP_PATH_MAX];
 };
 
 HTTP_CONST char http_names[HTTP_NAMES][20] = {"content-length", "transfer-encoding",
-                                                "x-energy-score"};
+                                              "x-energy-score"};
 HTTP_CONST char http_chunked[8] = "chunked";
 HTTP_CONST char http_version[8] = "HTTP/1.";
 
@@ -156,6 +156,7 @@ HTTP_INLINE void http_begin(struct http_stream *s)
     s->is_chunked = 0;
     s->in_trailer = 0;
     s->has_ended = 0;
+    s->has_field = 0;
     if (!s->is_response) {
         s->method = 0;
         s->path_length = 0;
@@ -273,7 +274,7 @@ HTTP_INLINE enum http_event http_version_byte(struct http_stream *s, __u8 c)
 HTTP_INLINE enum http_event http_reason_byte(struct http_stream *s, __u8 c)
 {
     if (c == '\n') {
-        s->state = HTTP_FIRST_LINE;
+        s->state = HTTP_LINE;
         return HTTP_MORE;
     }
     if (s->is_response ? s->matched && c != ' ' && c != '\r' : c != '\r')
@@ -282,7 +283,7 @@ HTTP_INLINE enum http_event http_reason_byte(struct http_stream *s, __u8 c)
     return HTTP_MORE;
 }
 
-HTTP_INLINE enum http_event http_line_byte(struct http_stream *s, __u8 c)
+HTTP_INLINE enum http_event http_begin_line(struct http_stream *s, __u8 c)
 {
     __u8 lower = http_lower(c);
 
@@ -443,13 +444,20 @@ HTTP_INLINE enum http_event http_start_byte(struct http_stream *s, __u8 c)
     return s->is_response ? http_version_byte(s, c) : http_method_byte(s, c);
 }
 
-HTTP_INLINE enum http_event http_first_line_byte(struct http_stream *s, __u8 c)
+/** Whether a field may be added before the byte that comes next. */
+HTTP_INLINE bool http_takes_field(const struct http_stream *s)
 {
-    enum http_event event = http_line_byte(s, c);
-    bool is_final = s->is_response && s->status >= 200;
+    return s->state == HTTP_LINE && s->is_response && s->status >= 200 && !s->in_trailer &&
+           !s->has_field;
+}
+
+HTTP_INLINE enum http_event http_line_byte(struct http_stream *s, __u8 c)
+{
+    bool takes_field = http_takes_field(s);
+    enum http_event event = http_begin_line(s, c);
 
     /* The empty line's line feed alone is both: it has no room for a second event. */
-    return event == HTTP_MORE && is_final ? HTTP_INSERT : event;
+    return event == HTTP_MORE && takes_field ? HTTP_INSERT : event;
 }
 
 /** Feeds the byte at the stream's position; not in a body (see http_skip()). */
@@ -467,8 +475,6 @@ HTTP_INLINE enum http_event http_step(struct http_stream *s, __u8 c)
         return http_version_byte(s, c);
     case HTTP_REASON:
         return http_reason_byte(s, c);
-    case HTTP_FIRST_LINE:
-        return http_first_line_byte(s, c);
     case HTTP_LINE:
         return http_line_byte(s, c);
     case HTTP_NAME:
@@ -523,12 +529,13 @@ HTTP_INLINE enum http_event http_skip(struct http_stream *s, __u64 n)
     return HTTP_MORE;
 }
 
-/** Takes in that bytes were added to the head that was fed last. */
+/** Takes in that a field was added to the head that was fed last. */
 HTTP_INLINE void http_shift(struct http_stream *s, __u32 n)
 {
     s->position += n;
     s->body_start += n;
     s->body_end += n;
+    s->has_field = 1;
 }
 
 /** Whether 8 bytes hold no line feed (Mycroft's test for a zero byte). */

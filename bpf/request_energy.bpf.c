@@ -25,12 +25,16 @@
  * is there, however the head is cut; nothing is ever held back. A field of that
  * name by the application comes later, and loses a letter of its name. All of it
  * is done by the rules of http_stream.h; what is doubtful is left alone, from
- * there on for ever. So is a single response whose head the socket may not take
- * at once: the kernel miscounts what it took of the part that grew.
+ * there on for ever.
  *
  * Places in the streams are TCP's sequence numbers, drawn out to 64 bits. The
- * kernel may take less than a program saw, and the sender sends the rest again:
- * the numbers say so.
+ * kernel may take less than it was given, and the sender sends the rest again.
+ * That must not happen to bytes of which a program said that they may pass: the
+ * kernel then shows it none of the next ones, and miscounts what it took of a
+ * part that grew. So a verdict is on no more than the socket takes for sure, and
+ * where that is nothing, on a single byte of a head, which is taken or is not. The
+ * field then waits for a line before which there is room; if there is none, as may
+ * be where the client pipelines and reads slowly, that response has no field.
  *
  * Requests are answered in order. A task that reads from or writes to a
  * connection works for the oldest request there that has no response yet.
@@ -47,9 +51,10 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define PIPELINE_MAX 64  /* requests that may wait on one connection */
 #define HEAD_WINDOW 8192 /* bytes of a message that are looked at in one go */
 #define CHUNK 64
-#define STEPS_MAX 16 /* events in one segment */
-#define PIECES_MAX 4 /* of the buffer that is read into */
-#define ROOM 4096 /* of a socket's buffer, that taking a message may cost beside twice its size */
+#define STEPS_MAX 16      /* events in one segment */
+#define PIECES_MAX 4      /* of the buffer that is read into */
+#define SEGMENT_COST 4096 /* at most, of a socket's buffer and beside its bytes */
+#define SEGMENT_MAX 16384
 
 #define LINE_MAX 48 /* "X-Energy-Score: ", 20 digits, line end */
 
@@ -67,12 +72,12 @@ struct received {
 };
 
 struct sent {
-    __u32 size; /* of the message */
+    __u32 sure;  /* bytes that the socket takes at once */
+    __u32 limit; /* of what is looked at */
     __u32 i;
     __u32 insert_at;
     __u32 event;
     bool insert;
-    bool fits; /* the socket will take all of it at once */
 };
 
 struct connection {
@@ -123,6 +128,7 @@ static void end_response(struct connection *c)
     if (!request)
         return;
     request->status = c->out.status;
+    doubt_running(request->id);
     end_request(first_request(c), REQUEST_ANSWERED);
     c->first++;
 }
@@ -145,11 +151,7 @@ static void leave_requests(struct connection *c)
     bpf_loop(PIPELINE_MAX, leave_request, &c, 0);
 }
 
-/*
- * Takes in how far the stream of responses got. The kernel shows no program the
- * message that follows one of which it took a part: the end of a body may have
- * gone by unseen.
- */
+/* Takes in how far the stream of responses got; a body's end may have gone by unseen. */
 static void settle(struct connection *c, __u32 sequence)
 {
     struct http_stream *out = &c->out;
@@ -341,7 +343,7 @@ static void read_requests(struct sock *sk, const char *bytes, int flags, int n)
     else
         http_seek(&c->in, place_of(&c->in, end));
     if (first_request(c))
-        bind_running(first_request(c));
+        turn_to_read(first_request(c));
 }
 
 SEC("fexit/tcp_recvmsg")
@@ -410,26 +412,24 @@ static long send_step(__u32 index, struct sending *sending)
     __u8 c;
 
     if (http_is_in_body(out)) {
-        __u32 left = s->size - i;
-        bool is_last;
-
-        length = http_body_bytes(out, left);
-        is_last = out->state == HTTP_BODY && out->position + length == out->body_end;
-        /* The end is there when it was taken: its last byte is looked at alone. */
-        if (is_last && length > 1 && !s->fits)
-            length--;
-        else
-            is_last = false;
+        length = http_body_bytes(out, s->limit - i);
         s->i += length;
         s->event = http_skip(out, length);
-        return is_last || s->event != HTTP_MORE || s->i >= s->size;
+        return s->event != HTTP_MORE || s->i >= s->limit;
     }
+    if (http_takes_field(out) && !s->insert && i + 1 + LINE_MAX > s->sure) {
+        if (i)
+            return 1;
+        s->limit = 1; /* byte by byte there is no room at all soon, and then there is enough */
+    }
+    if (i >= s->limit)
+        return 1;
     if (i >= HEAD_WINDOW)
         return 1;
     data = (void *)(long)sending->message->data;
     end = (void *)(long)sending->message->data_end;
     data += i;
-    if (out->state == HTTP_REST && data + sizeof(__u64) <= end &&
+    if (out->state == HTTP_REST && i + sizeof(__u64) <= s->limit && data + sizeof(__u64) <= end &&
         http_has_no_line_feed(*(__u64 *)data)) {
         out->position += sizeof(__u64);
         s->i += sizeof(__u64);
@@ -442,9 +442,11 @@ static long send_step(__u32 index, struct sending *sending)
     s->i = i + 1;
     if (s->event == HTTP_FORGED)
         *data = HTTP_RENAMED;
-    else if (s->event == HTTP_INSERT) {
+    else if (s->event == HTTP_INSERT && !s->insert && i + 1 + LINE_MAX <= s->sure) {
         s->insert_at = i;
         s->insert = true;
+        if (s->limit > s->sure - LINE_MAX)
+            s->limit = s->sure - LINE_MAX;
     }
     return s->event == HTTP_END || s->event == HTTP_BAD;
 }
@@ -475,12 +477,47 @@ static __u32 write_line(char *line, __u64 number)
     return length + 2;
 }
 
-/* Bytes that the socket will take without waiting. */
-static int room_of(const struct tcp_sock *tcp)
+/* How far what waits to be sent is from the limit that somebody has set for it. */
+static __s64 unsent_room(const struct tcp_sock *tcp)
+{
+    const struct net *net = ((const struct sock *)tcp)->__sk_common.skc_net.net;
+    __u32 limit = tcp->notsent_lowat ?: (__u32)net->ipv4.sysctl_tcp_notsent_lowat;
+
+    return (__s64)limit - (__s32)(tcp->write_seq - tcp->snd_nxt);
+}
+
+/*
+ * How many bytes the socket takes at once. It asks for room when it begins a
+ * segment: no more than one does for so few bytes as fill neither the room nor a
+ * segment; of more, the segments' own cost is allowed for.
+ */
+static __u32 sure_bytes(const struct tcp_sock *tcp)
 {
     const struct sock *sk = (const struct sock *)tcp;
+    __s64 room = sk->sk_sndbuf - sk->sk_wmem_queued, unsent = unsent_room(tcp);
+    __u32 few, many = 0;
 
-    return sk->sk_sndbuf - sk->sk_wmem_queued;
+    if (unsent < room)
+        room = unsent;
+    if (room <= 0)
+        return 0;
+    few = room < SEGMENT_MAX ? room : SEGMENT_MAX;
+    if (few > tcp->mss_cache)
+        few = tcp->mss_cache;
+    if (room > SEGMENT_COST)
+        many = (__u32)(room - SEGMENT_COST) / 4;
+    return few > many ? few : many;
+}
+
+/*
+ * How many bytes to let pass that the socket may not take all. In a body that is
+ * a part so small that those which then go by unseen do not reach its end.
+ */
+static __u32 unsure_bytes(const struct http_stream *out)
+{
+    __u64 part = out->state == HTTP_BODY ? (out->body_end - out->position) / 64 : 0;
+
+    return part < SEGMENT_MAX ? part + 1 : SEGMENT_MAX;
 }
 
 struct insertion {
@@ -509,8 +546,7 @@ static long write_step(__u32 i, struct insertion *w)
 }
 
 /* @return how much the message grew, or a negative errno: it is beyond repair */
-static int insert_line(struct sk_msg_md *message, struct connection *c, struct tcp_sock *tcp,
-                       __u32 at)
+static int insert_line(struct sk_msg_md *message, struct connection *c, __u32 at)
 {
     struct insertion insertion = {message, c, at};
     __u64 id = first_request(c);
@@ -519,8 +555,7 @@ static int insert_line(struct sk_msg_md *message, struct connection *c, struct t
     __u32 length;
     int r;
 
-    /* Of a message that grew the kernel must take the part that did. */
-    if (!id || !cpu || room_of(tcp) < (int)(at + 2 * LINE_MAX))
+    if (!id || !cpu)
         return 0;
     charge_running(cpu);
     request = find_request(id);
@@ -561,8 +596,9 @@ int rewrite_response(struct sk_msg_md *message)
 {
     struct sending sending = {.message = message};
     struct sent *sent;
+    __u32 size = message->size;
     __u32 window = message->size < HEAD_WINDOW ? message->size : HEAD_WINDOW;
-    struct tcp_sock *tcp;
+    const struct tcp_sock *tcp;
     struct connection *c;
     int grown = 0;
 
@@ -578,16 +614,19 @@ int rewrite_response(struct sk_msg_md *message)
     settle(c, tcp->write_seq);
     prepare_response(c);
     if (first_request(c))
-        bind_running(first_request(c));
-    if (!http_is_in_body(&c->out) && message->data_end - message->data < window)
-        bpf_msg_pull_data(message, 0, window, 0);
+        turn_to_written(first_request(c));
     sending.c = c;
     sent = &c->sent;
-    *sent = (struct sent){.size = message->size,
-                          .fits = room_of(tcp) > (int)(2 * message->size + ROOM)};
+    *sent = (struct sent){.limit = size, .sure = sure_bytes(tcp)};
+    if (c->out.state != HTTP_UNTIL_CLOSE && size > sent->sure)
+        sent->limit = sent->sure ?: unsure_bytes(&c->out);
+    if (sent->limit > size)
+        sent->limit = size;
+    if (!http_is_in_body(&c->out) && message->data_end - message->data < window)
+        bpf_msg_pull_data(message, 0, window, 0);
     bpf_loop(2 * HEAD_WINDOW, send_step, &sending, 0);
     if (sent->insert)
-        grown = insert_line(message, c, tcp, sent->insert_at);
+        grown = insert_line(message, c, sent->insert_at);
     if (sent->event == HTTP_END)
         end_response(c);
     if (c->out.state == HTTP_LOST) {
@@ -597,7 +636,7 @@ int rewrite_response(struct sk_msg_md *message)
     if (grown < 0)
         return SK_DROP;
     /* The rest is another response, or more of a head than is looked at in one go. */
-    if (sent->i < sent->size)
+    if (sent->i < size)
         bpf_msg_apply_bytes(message, sent->i + grown);
     return SK_PASS;
 }

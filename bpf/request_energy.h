@@ -18,12 +18,15 @@
 #define REQUEST_FACTOR_BITS 40 /* a factor is microjoules per 2^-10 unit of work, times 2^40 */
 #define REQUEST_ENERGY_BITS 20 /* energy is in 2^-20 of a microjoule */
 
+/** Counts of the hardware. */
 enum request_counter {
     REQUEST_CYCLES,
     REQUEST_INSTRUCTIONS,
     REQUEST_CACHE_MISSES,
     REQUEST_COUNTERS,
 };
+
+#define REQUEST_FREQUENCIES_MAX 512
 
 /** Why a request ended. */
 enum request_end {
@@ -53,17 +56,39 @@ struct request {
     char path[HTTP_PATH_MAX];
 };
 
-/** One CPU; all but the weight is written by itself. Totals wrap. */
+/** What was done and is not, or no longer, to be counted elsewhere. */
+struct request_effort {
+    __u64 work;
+    __u64 energy;
+    __u64 runtime_ns;
+};
+
+/** A thread that ever worked for a request. */
+struct request_worker {
+    __u64 request; /* for which it works; 0: none */
+    __u64 is_guess;
+    struct request_effort pending; /* counted as background, until it is known for what it was */
+};
+
+/** CPU time at one frequency, the key is in kHz. */
+struct request_frequency {
+    __u64 weight; /* of a ns; 0: the default */
+    __u64 runtime_ns;
+};
+
+/** One CPU; written by itself. Totals wrap. */
 struct request_cpu {
-    __u64 weight;   /* of a ns of CPU time; 0: the default (cpufreq does not say) */
-    __u64 since_ns; /* of the slice, or piece of it, that is not counted yet; 0: idle */
-    __u64 request;  /* for which the running task works; 0: none */
+    __u64 since_ns;  /* of the slice, or piece of it, that is not counted yet; 0: idle */
+    __u64 request;   /* for which the running task works; 0: none */
+    __u64 is_guess;  /* and that is not certain */
+    __u64 is_worker; /* it has a struct request_worker */
+    __u32 khz;       /* 0: cpufreq does not say */
     __u64 counters[REQUEST_COUNTERS];
 
     __u64 work;
     __u64 bound_work;
-    __u64 background_energy;
     __u64 bound_energy;
+    __u64 background_energy; /* some of it may turn out to be bound: it can step back */
     __u64 runtime_ns;
     __u64 wakeups;
     __u64 migrations;

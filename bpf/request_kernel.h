@@ -60,7 +60,24 @@ struct msghdr {
     struct iov_iter msg_iter;
 };
 
+struct netns_ipv4 {
+    unsigned int sysctl_tcp_notsent_lowat;
+};
+
+struct net {
+    struct netns_ipv4 ipv4;
+};
+
+typedef struct {
+    struct net *net;
+} possible_net_t;
+
+struct sock_common {
+    possible_net_t skc_net;
+};
+
 struct sock {
+    struct sock_common __sk_common;
     int sk_wmem_queued;
     int sk_sndbuf;
     __u8 sk_shutdown;
@@ -70,6 +87,9 @@ struct tcp_sock {
     __u32 rcv_nxt;
     __u32 copied_seq;
     __u32 write_seq;
+    __u32 snd_nxt;
+    __u32 mss_cache;
+    __u32 notsent_lowat;
 };
 
 #pragma clang attribute pop

@@ -10,6 +10,17 @@
  * A task that serves an event loop may turn to a thousand requests in one slice,
  * so the clock decides, not the scheduler's account, which is as of the last
  * tick while a slice runs.
+ *
+ * For whom a task works is certain from the moment it reads or writes a
+ * connection until the request is answered. Before and after that it is guessed:
+ *
+ *     woken by a task of its process   for the waker's request, as a worker thread would
+ *     has written a response's end     for that request still
+ *
+ * What is done under a guess is pending: it goes to the request that the task
+ * writes to next (then it worked for that one, which it took from a queue, say),
+ * else, as soon as the task reads, sleeps, wakes another or is back in its event
+ * loop, to the one that was guessed.
  */
 
 #include "request_energy.h"
@@ -31,13 +42,21 @@ struct {
     __type(value, struct request);
 } requests SEC(".maps");
 
-/* Threads that ever worked for a request, and for which they do now. */
+/* By thread. */
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
     __uint(max_entries, 65536);
     __type(key, __s32);
-    __type(value, __u64);
-} tasks SEC(".maps");
+    __type(value, struct request_worker);
+} workers SEC(".maps");
+
+/* Those that have a weight, and those that were seen. */
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, REQUEST_FREQUENCIES_MAX);
+    __type(key, __u32);
+    __type(value, struct request_frequency);
+} frequencies SEC(".maps");
 
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
@@ -85,22 +104,55 @@ static __u64 energy_of(__u64 work)
 }
 
 /* @param raw  work in units of the weights */
-static void credit(struct request_cpu *cpu, __u64 id, __u64 raw, __u64 runtime_ns)
+static struct request_effort effort_of(__u64 raw, __u64 runtime_ns)
 {
-    __u64 work = raw >> (REQUEST_WEIGHT_BITS - REQUEST_WORK_BITS), energy = energy_of(work);
+    __u64 work = raw >> (REQUEST_WEIGHT_BITS - REQUEST_WORK_BITS);
+
+    return (struct request_effort){work, energy_of(work), runtime_ns};
+}
+
+static void credit(struct request_cpu *cpu, struct request *request,
+                   const struct request_effort *effort)
+{
+    __sync_fetch_and_add(&cpu->bound_work, effort->work);
+    __sync_fetch_and_add(&cpu->bound_energy, effort->energy);
+    __sync_fetch_and_add(&request->work, effort->work);
+    __sync_fetch_and_add(&request->energy, effort->energy);
+    __sync_fetch_and_add(&request->runtime_ns, effort->runtime_ns);
+}
+
+static void add_work(struct request_cpu *cpu, __u64 id, const struct request_effort *effort)
+{
     struct request *request = find_request(id);
 
-    __sync_fetch_and_add(&cpu->work, work);
-    __sync_fetch_and_add(&cpu->runtime_ns, runtime_ns);
-    if (!request) {
-        __sync_fetch_and_add(&cpu->background_energy, energy);
-        return;
+    __sync_fetch_and_add(&cpu->work, effort->work);
+    __sync_fetch_and_add(&cpu->runtime_ns, effort->runtime_ns);
+    if (request)
+        credit(cpu, request, effort);
+    else
+        __sync_fetch_and_add(&cpu->background_energy, effort->energy);
+}
+
+/* What is pending was done for this request; without one it stays in the background. */
+static void settle_pending(struct request_cpu *cpu, struct request_worker *worker, __u64 id)
+{
+    struct request *request = find_request(id);
+
+    if (request && worker->pending.work) {
+        credit(cpu, request, &worker->pending);
+        __sync_fetch_and_add(&cpu->background_energy, -worker->pending.energy);
     }
-    __sync_fetch_and_add(&cpu->bound_work, work);
-    __sync_fetch_and_add(&cpu->bound_energy, energy);
-    __sync_fetch_and_add(&request->work, work);
-    __sync_fetch_and_add(&request->energy, energy);
-    __sync_fetch_and_add(&request->runtime_ns, runtime_ns);
+    worker->pending = (struct request_effort){0};
+}
+
+static struct request_worker *find_worker(__s32 tid)
+{
+    return bpf_map_lookup_elem(&workers, &tid);
+}
+
+static __s32 running(void)
+{
+    return (__s32)bpf_get_current_pid_tgid();
 }
 
 static __u64 read_counter(void *map)
@@ -125,18 +177,58 @@ static __u64 count(struct request_cpu *cpu, void *map, unsigned i)
     return growth * settings.counter_weights[i];
 }
 
+static __u64 weight_of(const struct request_cpu *cpu, __u64 runtime_ns)
+{
+    struct request_frequency *frequency;
+    __u32 khz = cpu->khz;
+
+    frequency = khz ? bpf_map_lookup_elem(&frequencies, &khz) : NULL;
+    if (!frequency)
+        return settings.runtime_weight;
+    __sync_fetch_and_add(&frequency->runtime_ns, runtime_ns);
+    return frequency->weight ?: settings.runtime_weight;
+}
+
 /* Counts what the running task did since it was counted last. */
 static void charge_running(struct request_cpu *cpu)
 {
     __u64 now = bpf_ktime_get_ns(), since = cpu->since_ns, raw;
+    struct request_worker *worker;
+    struct request_effort effort;
 
     raw = count(cpu, &cycles, REQUEST_CYCLES) + count(cpu, &instructions, REQUEST_INSTRUCTIONS) +
           count(cpu, &cache_misses, REQUEST_CACHE_MISSES);
     cpu->since_ns = now;
     if (!since || now <= since)
         return;
-    raw += (now - since) * (cpu->weight ?: settings.runtime_weight);
-    credit(cpu, cpu->request, raw, now - since);
+    raw += (now - since) * weight_of(cpu, now - since);
+    effort = effort_of(raw, now - since);
+    add_work(cpu, cpu->is_guess ? 0 : cpu->request, &effort);
+    if (!cpu->is_worker || (cpu->request && !cpu->is_guess))
+        return;
+    worker = find_worker(running());
+    if (worker) {
+        worker->pending.work += effort.work;
+        worker->pending.energy += effort.energy;
+        worker->pending.runtime_ns += effort.runtime_ns;
+    }
+}
+
+/* Told by user space for the start, and by cpufreq. */
+SEC("raw_tp/cpu_frequency")
+int change_frequency(struct bpf_raw_tracepoint_args *arguments)
+{
+    const struct request_frequency unweighted = {0};
+    __u32 khz = arguments->args[0], id = arguments->args[1];
+    struct request_cpu *cpu = bpf_map_lookup_elem(&cpus, &id);
+
+    if (!cpu || !khz)
+        return 0;
+    if (id == bpf_get_smp_processor_id() && cpu->since_ns)
+        charge_running(cpu);
+    bpf_map_update_elem(&frequencies, &khz, &unweighted, BPF_NOEXIST);
+    cpu->khz = khz;
+    return 0;
 }
 
 /* The end of requests. */
@@ -186,59 +278,130 @@ static void release(__u64 id)
     tell_if_over(request);
 }
 
-/* Lets a task that does not run work for a request from its next slice on; 0: none. */
-static void bind(__s32 tid, __u64 id)
+/* For whom the running task works is looked up once. */
+static void load_worker(struct request_cpu *cpu, __s32 tid)
 {
-    __u64 *bound = bpf_map_lookup_elem(&tasks, &tid), former = bound ? *bound : 0;
-    struct request *request = find_request(id);
+    struct request_worker *worker = tid ? find_worker(tid) : NULL;
 
-    if (former == id || (!former && !request))
+    cpu->request = worker ? worker->request : 0;
+    cpu->is_guess = worker && worker->is_guess;
+    cpu->is_worker = worker != NULL;
+}
+
+/* Says for which request a thread works; 0: none. */
+static void bind(__s32 tid, __u64 id, bool is_guess)
+{
+    struct request_worker fresh = {.request = id, .is_guess = is_guess};
+    struct request_worker *worker = find_worker(tid);
+    struct request *request = find_request(id);
+    __u64 former = worker ? worker->request : 0;
+
+    if (!request && !worker)
         return;
-    if (bound)
-        *bound = request ? id : 0;
-    else if (bpf_map_update_elem(&tasks, &tid, &id, BPF_ANY) < 0)
+    if (worker) {
+        worker->request = request ? id : 0;
+        worker->is_guess = is_guess;
+    } else if (bpf_map_update_elem(&workers, &tid, &fresh, BPF_ANY) < 0)
         return;
-    if (request)
+    if (request && former != id)
         __sync_fetch_and_add(&request->bound, 1);
-    if (former)
+    if (former && former != id)
         release(former);
 }
 
-static void bind_running(__u64 id)
+/* Settles what is pending with one request, and lets the running task work for another. */
+static void turn(struct request_cpu *cpu, __u64 of_pending, __u64 id)
+{
+    struct request_worker *worker;
+
+    charge_running(cpu);
+    worker = cpu->is_worker ? find_worker(running()) : NULL;
+    if (worker)
+        settle_pending(cpu, worker, of_pending);
+    bind(running(), id, false);
+    load_worker(cpu, running());
+}
+
+/* It read a request: whatever it did before was not for that. */
+static void turn_to_read(__u64 id)
 {
     struct request_cpu *cpu = this_cpu();
 
-    if (!cpu || cpu->request == id)
+    if (cpu && (cpu->request != id || cpu->is_guess))
+        turn(cpu, cpu->request, id);
+}
+
+static void turn_to_nothing(void)
+{
+    struct request_cpu *cpu = this_cpu();
+
+    if (cpu && cpu->is_worker)
+        turn(cpu, cpu->is_guess ? cpu->request : 0, 0);
+}
+
+static void turn_to_written(__u64 id)
+{
+    struct request_cpu *cpu = this_cpu();
+
+    if (cpu && (cpu->request != id || cpu->is_guess))
+        turn(cpu, id, id);
+}
+
+/* The running task wrote the end of the response: it may go on to something else. */
+static void doubt_running(__u64 id)
+{
+    struct request_cpu *cpu = this_cpu();
+    struct request_worker *worker;
+
+    if (!cpu || cpu->request != id)
         return;
     charge_running(cpu);
-    bind((__s32)bpf_get_current_pid_tgid(), id);
-    cpu->request = id;
+    worker = find_worker(running());
+    if (worker)
+        worker->is_guess = 1;
+    cpu->is_guess = 1;
 }
 
 static __u64 request_of(__s32 tid)
 {
-    __u64 *bound = bpf_map_lookup_elem(&tasks, &tid);
+    struct request_worker *worker = find_worker(tid);
 
-    return bound ? *bound : 0;
+    return worker && !worker->is_guess ? worker->request : 0;
+}
+
+static bool is_open(__u64 id)
+{
+    struct request *request = find_request(id);
+
+    return request && request->end == REQUEST_OPEN;
+}
+
+/*
+ * A guess is as good as it gets when the task sleeps or wakes another. Whoever
+ * sleeps after the answer has no more to do for it: a thread that waits for the
+ * next request on its connection tells us no other way.
+ */
+static void settle_guess(struct request_cpu *cpu, __s32 tid, bool sleeps)
+{
+    struct request_worker *worker = find_worker(tid);
+
+    if (worker && cpu->is_guess)
+        settle_pending(cpu, worker, cpu->request);
+    if (sleeps && !is_open(cpu->request))
+        bind(tid, 0, false);
 }
 
 SEC("tp_btf/sched_switch")
 int BPF_PROG(switch_tasks, bool preempt, struct task_struct *prev, struct task_struct *next)
 {
     struct request_cpu *cpu = this_cpu();
-    struct request *request;
 
     if (!cpu)
         return 0;
     charge_running(cpu);
-    /* Whoever sleeps after the answer has no more to do for it: a thread that waits for the
-     * next request on its connection tells us no other way. */
-    if (cpu->request && !preempt && prev->__state) {
-        request = find_request(cpu->request);
-        if (!request || request->end != REQUEST_OPEN)
-            bind(prev->pid, 0);
-    }
-    cpu->request = next->pid ? request_of(next->pid) : 0;
+    if (cpu->request && !preempt && prev->__state)
+        settle_guess(cpu, prev->pid, true);
+    load_worker(cpu, next->pid);
     if (next->pid == 0)
         cpu->since_ns = 0;
     return 0;
@@ -256,6 +419,13 @@ int close_running_slice(void *context)
 }
 
 /* What the weights say that a wakeup and a migration cost, for those that do not run now. */
+static void count_event(struct request_cpu *cpu, const struct task_struct *task, __u64 weight)
+{
+    struct request_effort effort = effort_of(weight, 0);
+
+    add_work(cpu, request_of(task->pid), &effort);
+}
+
 SEC("tp_btf/sched_wakeup")
 int BPF_PROG(count_wakeup, struct task_struct *task)
 {
@@ -264,7 +434,7 @@ int BPF_PROG(count_wakeup, struct task_struct *task)
     if (!cpu)
         return 0;
     cpu->wakeups++;
-    credit(cpu, request_of(task->pid), settings.wakeup_weight, 0);
+    count_event(cpu, task, settings.wakeup_weight);
     return 0;
 }
 
@@ -276,28 +446,30 @@ int BPF_PROG(count_migration, struct task_struct *task, int to)
     if (!cpu)
         return 0;
     cpu->migrations++;
-    credit(cpu, request_of(task->pid), settings.migration_weight, 0);
+    count_event(cpu, task, settings.migration_weight);
     return 0;
 }
 
 /*
- * Handing over: whoever is woken by a task of its own process (futex, pipe,
- * eventfd) works on for the waker's request, if it has none that is unfinished:
- * then it waited for a lock. The woken one turns to another as soon as it reads
- * a connection itself.
+ * Handing over by futex, pipe or eventfd. Whoever has a request that is
+ * unfinished keeps it: it waited for a lock.
  */
 SEC("tp_btf/sched_waking")
 int BPF_PROG(hand_over, struct task_struct *task)
 {
     struct request_cpu *cpu = this_cpu();
-    struct request *own;
+    struct request_worker *worker;
 
     if (!cpu || !cpu->request || task->tgid != (__s32)(bpf_get_current_pid_tgid() >> 32) ||
-        task->pid == (__s32)bpf_get_current_pid_tgid())
+        task->pid == running() || !is_open(cpu->request))
         return 0;
-    own = find_request(request_of(task->pid));
-    if (!own || own->end != REQUEST_OPEN)
-        bind(task->pid, cpu->request);
+    if (cpu->is_guess) {
+        charge_running(cpu);
+        settle_guess(cpu, running(), false);
+    }
+    worker = find_worker(task->pid);
+    if (!worker || !is_open(worker->request))
+        bind(task->pid, cpu->request, true);
     return 0;
 }
 
@@ -307,7 +479,7 @@ int BPF_PROG(hand_to_child, struct task_struct *parent, struct task_struct *chil
     struct request_cpu *cpu = this_cpu();
 
     if (cpu && cpu->request)
-        bind(child->pid, cpu->request);
+        bind(child->pid, cpu->request, true);
     return 0;
 }
 
@@ -316,8 +488,8 @@ int BPF_PROG(release_task, struct task_struct *task)
 {
     __s32 tid = task->pid;
 
-    bind_running(0);
-    bpf_map_delete_elem(&tasks, &tid);
+    turn_to_nothing();
+    bpf_map_delete_elem(&workers, &tid);
     return 0;
 }
 
@@ -326,7 +498,7 @@ int BPF_PROG(release_task, struct task_struct *task)
     SEC("tp/syscalls/sys_enter_" #call)                                                            \
     int enter_##call(void *context)                                                                \
     {                                                                                              \
-        bind_running(0);                                                                           \
+        turn_to_nothing();                                                                         \
         return 0;                                                                                  \
     }
 

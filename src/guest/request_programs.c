@@ -4,18 +4,25 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/perf_event.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "request_energy.skel.h"
 #include "util/cleanup.h"
+#include "util/cpu_counters.h"
+#include "util/file.h"
 #include "util/log.h"
 
 struct request_programs {
     struct request_energy *skeleton;
     struct request_cpu *cpus;
     size_t n_cpus;
+    struct cpu_counters *counters;
     struct ring_buffer *ended;
     void (*on_request)(const struct request *request, void *userdata); /* while they are taken */
     void *userdata;
@@ -31,8 +38,107 @@ static int on_ended(void *context, void *data, size_t size)
     return 0;
 }
 
+static int print_libbpf(enum libbpf_print_level level, const char *format, va_list arguments)
+{
+    char text[1024];
+
+    vsnprintf(text, sizeof(text), format, arguments);
+    text[strcspn(text, "\n")] = '\0';
+    log_debug("libbpf", F_STRING("message", text));
+    return 0;
+}
+
+/* Hardware counters, frequencies. */
+
+static const struct cpu_counter counter_kinds[REQUEST_COUNTERS] = {
+    [REQUEST_CYCLES] = {PERF_TYPE_HARDWARE, PERF_COUNT_HW_CPU_CYCLES},
+    [REQUEST_INSTRUCTIONS] = {PERF_TYPE_HARDWARE, PERF_COUNT_HW_INSTRUCTIONS},
+    [REQUEST_CACHE_MISSES] = {PERF_TYPE_HARDWARE, PERF_COUNT_HW_CACHE_MISSES},
+};
+
+static void enter_counters(const struct request_programs *programs)
+{
+    const struct bpf_map *maps[REQUEST_COUNTERS] = {
+        [REQUEST_CYCLES] = programs->skeleton->maps.cycles,
+        [REQUEST_INSTRUCTIONS] = programs->skeleton->maps.instructions,
+        [REQUEST_CACHE_MISSES] = programs->skeleton->maps.cache_misses,
+    };
+
+    for (size_t i = 0; i < REQUEST_COUNTERS; i++)
+        for (uint32_t cpu = 0; cpu < programs->n_cpus; cpu++) {
+            int fd = cpu_counters_fd(programs->counters, i, cpu);
+
+            if (fd >= 0)
+                bpf_map_update_elem(bpf_map__fd(maps[i]), &cpu, &fd, BPF_ANY);
+        }
+}
+
+/* Those of now; changes come from the kernel. */
+static void tell_frequencies(const struct request_programs *programs)
+{
+    int fd = bpf_program__fd(programs->skeleton->progs.change_frequency);
+
+    for (size_t cpu = 0; cpu < programs->n_cpus; cpu++) {
+        char path[128];
+        uint64_t khz, arguments[2];
+        LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = arguments,
+                    .ctx_size_in = sizeof(arguments), .flags = BPF_F_TEST_RUN_ON_CPU,
+                    .cpu = (uint32_t)cpu);
+
+        snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%zu/cpufreq/scaling_cur_freq",
+                 cpu);
+        if (read_sysfs_u64(AT_FDCWD, path, &khz) < 0)
+            continue; /* there is none, as in most virtual machines */
+        arguments[0] = khz;
+        arguments[1] = cpu;
+        bpf_prog_test_run_opts(fd, &options);
+    }
+}
+
+void request_programs_update_cpus(struct request_programs *programs)
+{
+    cpu_counters_reopen(programs->counters);
+    enter_counters(programs);
+    tell_frequencies(programs);
+}
+
+/* Programs. */
+
+static bool is_event_loop(const struct bpf_program *program)
+{
+    return strncmp(bpf_program__section_name(program), "tp/syscalls/", 12) == 0;
+}
+
+/* An event loop's call that the kernel does not tell of is done without. */
+static int attach(struct request_energy *skeleton)
+{
+    const struct bpf_object_skeleton *object = skeleton->skeleton;
+    unsigned untold = 0;
+
+    for (int i = 0; i < object->prog_cnt; i++) {
+        const struct bpf_program *program = *object->progs[i].prog;
+
+        if (!bpf_program__autoload(program) || !bpf_program__autoattach(program))
+            continue;
+        *object->progs[i].link = bpf_program__attach(program);
+        if (*object->progs[i].link)
+            continue;
+        if (!is_event_loop(program)) {
+            log_debug("a program cannot be attached", F_ERROR(-errno),
+                      F_STRING("program", bpf_program__name(program)));
+            return -errno;
+        }
+        untold++;
+    }
+    if (untold)
+        log_warning("some calls of event loops are not seen: what a server does between requests "
+                    "counts as the last one's (is tracefs mounted?)",
+                    F_UINT("calls", untold));
+    return 0;
+}
+
 /* Which of the two ways to see a read the kernel has. */
-static int open_skeleton(struct request_programs *programs, unsigned counters, bool has_fexit)
+static int open_skeleton(struct request_programs *programs, unsigned counts, bool has_fexit)
 {
     struct request_energy *skeleton = request_energy__open();
     struct bpf_map *per_cpu[4];
@@ -49,15 +155,17 @@ static int open_skeleton(struct request_programs *programs, unsigned counters, b
         r = bpf_map__set_max_entries(per_cpu[i], (uint32_t)programs->n_cpus);
     if (r < 0)
         return r;
-    skeleton->rodata->counters_in_use = counters;
+    skeleton->rodata->counters_in_use = counts & ((1u << REQUEST_COUNTERS) - 1);
     bpf_program__set_autoload(skeleton->progs.read_at_exit, has_fexit);
     bpf_program__set_autoload(skeleton->progs.read_at_tracepoint, !has_fexit);
+    bpf_program__set_autoload(skeleton->progs.count_wakeup, counts & REQUEST_WAKEUPS);
+    bpf_program__set_autoload(skeleton->progs.count_migration, counts & REQUEST_MIGRATIONS);
     /* Run by hand, and attached to maps and cgroups. */
     bpf_program__set_autoattach(skeleton->progs.close_running_slice, false);
     bpf_program__set_autoattach(skeleton->progs.rewrite_response, false);
     bpf_program__set_autoattach(skeleton->progs.follow_connection, false);
     r = request_energy__load(skeleton);
-    return r < 0 ? r : request_energy__attach(skeleton);
+    return r < 0 ? r : attach(skeleton);
 }
 
 static void close_skeleton(struct request_programs *programs)
@@ -66,17 +174,25 @@ static void close_skeleton(struct request_programs *programs)
     programs->skeleton = NULL;
 }
 
-static int load(struct request_programs *programs, unsigned counters)
+static const char *missing_feature(void)
 {
-    int r = open_skeleton(programs, counters, true);
+    if (access("/sys/kernel/btf/vmlinux", R_OK) != 0)
+        return "type information (CONFIG_DEBUG_INFO_BTF)";
+    return "fexit on tcp_recvmsg, or the tracepoint sock_recv_length (Linux 6.3)";
+}
+
+static int load(struct request_programs *programs, unsigned counts)
+{
+    int r = open_skeleton(programs, counts, true);
 
     if (r >= 0)
         return 0;
     close_skeleton(programs);
     log_debug("requests are not read at the return of tcp_recvmsg", F_ERROR(r));
-    r = open_skeleton(programs, counters, false);
+    r = open_skeleton(programs, counts, false);
     if (r < 0)
-        log_error("the kernel does not take the programs that measure requests", F_ERROR(r));
+        log_error("the kernel does not take the programs that measure requests", F_ERROR(r),
+                  F_STRING("missing", missing_feature()));
     return r;
 }
 
@@ -93,19 +209,24 @@ static int map_cpus(struct request_programs *programs)
     return programs->ended ? 0 : -errno;
 }
 
-int request_programs_new(struct request_programs **ret, unsigned counters)
+int request_programs_new(struct request_programs **ret, unsigned counts)
 {
     _cleanup_(cleanup_request_programs_free) struct request_programs *programs =
         calloc(1, sizeof(*programs));
+    unsigned in_use;
     int r;
 
     if (!programs)
         return -ENOMEM;
+    libbpf_set_print(print_libbpf);
     r = libbpf_num_possible_cpus();
     if (r < 0)
         return r;
     programs->n_cpus = (size_t)r;
-    r = load(programs, counters);
+    r = cpu_counters_new(&programs->counters, counter_kinds, REQUEST_COUNTERS, programs->n_cpus,
+                         &in_use);
+    if (r == 0)
+        r = load(programs, counts & (in_use | REQUEST_WAKEUPS | REQUEST_MIGRATIONS));
     if (r == 0)
         r = map_cpus(programs);
     if (r == 0)
@@ -113,6 +234,8 @@ int request_programs_new(struct request_programs **ret, unsigned counters)
                             bpf_map__fd(programs->skeleton->maps.sockets), BPF_SK_MSG_VERDICT, 0);
     if (r < 0)
         return r;
+    enter_counters(programs);
+    tell_frequencies(programs);
     *ret = TAKE_PTR(programs);
     return 0;
 }
@@ -124,6 +247,7 @@ struct request_programs *request_programs_free(struct request_programs *programs
         if (programs->cpus)
             munmap(programs->cpus, programs->n_cpus * sizeof(*programs->cpus));
         request_energy__destroy(programs->skeleton);
+        cpu_counters_free(programs->counters);
         free(programs);
     }
     return NULL;
@@ -133,6 +257,32 @@ void request_programs_set(struct request_programs *programs,
                           const struct request_settings *settings)
 {
     programs->skeleton->bss->settings = *settings;
+}
+
+int request_programs_set_frequency(struct request_programs *programs, uint32_t khz, uint64_t weight)
+{
+    const struct request_frequency frequency = {.weight = weight};
+
+    return bpf_map_update_elem(bpf_map__fd(programs->skeleton->maps.frequencies), &khz, &frequency,
+                               BPF_ANY);
+}
+
+size_t request_programs_read_frequencies(const struct request_programs *programs, size_t n,
+                                         struct request_frequency_time *ret)
+{
+    int fd = bpf_map__fd(programs->skeleton->maps.frequencies);
+    const uint32_t *former = NULL;
+    uint32_t khz;
+    size_t i = 0;
+
+    while (i < n && bpf_map_get_next_key(fd, former, &khz) == 0) {
+        struct request_frequency frequency;
+
+        if (bpf_map_lookup_elem(fd, &khz, &frequency) == 0 && frequency.runtime_ns)
+            ret[i++] = (struct request_frequency_time){khz, frequency.runtime_ns};
+        former = &khz;
+    }
+    return i;
 }
 
 int request_programs_watch(struct request_programs *programs, int fd, int *ret_link)

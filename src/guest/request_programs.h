@@ -9,9 +9,14 @@
  *                                           --> requests that are over (as they come)
  */
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "request_energy.h"
+
+/** What may be counted beside CPU time: bit per enum request_counter, and these. */
+#define REQUEST_WAKEUPS (1u << REQUEST_COUNTERS)
+#define REQUEST_MIGRATIONS (1u << (REQUEST_COUNTERS + 1))
 
 struct request_programs;
 
@@ -19,8 +24,8 @@ struct request_programs;
 struct request_totals {
     uint64_t work; /* of all tasks, in 2^-10 of the weights' unit */
     uint64_t bound_work;
-    uint64_t bound_energy; /* 2^-20 of a microjoule, as are all energies of the kernel */
-    uint64_t background_energy;
+    uint64_t bound_energy;      /* 2^-20 of a microjoule, as are all energies of the kernel */
+    uint64_t background_energy; /* some of it may turn out to be bound: it can step back */
     uint64_t runtime_ns;
     uint64_t wakeups;
     uint64_t migrations;
@@ -29,12 +34,20 @@ struct request_totals {
     uint64_t refused; /* requests that found no room */
 };
 
+/** CPU time of all tasks at one frequency. */
+struct request_frequency_time {
+    uint32_t khz;
+    uint64_t runtime_ns;
+};
+
 /**
  * Loads the programs and begins to count work; no connection is followed yet.
- * @param counters  hardware counts that are wanted: bit per enum request_counter
+ * What the machine does not have of hardware counters, frequencies and event
+ * loop calls is done without.
+ * @param counts  what is wanted; the rest is not counted, whatever its weight
  * @return 0 or a negative errno; the feature that is missing is logged
  */
-int request_programs_new(struct request_programs **ret, unsigned counters);
+int request_programs_new(struct request_programs **ret, unsigned counts);
 
 /** Detaches all; connections that were followed go on untouched. NULL is accepted. @return NULL */
 struct request_programs *request_programs_free(struct request_programs *programs);
@@ -42,6 +55,21 @@ struct request_programs *request_programs_free(struct request_programs *programs
 /** For work from now on. */
 void request_programs_set(struct request_programs *programs,
                           const struct request_settings *settings);
+
+/**
+ * Gives CPU time at a frequency its own weight; its time is counted anew.
+ * @param weight  of a nanosecond, in 2^-REQUEST_WEIGHT_BITS; 0: as all other time
+ * @return 0 or a negative errno
+ */
+int request_programs_set_frequency(struct request_programs *programs, uint32_t khz,
+                                   uint64_t weight);
+
+/** CPU time by frequency, in no order. @return how many were written to ret, n at most */
+size_t request_programs_read_frequencies(const struct request_programs *programs, size_t n,
+                                         struct request_frequency_time *ret);
+
+/** To be called when CPUs came or went: their hardware counters end with them. */
+void request_programs_update_cpus(struct request_programs *programs);
 
 /**
  * Follows the inbound connections of a cgroup's sockets that are established

@@ -12,7 +12,7 @@
 #include <sys/types.h>
 
 #include "usage/bpf_store.h"
-#include "usage/cpu_counters.h"
+#include "util/cpu_counters.h"
 #include "util/topology.h"
 #include "vm_usage.h"
 

@@ -46,6 +46,8 @@ static void feed(struct http_stream *s, const char *bytes, size_t n, struct log 
             enum http_event event = http_step(s, (uint8_t)bytes[i++]);
 
             note(log, event, position);
+            if (event == HTTP_INSERT)
+                http_shift(s, 0);
         }
     }
 }
@@ -206,6 +208,22 @@ static void test_forged(void **state)
     assert_int_equal(count(&log, HTTP_END), 1);
 }
 
+/* Where there was no room for the field, it may go before each of the next lines of the head. */
+static void test_insert_later(void **state)
+{
+    static const char text[] = "HTTP/1.1 200 OK\r\nA: b\r\nTransfer-Encoding: chunked\r\n\r\n"
+                               "0\r\nC: d\r\n\r\n";
+    struct http_stream s = {.is_response = true, .method = HTTP_GET};
+    size_t places[8], n = 0;
+
+    for (size_t i = 0; i < strlen(text); i++)
+        if (http_step(&s, (uint8_t)text[i]) == HTTP_INSERT)
+            places[n++] = i;
+    assert_int_equal(n, 3);
+    for (size_t i = 0; i < n; i++)
+        assert_int_equal(text[places[i]], "AT\r"[i]);
+}
+
 static void test_left_alone(void **state)
 {
     static const char *const requests[] = {
@@ -312,12 +330,13 @@ static void test_line_feeds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_request),     cmocka_unit_test(test_requests_in_a_row),
-        cmocka_unit_test(test_methods),     cmocka_unit_test(test_response),
-        cmocka_unit_test(test_bodiless),    cmocka_unit_test(test_interim),
-        cmocka_unit_test(test_until_close), cmocka_unit_test(test_forged),
-        cmocka_unit_test(test_left_alone),  cmocka_unit_test(test_bytes_come_again),
-        cmocka_unit_test(test_gap),         cmocka_unit_test(test_line_feeds),
+        cmocka_unit_test(test_request),          cmocka_unit_test(test_requests_in_a_row),
+        cmocka_unit_test(test_methods),          cmocka_unit_test(test_response),
+        cmocka_unit_test(test_bodiless),         cmocka_unit_test(test_interim),
+        cmocka_unit_test(test_until_close),      cmocka_unit_test(test_forged),
+        cmocka_unit_test(test_insert_later),     cmocka_unit_test(test_left_alone),
+        cmocka_unit_test(test_bytes_come_again), cmocka_unit_test(test_gap),
+        cmocka_unit_test(test_line_feeds),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "usage/cpu_counters.h"
+#include "util/cpu_counters.h"
 
 #include <errno.h>
 #include <linux/perf_event.h>
