@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "guest/request_programs.h"
 #include "guest/requests_config.h"
 
 /** One interval. */
@@ -27,10 +28,7 @@ struct collect_row {
     uint64_t cache_misses;
     uint64_t migrations;
     size_t n_frequencies;
-    const struct frequency_time {
-        uint32_t khz;
-        uint64_t runtime_ns;
-    } * frequencies; /* empty without cpufreq */
+    const struct request_frequency_time *frequencies; /* empty without cpufreq */
 };
 
 /** The line of column names. @return 0 or -EIO */

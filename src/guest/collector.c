@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "guest/collect_csv.h"
 #include "guest/energy_split.h"
@@ -16,6 +17,8 @@
 struct moment {
     uint64_t time_ns;
     struct request_totals totals;
+    size_t n_frequencies;
+    struct request_frequency_time *frequencies; /* owned */
 };
 
 struct collector {
@@ -54,13 +57,18 @@ int collector_new(struct collector **ret, const char *path, const char *label,
 
 struct collector *collector_free(struct collector *collector)
 {
-    if (collector && collector->stream)
+    if (!collector)
+        return NULL;
+    if (collector->stream)
         fclose(collector->stream);
+    free(collector->from.frequencies);
+    for (size_t i = 0; i < SPLIT_POINTS; i++)
+        free(collector->moments[i].frequencies);
     free(collector);
     return NULL;
 }
 
-static const struct moment *kept(const struct collector *collector, size_t i)
+static struct moment *kept(struct collector *collector, size_t i)
 {
     return &collector->moments[i % SPLIT_POINTS];
 }
@@ -70,48 +78,78 @@ static uint64_t between(uint64_t a, uint64_t b, uint64_t part, uint64_t whole)
     return a + (uint64_t)((__uint128_t)(b - a) * part / whole);
 }
 
-static struct request_totals interpolate(const struct moment *a, const struct moment *b,
-                                         uint64_t time_ns)
+/* A frequency that is not among them was not used yet. */
+static uint64_t runtime_at(const struct moment *moment, uint32_t khz)
+{
+    for (size_t i = 0; i < moment->n_frequencies; i++)
+        if (moment->frequencies[i].khz == khz)
+            return moment->frequencies[i].runtime_ns;
+    return 0;
+}
+
+static int copy_frequencies(struct moment *moment, size_t n,
+                            const struct request_frequency_time *frequencies)
+{
+    /* One more, as there may be none. */
+    moment->frequencies = calloc(n + 1, sizeof(*moment->frequencies));
+    if (!moment->frequencies)
+        return -ENOMEM;
+    moment->n_frequencies = n;
+    if (n > 0)
+        memcpy(moment->frequencies, frequencies, n * sizeof(*frequencies));
+    return 0;
+}
+
+/* @param time_ns  after a, b at the latest */
+static int interpolate(const struct moment *a, const struct moment *b, uint64_t time_ns,
+                       struct moment *ret)
 {
     uint64_t part = time_ns - a->time_ns, whole = b->time_ns - a->time_ns;
     const struct request_totals *from = &a->totals, *to = &b->totals;
-    struct request_totals totals = {
-        .work = between(from->work, to->work, part, whole),
-        .runtime_ns = between(from->runtime_ns, to->runtime_ns, part, whole),
-        .wakeups = between(from->wakeups, to->wakeups, part, whole),
-        .migrations = between(from->migrations, to->migrations, part, whole),
+    struct moment moment = {
+        .time_ns = time_ns,
+        .totals =
+            {
+                .work = between(from->work, to->work, part, whole),
+                .runtime_ns = between(from->runtime_ns, to->runtime_ns, part, whole),
+                .wakeups = between(from->wakeups, to->wakeups, part, whole),
+                .migrations = between(from->migrations, to->migrations, part, whole),
+            },
     };
+    int r = copy_frequencies(&moment, b->n_frequencies, b->frequencies);
 
+    if (r < 0)
+        return r;
     for (size_t i = 0; i < REQUEST_COUNTERS; i++)
-        totals.counted[i] = between(from->counted[i], to->counted[i], part, whole);
-    return totals;
+        moment.totals.counted[i] = between(from->counted[i], to->counted[i], part, whole);
+    for (size_t i = 0; i < moment.n_frequencies; i++) {
+        struct request_frequency_time *time = &moment.frequencies[i];
+
+        time->runtime_ns = between(runtime_at(a, time->khz), time->runtime_ns, part, whole);
+    }
+    *ret = moment;
+    return 0;
 }
 
-/* @return false: the moment is not between two that are kept */
-static bool find_moment(const struct collector *collector, uint64_t time_ns, struct moment *ret)
+/* @return 0; -ENODATA: the moment is not between two that are kept; -ENOMEM */
+static int find_moment(struct collector *collector, uint64_t time_ns, struct moment *ret)
 {
     size_t last = collector->n - 1;
     size_t oldest = collector->n > SPLIT_POINTS ? collector->n - SPLIT_POINTS : 0;
 
-    if (time_ns == kept(collector, last)->time_ns) {
-        *ret = *kept(collector, last);
-        return true;
-    }
-    while (last > oldest && kept(collector, last - 1)->time_ns > time_ns)
+    while (last > oldest && kept(collector, last - 1)->time_ns >= time_ns)
         last--;
     if (last == oldest)
-        return false;
-    *ret = (struct moment){
-        .time_ns = time_ns,
-        .totals = interpolate(kept(collector, last - 1), kept(collector, last), time_ns),
-    };
-    return true;
+        return -ENODATA;
+    return interpolate(kept(collector, last - 1), kept(collector, last), time_ns, ret);
 }
 
 static void write_row(struct collector *collector, const struct moment *to, uint64_t energy_uj)
 {
-    const struct request_totals *a = &collector->from.totals, *b = &to->totals;
-    uint64_t interval_ns = to->time_ns - collector->from.time_ns;
+    const struct moment *from = &collector->from;
+    const struct request_totals *a = &from->totals, *b = &to->totals;
+    struct request_frequency_time frequencies[REQUEST_FREQUENCIES_MAX];
+    uint64_t interval_ns = to->time_ns - from->time_ns;
     uint64_t idle_uj =
         (uint64_t)((__uint128_t)collector->config->idle_power_uw * interval_ns / UW_NS_PER_UJ);
     struct collect_row row = {
@@ -127,9 +165,15 @@ static void write_row(struct collector *collector, const struct moment *to, uint
         .instructions = b->counted[REQUEST_INSTRUCTIONS] - a->counted[REQUEST_INSTRUCTIONS],
         .cache_misses = b->counted[REQUEST_CACHE_MISSES] - a->counted[REQUEST_CACHE_MISSES],
         .migrations = b->migrations - a->migrations,
+        .n_frequencies = to->n_frequencies,
+        .frequencies = frequencies,
     };
     int r;
 
+    for (size_t i = 0; i < to->n_frequencies; i++) {
+        frequencies[i] = to->frequencies[i];
+        frequencies[i].runtime_ns -= runtime_at(from, frequencies[i].khz);
+    }
     row.active_psys_uj = energy_uj - row.idle_uj;
     r = collect_csv_write_row(collector->stream, collector->label, &row);
     if (r < 0 && !collector->failed)
@@ -137,23 +181,36 @@ static void write_row(struct collector *collector, const struct moment *to, uint
     collector->failed = r < 0;
 }
 
-void collector_add(struct collector *collector, uint64_t time_ns,
-                   const struct request_totals *totals, const struct power_tree_reading *reading)
+static int keep(struct collector *collector, uint64_t time_ns, const struct collect_work *work)
+{
+    struct moment moment = {.time_ns = time_ns, .totals = work->totals};
+    int r = copy_frequencies(&moment, work->n_frequencies, work->frequencies);
+
+    if (r < 0)
+        return r;
+    free(kept(collector, collector->n)->frequencies);
+    *kept(collector, collector->n++) = moment;
+    return 0;
+}
+
+void collector_add(struct collector *collector, uint64_t time_ns, const struct collect_work *work,
+                   const struct power_tree_reading *reading)
 {
     struct moment to;
 
-    collector->moments[collector->n++ % SPLIT_POINTS] =
-        (struct moment){.time_ns = time_ns, .totals = *totals};
     if (reading->reset)
         collector->begun = false;
-    if (!reading->known || reading->delay_ns > time_ns ||
-        !find_moment(collector, time_ns - reading->delay_ns, &to))
+    /* Without memory the next interval is longer. */
+    if (keep(collector, time_ns, work) < 0 || !reading->known || reading->delay_ns > time_ns)
         return;
     /* A delay that grew: this moment has its row already. */
-    if (collector->begun && to.time_ns <= collector->from.time_ns)
+    if (collector->begun && time_ns - reading->delay_ns <= collector->from.time_ns)
+        return;
+    if (find_moment(collector, time_ns - reading->delay_ns, &to) < 0)
         return;
     if (collector->begun)
         write_row(collector, &to, reading->energy_uj - collector->from_energy_uj);
+    free(collector->from.frequencies);
     collector->from = to;
     collector->from_energy_uj = reading->energy_uj;
     collector->begun = true;

@@ -2,6 +2,7 @@
 #include "guest/requests_manager.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <mntent.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,6 +20,7 @@
 #include "guest/request_programs.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
+#include "util/file.h"
 #include "util/log.h"
 #include "util/metrics_server.h"
 
@@ -56,6 +58,7 @@ struct requests_manager {
     uint64_t realtime_ns; /* CLOCK_REALTIME less CLOCK_MONOTONIC */
     struct sums sums;
     struct energy_split split;
+    char online[256]; /* CPUs, as the kernel lists them */
     char cgroup_root[PATH_MAX];
     struct cgroup_watch cgroups[REQUESTS_CGROUPS_MAX];
 };
@@ -117,6 +120,16 @@ static void split_energy(struct requests_manager *manager, uint64_t time_ns,
     request_programs_set(manager->programs, &manager->settings);
 }
 
+static void collect(struct requests_manager *manager, uint64_t time_ns,
+                    const struct power_tree_reading *reading)
+{
+    struct collect_work work = {.totals = manager->sums.last};
+
+    work.n_frequencies = request_programs_read_frequencies(
+        manager->programs, REQUEST_FREQUENCIES_MAX, work.frequencies);
+    collector_add(manager->collector, time_ns, &work, reading);
+}
+
 static void tick(struct requests_manager *manager)
 {
     struct power_tree_reading reading = {0};
@@ -131,7 +144,7 @@ static void tick(struct requests_manager *manager)
     if (manager->config.mode == ATTRIBUTION_PSYS)
         split_energy(manager, time_ns, &reading);
     if (manager->collector)
-        collector_add(manager->collector, time_ns, &totals, &reading);
+        collect(manager, time_ns, &reading);
     publish_sums(manager);
 }
 
@@ -178,7 +191,7 @@ static void take_requests(struct requests_manager *manager)
         access_log_flush(manager->access_log);
 }
 
-/* Cgroups. */
+/* What comes and goes. */
 
 /* Where systemd keeps its units; a host of old has the unified hierarchy beside the others. */
 static void find_cgroup_root(struct requests_manager *manager)
@@ -206,12 +219,27 @@ static size_t check_cgroups(struct requests_manager *manager)
     return n;
 }
 
+/* Hardware counters end with their CPU. */
+static void check_cpus(struct requests_manager *manager)
+{
+    char online[sizeof(manager->online)] = "";
+
+    read_file(AT_FDCWD, "/sys/devices/system/cpu/online", online, sizeof(online));
+    if (strcmp(online, manager->online) == 0)
+        return;
+    if (manager->online[0])
+        request_programs_update_cpus(manager->programs);
+    memcpy(manager->online, online, sizeof(online));
+}
+
 static void check(struct requests_manager *manager)
 {
     size_t n_watched = check_cgroups(manager);
 
+    check_cpus(manager);
+
     if (manager->sums.missed > 0 && !manager->missed_logged)
-        log_warning("more requests at once than there is room for: some are not told",
+        log_warning("more requests at once than there is room for, some are not told",
                     F_UINT("missed", manager->sums.missed));
     manager->missed_logged = manager->sums.missed > 0;
     sd_notifyf(false, "STATUS=%zu of %zu control groups followed, %" PRIu64 " requests told",
@@ -328,7 +356,7 @@ static int new_programs(struct requests_manager *manager)
 {
     const struct request_weights *weights = &manager->config.weights;
     struct request_settings *settings = &manager->settings;
-    unsigned counters = 0;
+    unsigned counts = manager->collector ? ~0u : 0;
     int r;
 
     *settings = (struct request_settings){
@@ -345,14 +373,21 @@ static int new_programs(struct requests_manager *manager)
     /* The weights are microjoules. */
     if (manager->config.mode == ATTRIBUTION_MODEL)
         settings->factor = UINT64_C(1) << (REQUEST_FACTOR_BITS - REQUEST_WORK_BITS);
+    if (settings->wakeup_weight > 0)
+        counts |= REQUEST_WAKEUPS;
+    if (settings->migration_weight > 0)
+        counts |= REQUEST_MIGRATIONS;
     for (unsigned i = 0; i < REQUEST_COUNTERS; i++)
-        if (settings->counter_weights[i] > 0 || manager->collector)
-            counters |= 1u << i;
-    r = request_programs_new(&manager->programs, counters);
+        if (settings->counter_weights[i] > 0)
+            counts |= 1u << i;
+    r = request_programs_new(&manager->programs, counts);
     if (r < 0)
         return r == -ENOMEM ? r : -EOPNOTSUPP;
     request_programs_set(manager->programs, settings);
-    return 0;
+    for (size_t i = 0; i < weights->n_frequencies && r == 0; i++)
+        r = request_programs_set_frequency(manager->programs, weights->frequencies[i].khz,
+                                           weight(weights->frequencies[i].multiplier));
+    return r;
 }
 
 static int new_tree(struct requests_manager *manager)

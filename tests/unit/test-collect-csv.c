@@ -8,7 +8,7 @@
 
 static void test_rows(void **state)
 {
-    static const struct frequency_time frequencies[] = {{800000, 12}, {1800000, 345}};
+    static const struct request_frequency_time frequencies[] = {{800000, 12}, {1800000, 345}};
     struct collect_row row = {1, ATTRIBUTION_PSYS, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
                               2, frequencies};
     char *text = NULL;
