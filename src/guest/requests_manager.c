@@ -381,6 +381,8 @@ static int new_programs(struct requests_manager *manager)
         if (settings->counter_weights[i] > 0)
             counts |= 1u << i;
     r = request_programs_new(&manager->programs, counts);
+    if (r == -EPERM || r == -EACCES)
+        log_error("no permission: it takes CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN");
     if (r < 0)
         return r == -ENOMEM ? r : -EOPNOTSUPP;
     request_programs_set(manager->programs, settings);

@@ -3,6 +3,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import urllib.request
 
@@ -56,6 +57,7 @@ class RequestsDaemon:
     def launch(self):
         """Starts it without waiting."""
         self._notify = NotifySocket(self._notify_path)
+        self._notify_path.chmod(0o666)  # it may run as another user
         environment = {**os.environ, "NOTIFY_SOCKET": str(self._notify_path)}
         environment.pop("JOURNAL_STREAM", None)
         with open(self._log, "ab") as log:
@@ -93,6 +95,21 @@ class RequestsDaemon:
     def requests(self):
         """What the access log tells, in order."""
         return [json.loads(line) for line in self.access_log.read_text().splitlines()]
+
+    def wait_requests_over(self):
+        """Waits until no more are added to the access log; returns all."""
+        last = []
+
+        def is_still():
+            last.append(self.requests())
+            # It writes ten times a second.
+            return len(last) > 1 and len(last[-1]) == len(last[-2]) > 0
+
+        system.wait_until(is_still, 20, "all requests are in the access log", interval=0.5)
+        return last[-1]
+
+    def hang_up(self):
+        self.process.send_signal(signal.SIGHUP)
 
 
 class Server:
