@@ -128,7 +128,6 @@ static void end_response(struct connection *c)
     if (!request)
         return;
     request->status = c->out.status;
-    doubt_running(request->id);
     end_request(first_request(c), REQUEST_ANSWERED);
     c->first++;
 }
@@ -648,8 +647,10 @@ int rewrite_response(struct sk_msg_md *message)
     bpf_loop(2 * HEAD_WINDOW, send_step, &sending, 0);
     if (sent->insert)
         grown = insert_line(message, c, sent->insert_at);
-    if (sent->event == HTTP_END)
+    if (sent->event == HTTP_END) {
+        doubt_running(first_request(c));
         end_response(c);
+    }
     if (c->out.state == HTTP_LOST) {
         leave_requests(c);
         return grown < 0 ? SK_DROP : SK_PASS;
