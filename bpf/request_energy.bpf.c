@@ -52,7 +52,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define HEAD_WINDOW 8192 /* bytes of a message that are looked at in one go */
 #define CHUNK 64
 #define STEPS_MAX 16      /* events in one segment */
-#define PIECES_MAX 4      /* of the buffer that is read into */
+#define VECTORS_MAX 8     /* buffers of one read */
 #define SEGMENT_COST 4096 /* at most, of a socket's buffer and beside its bytes */
 #define SEGMENT_MAX 16384
 
@@ -128,7 +128,6 @@ static void end_response(struct connection *c)
     if (!request)
         return;
     request->status = c->out.status;
-    doubt_running(request->id);
     end_request(first_request(c), REQUEST_ANSWERED);
     c->first++;
 }
@@ -287,6 +286,25 @@ static void receive(struct connection *c, const char *bytes, __u32 n)
     bpf_loop(1 << 20, receive_step, &c, 0);
 }
 
+/* Where a task has read to: one buffer, or several; neither if that is not known. */
+struct destination {
+    const char *bytes;
+    const struct iovec *vectors; /* of the application */
+};
+
+static void receive_vectors(struct connection *c, const struct iovec *vectors, __u32 n)
+{
+    for (int i = 0; i < VECTORS_MAX && n; i++) {
+        struct iovec vector = {0};
+
+        bpf_probe_read_user(&vector, sizeof(vector), vectors + i);
+        if (vector.iov_len > n)
+            vector.iov_len = n;
+        receive(c, vector.iov_base, vector.iov_len);
+        n -= vector.iov_len;
+    }
+}
+
 /* Where an iterator's last n bytes went, if they lie in one buffer. */
 static const char *find_bytes(const struct iov_iter *iter, __u32 n)
 {
@@ -323,8 +341,7 @@ static __u32 end_of_read(struct sock *sk)
                : end;
 }
 
-/* The task has read n bytes; it is not known where to if bytes is NULL. */
-static void read_requests(struct sock *sk, const char *bytes, int flags, int n)
+static void read_requests(struct sock *sk, const struct destination *destination, int flags, int n)
 {
     struct connection *c;
     __u32 end;
@@ -338,37 +355,17 @@ static void read_requests(struct sock *sk, const char *bytes, int flags, int n)
         settle(c, BPF_CORE_READ((struct tcp_sock *)sk, write_seq));
     end = end_of_read(sk);
     http_seek(&c->in, place_of(&c->in, end - n));
-    if (bytes && !(flags & MSG_TRUNC))
-        receive(c, bytes, n);
-    else
-        http_seek(&c->in, place_of(&c->in, end));
+    if (destination->bytes && !(flags & MSG_TRUNC))
+        receive(c, destination->bytes, n);
+    else if (destination->vectors && !(flags & MSG_TRUNC))
+        receive_vectors(c, destination->vectors, n);
+    http_seek(&c->in, place_of(&c->in, end));
     if (first_request(c))
         turn_to_read(first_request(c));
 }
 
-SEC("fexit/tcp_recvmsg")
-int BPF_PROG(read_at_exit, struct sock *sk, struct msghdr *message, __u64 size, int flags,
-             int *address_length, int n)
-{
-    if (n > 0)
-        read_requests(sk, find_bytes(&message->msg_iter, n), flags, n);
-    return 0;
-}
-
-/*
- * Where fexit is refused: the tracepoint behind it (Linux 6.3), and what the
- * system call was asked for. Reads by io_uring are not seen.
- */
-
-static const char *first_vector(const struct iovec *user, __u32 n)
-{
-    struct iovec vector = {0};
-
-    bpf_probe_read_user(&vector, sizeof(vector), user);
-    return vector.iov_len >= n ? vector.iov_base : NULL;
-}
-
-static const char *find_argument(__u32 n)
+/* By what the system call was asked for. */
+static struct destination find_argument(void)
 {
     struct pt_regs *registers = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
     const char *argument = (const char *)registers->si;
@@ -377,22 +374,45 @@ static const char *find_argument(__u32 n)
     switch (registers->orig_ax) {
     case NR_read:
     case NR_recvfrom:
-        return argument;
+        return (struct destination){.bytes = argument};
     case NR_readv:
-        return first_vector((const struct iovec *)argument, n);
+        return (struct destination){.vectors = (const struct iovec *)argument};
     case NR_recvmsg:
         bpf_probe_read_user(&message, sizeof(message), argument);
-        return first_vector(message.msg_iov, n);
+        return (struct destination){.vectors = message.msg_iov};
     default:
-        return NULL;
+        return (struct destination){0};
     }
 }
 
+SEC("fexit/tcp_recvmsg")
+int BPF_PROG(read_at_exit, struct sock *sk, struct msghdr *message, __u64 size, int flags,
+             int *address_length, int n)
+{
+    struct destination destination = {0};
+
+    if (n <= 0)
+        return 0;
+    destination.bytes = find_bytes(&message->msg_iter, n);
+    if (!destination.bytes)
+        destination = find_argument();
+    read_requests(sk, &destination, flags, n);
+    return 0;
+}
+
+/*
+ * Where fexit is refused: the tracepoint behind it (Linux 6.3). Reads by
+ * io_uring are not seen.
+ */
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(read_at_tracepoint, struct sock *sk, int n, int flags)
 {
-    if (n > 0)
-        read_requests(sk, find_argument(n), flags, n);
+    struct destination destination;
+
+    if (n <= 0)
+        return 0;
+    destination = find_argument();
+    read_requests(sk, &destination, flags, n);
     return 0;
 }
 
@@ -627,8 +647,10 @@ int rewrite_response(struct sk_msg_md *message)
     bpf_loop(2 * HEAD_WINDOW, send_step, &sending, 0);
     if (sent->insert)
         grown = insert_line(message, c, sent->insert_at);
-    if (sent->event == HTTP_END)
+    if (sent->event == HTTP_END) {
+        doubt_running(first_request(c));
         end_response(c);
+    }
     if (c->out.state == HTTP_LOST) {
         leave_requests(c);
         return grown < 0 ? SK_DROP : SK_PASS;

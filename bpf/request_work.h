@@ -278,35 +278,63 @@ static void release(__u64 id)
     tell_if_over(request);
 }
 
+static bool is_open(__u64 id)
+{
+    struct request *request = find_request(id);
+
+    return request && request->end == REQUEST_OPEN;
+}
+
+/* @return whether the request is there; it is kept until it is released */
+static bool hold(__u64 id)
+{
+    struct request *request = find_request(id);
+
+    if (!request)
+        return false;
+    __sync_fetch_and_add(&request->bound, 1);
+    if (request->id == id)
+        return true;
+    __sync_fetch_and_add(&request->bound, -1); /* it went, and another took its place */
+    return false;
+}
+
 /* For whom the running task works is looked up once. */
 static void load_worker(struct request_cpu *cpu, __s32 tid)
 {
     struct request_worker *worker = tid ? find_worker(tid) : NULL;
 
+    if (worker && worker->is_asleep) {
+        worker->is_asleep = 0;
+        if (!is_open(worker->request) || !hold(worker->request))
+            worker->request = 0;
+    }
     cpu->request = worker ? worker->request : 0;
     cpu->is_guess = worker && worker->is_guess;
     cpu->is_worker = worker != NULL;
 }
 
-/* Says for which request a thread works; 0: none. */
+/* Says for which request a thread that is awake works; 0: none. */
 static void bind(__s32 tid, __u64 id, bool is_guess)
 {
-    struct request_worker fresh = {.request = id, .is_guess = is_guess};
+    struct request_worker fresh = {.is_guess = is_guess};
     struct request_worker *worker = find_worker(tid);
-    struct request *request = find_request(id);
-    __u64 former = worker ? worker->request : 0;
+    __u64 former = worker && !worker->is_asleep ? worker->request : 0;
 
-    if (!request && !worker)
-        return;
-    if (worker) {
-        worker->request = request ? id : 0;
+    if (worker && id == former) {
         worker->is_guess = is_guess;
-    } else if (bpf_map_update_elem(&workers, &tid, &fresh, BPF_ANY) < 0)
         return;
-    if (request && former != id)
-        __sync_fetch_and_add(&request->bound, 1);
-    if (former && former != id)
-        release(former);
+    }
+    if ((!worker && !id) || (id && !hold(id)))
+        return;
+    fresh.request = id;
+    if (worker) {
+        worker->request = id;
+        worker->is_guess = is_guess;
+        worker->is_asleep = 0;
+    } else if (bpf_map_update_elem(&workers, &tid, &fresh, BPF_ANY) < 0)
+        release(id);
+    release(former);
 }
 
 /* Settles what is pending with one request, and lets the running task work for another. */
@@ -369,26 +397,27 @@ static __u64 request_of(__s32 tid)
     return worker && !worker->is_guess ? worker->request : 0;
 }
 
-static bool is_open(__u64 id)
+/* A guess is as good as it gets when the task sleeps or wakes another. */
+static void settle_guess(struct request_cpu *cpu, struct request_worker *worker)
 {
-    struct request *request = find_request(id);
-
-    return request && request->end == REQUEST_OPEN;
+    if (worker && cpu->is_guess)
+        settle_pending(cpu, worker, cpu->request);
 }
 
 /*
- * A guess is as good as it gets when the task sleeps or wakes another. Whoever
- * sleeps after the answer has no more to do for it: a thread that waits for the
- * next request on its connection tells us no other way.
+ * Whoever sleeps has nothing to do for the request now, nor ever if it ends
+ * meanwhile: a thread that waits for the next request on its connection tells us
+ * no other way.
  */
-static void settle_guess(struct request_cpu *cpu, __s32 tid, bool sleeps)
+static void fall_asleep(struct request_cpu *cpu, __s32 tid)
 {
     struct request_worker *worker = find_worker(tid);
 
-    if (worker && cpu->is_guess)
-        settle_pending(cpu, worker, cpu->request);
-    if (sleeps && !is_open(cpu->request))
-        bind(tid, 0, false);
+    settle_guess(cpu, worker);
+    if (!worker || worker->request != cpu->request)
+        return; /* somebody wakes it already */
+    worker->is_asleep = 1;
+    release(cpu->request);
 }
 
 SEC("tp_btf/sched_switch")
@@ -400,7 +429,7 @@ int BPF_PROG(switch_tasks, bool preempt, struct task_struct *prev, struct task_s
         return 0;
     charge_running(cpu);
     if (cpu->request && !preempt && prev->__state)
-        settle_guess(cpu, prev->pid, true);
+        fall_asleep(cpu, prev->pid);
     load_worker(cpu, next->pid);
     if (next->pid == 0)
         cpu->since_ns = 0;
@@ -465,7 +494,7 @@ int BPF_PROG(hand_over, struct task_struct *task)
         return 0;
     if (cpu->is_guess) {
         charge_running(cpu);
-        settle_guess(cpu, running(), false);
+        settle_guess(cpu, find_worker(running()));
     }
     worker = find_worker(task->pid);
     if (!worker || !is_open(worker->request))

@@ -38,13 +38,18 @@ static int on_ended(void *context, void *data, size_t size)
     return 0;
 }
 
+/* What the verifier has to say comes as one message of many lines. */
 static int print_libbpf(enum libbpf_print_level level, const char *format, va_list arguments)
 {
-    char text[1024];
+    _cleanup_free_ char *text = NULL;
+    char *rest;
 
-    vsnprintf(text, sizeof(text), format, arguments);
-    text[strcspn(text, "\n")] = '\0';
-    log_debug("libbpf", F_STRING("message", text));
+    if (vasprintf(&text, format, arguments) < 0)
+        return -ENOMEM;
+    rest = text;
+    for (char *line = strsep(&rest, "\n"); line; line = strsep(&rest, "\n"))
+        if (*line)
+            log_debug("libbpf", F_STRING("message", line));
     return 0;
 }
 

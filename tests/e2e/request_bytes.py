@@ -6,7 +6,9 @@ def serve(sock, plan):
     if plan.get('sndbuf'): c.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, plan['sndbuf'])
     want=plan['requests']; got=b''
     while got.count(b'\r\n\r\n')<want:
-        d=c.recv(plan.get('recv',65536))
+        if plan.get('vectors'):
+            v=[bytearray(k) for k in plan['vectors']]; k=os.readv(c.fileno(),v) if plan.get('readv') else c.recvmsg_into(v)[0]; d=b''.join(v)[:k]
+        else: d=c.recv(plan.get('recv',65536))
         if not d: break
         got+=d
     data=plan['bytes']; i=0
@@ -46,6 +48,8 @@ for seg in (1,2,3,7,17,1000,10**6):
     b=resp(b'HTTP/1.1 200 OK\r\n\r\n')+chunked([b'a',b'HTTP/1.1 200 OK\r\n\r\n'*3])+resp(b'')+b'HTTP/1.1 100 Continue\r\n\r\n'+resp(b'x'*100)
     run('pipelined segment %d'%seg, request=G*4, requests=4, bytes=b, segment=seg, scores=4)
 for cs in (1,5): run('request cut %d'%cs, request=G*2, requests=2, csegment=cs, recv=3, bytes=resp(b'abc')*2, segment=10**6, scores=2)
+for rv in (0,1):
+    for v in ((3,20,5,7,500),(1,),(1,1,1,1,1,1,1,65536)): run('readv %d %s'%(rv,v), request=G*3, requests=3, vectors=v, readv=rv, bytes=resp(b'abc')*3, segment=10**6, scores=3)
 run('long head', request=b'GET / HTTP/1.1\r\nX: '+b'y'*60000+b'\r\n\r\n', requests=1, bytes=b'HTTP/1.1 200 OK\r\nY: '+b'z'*40000+b'\r\nContent-Length: 3\r\n\r\nabc', segment=10**6, scores=1)
 run('until close', request=G, requests=1, bytes=b'HTTP/1.0 200 OK\r\n\r\n'+body, segment=5000, scores=1)
 run('upgrade', request=G, requests=1, bytes=b'HTTP/1.1 101 Switching\r\n\r\nHTTP/1.1 200 OK\r\n\r\n'+body, segment=5000, scores=0)
