@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sysexits.h>
-#include <unistd.h>
 
 #include "daemon/config.h"
 #include "daemon/manager.h"
 #include "publish/powercapfs_mount.h"
+#include "util/file.h"
 #include "util/log.h"
 
 static const char usage_text[] =
@@ -120,17 +119,6 @@ static int parse_arguments(int argc, char **argv, struct arguments *ret)
         return EX_USAGE;
     }
     return -1;
-}
-
-/* Started without a standard descriptor, the next file would get its number: and log lines. */
-static int open_standard_files(void)
-{
-    int fd;
-
-    do
-        fd = open("/dev/null", O_RDWR);
-    while (fd >= 0 && fd <= STDERR_FILENO);
-    return fd < 0 ? -errno : close(fd);
 }
 
 int main(int argc, char **argv)

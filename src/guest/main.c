@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sysexits.h>
-#include <unistd.h>
 
 #include "guest/requests_manager.h"
+#include "util/file.h"
 #include "util/log.h"
 
 static const char usage_text[] =
@@ -96,17 +95,6 @@ static int run(const struct requests_config *config, const struct collect_option
     if (r == -EOPNOTSUPP)
         return EX_UNAVAILABLE;
     return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
-}
-
-/* Started without a standard descriptor, the next file would get its number: and log lines. */
-static int open_standard_files(void)
-{
-    int fd;
-
-    do
-        fd = open("/dev/null", O_RDWR);
-    while (fd >= 0 && fd <= STDERR_FILENO);
-    return fd < 0 ? -errno : close(fd);
 }
 
 int main(int argc, char **argv)

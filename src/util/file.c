@@ -86,6 +86,16 @@ int read_sysfs_u64(int dir_fd, const char *path, uint64_t *ret)
     return parse_sysfs_u64(text, (size_t)length, ret);
 }
 
+int open_standard_files(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    return fd < 0 ? -errno : close(fd);
+}
+
 int make_directories(const char *path, mode_t mode)
 {
     char partial[PATH_MAX];

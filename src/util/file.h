@@ -35,6 +35,13 @@ int read_file_full(int dir_fd, const char *path, size_t max, char **ret, size_t 
 /** Reads a sysfs number. @return 0, -EINVAL for garbage, or another negative errno */
 int read_sysfs_u64(int dir_fd, const char *path, uint64_t *ret);
 
+/**
+ * Opens /dev/null for the standard descriptors that a program was started
+ * without: the next file would get their number, and log lines.
+ * @return 0 or a negative errno
+ */
+int open_standard_files(void);
+
 /** mkdir -p. @return 0 or a negative errno */
 int make_directories(const char *path, mode_t mode);
 
