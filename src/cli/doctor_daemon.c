@@ -16,9 +16,9 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#include "publish/exporter.h"
 #include "publish/powercapfs_mount.h"
 #include "util/log.h"
+#include "util/metrics_server.h"
 
 #define RESTART "systemctl restart virtjoule"
 
@@ -333,7 +333,7 @@ static int ask_exporter(const char *listen)
     ssize_t n;
     int r;
 
-    if (exporter_parse_listen(listen, host, sizeof(host), &port) < 0)
+    if (metrics_parse_listen(listen, host, sizeof(host), &port) < 0)
         return 0; /* the configuration's check tells */
     snprintf(service, sizeof(service), "%u", port);
     if (getaddrinfo(host, service, &hints, &address) != 0)

@@ -2,27 +2,14 @@
 #include "daemon/config.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 
-#include "publish/exporter.h"
-#include "util/cleanup.h"
 #include "util/clock.h"
-#include "util/file.h"
-#include "util/log.h"
 #include "util/parse.h"
 
-#define CONFIG_TEXT_MAX (1 << 20)
 /* More than any zone draws. */
 #define BASELINE_MAX_UW (UINT64_C(10000) * 1000000)
-
-/* A parser writes its target only when it returns 0. */
-typedef int (*value_parser)(const char *value, void *target);
-
-static int value_bool(const char *value, void *target)
-{
-    return parse_bool(value, target);
-}
 
 static int value_duration(const char *value, void *target)
 {
@@ -94,41 +81,9 @@ static int value_smt_ratio(const char *value, void *target)
     return decimal_between(value, UINT64_C(1000000000), UINT64_C(2000000000), target);
 }
 
-static int value_text(const char *value, void *target)
-{
-    if (strlen(value) >= CONFIG_PATH_MAX)
-        return -ERANGE;
-    memcpy(target, value, strlen(value) + 1);
-    return 0;
-}
-
-static int value_path(const char *value, void *target)
-{
-    return value[0] == '/' ? value_text(value, target) : -EINVAL;
-}
-
-static int value_listen(const char *value, void *target)
-{
-    char host[CONFIG_PATH_MAX];
-    unsigned port;
-
-    if (value[0] != '\0' && exporter_parse_listen(value, host, sizeof(host), &port) < 0)
-        return -EINVAL;
-    return value_text(value, target);
-}
-
 static int value_policy(const char *value, void *target)
 {
     return static_policy_from_string(value, target);
-}
-
-/* The index of a word in a list that NULL ends. */
-static int find_word(const char *value, const char *const *words)
-{
-    for (int i = 0; words[i]; i++)
-        if (strcmp(value, words[i]) == 0)
-            return i;
-    return -EINVAL;
 }
 
 static int value_energy(const char *value, void *target)
@@ -180,13 +135,7 @@ static int value_other_baselines(const char *value, void *target)
 
 #define FIELD(name) offsetof(struct config, name)
 
-static const struct key {
-    const char *section;
-    const char *key;
-    value_parser parse;
-    size_t offset;
-    const char *expected;
-} keys[] = {
+static const struct config_key keys[] = {
     {"daemon", "interval", value_duration, FIELD(interval_ns),
      "a duration with its unit, such as 1s or 500ms"},
     {"daemon", "allow_fine_interval", value_bool, FIELD(allow_fine_interval), "yes or no"},
@@ -322,7 +271,6 @@ static void handle_key(struct config_text *text, const char *section, const char
                        const char *value)
 {
     struct parser *parser = (struct parser *)text;
-    bool known_section = false;
 
     if (parser->baselines_only) {
         if (strcmp(section, "baseline") == 0)
@@ -331,23 +279,14 @@ static void handle_key(struct config_text *text, const char *section, const char
             config_text_fail(text, section, name, "a baseline file has a [baseline] section only");
         return;
     }
-    for (size_t i = 0; i < N_KEYS; i++) {
-        if (strcmp(keys[i].section, section) != 0)
-            continue;
-        known_section = true;
-        if (strcmp(keys[i].key, name) != 0)
-            continue;
-        if (parser->lines[i])
-            config_text_fail(text, section, name, "given twice");
-        parser->lines[i] = text->line;
-        if (keys[i].parse(value, (char *)&parser->config + keys[i].offset) < 0)
-            config_text_fail(text, section, name, "\"%.64s\" is not %s", value, keys[i].expected);
+    if (config_keys_set(keys, N_KEYS, parser->lines, &parser->config, text, section, name, value))
         return;
-    }
     if (strcmp(section, "baseline") == 0)
         set_baseline(parser, name, value);
     else
-        config_text_fail(text, section, name, known_section ? "unknown key" : "unknown section");
+        config_text_fail(text, section, name,
+                         config_keys_have_section(keys, N_KEYS, section) ? "unknown key"
+                                                                         : "unknown section");
 }
 
 /* The line of a key that is wrong in itself or beside another one. */
@@ -414,35 +353,24 @@ int config_parse_baselines(const char *text, size_t length, struct config *confi
     return finish(&parser, config, ret_error);
 }
 
-/* Either of the two, onto the configuration. */
-static int load_file(const char *path, struct config *config,
-                     int (*parse)(const char *, size_t, struct config *, struct config_error *))
+static int parse_file(const char *text, size_t length, void *config, struct config_error *ret_error)
 {
-    _cleanup_free_ char *text = NULL;
-    struct config_error error;
-    size_t length;
-    int r;
+    return config_parse(text, length, config, ret_error);
+}
 
-    r = read_file_full(AT_FDCWD, path, CONFIG_TEXT_MAX, &text, &length);
-    if (r < 0) {
-        log_error("configuration unreadable", F_STRING("file", path), F_ERROR(r));
-        return r;
-    }
-    r = parse(text, length, config, &error);
-    if (r < 0)
-        log_error("configuration invalid", F_STRING("file", path), F_INT("line", error.line),
-                  F_STRING("section", error.section), F_STRING("key", error.key),
-                  F_STRING("problem", error.problem));
-    return r;
+static int parse_baseline_file(const char *text, size_t length, void *config,
+                               struct config_error *ret_error)
+{
+    return config_parse_baselines(text, length, config, ret_error);
 }
 
 int config_load(const char *path, struct config *ret)
 {
     struct config config;
-    int r = load_file(path, &config, config_parse);
+    int r = config_file_load(path, &config, parse_file);
 
     if (r == 0 && config.baseline_file[0])
-        r = load_file(config.baseline_file, &config, config_parse_baselines);
+        r = config_file_load(config.baseline_file, &config, parse_baseline_file);
     if (r == 0)
         *ret = config;
     return r;

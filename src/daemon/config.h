@@ -15,9 +15,8 @@
 #include "attribution/static_policy.h"
 #include "source/estimate.h"
 #include "source/zone.h"
-#include "util/config_text.h"
+#include "util/config_keys.h"
 
-#define CONFIG_PATH_MAX 192
 #define CONFIG_BASELINES_MAX ZONES_MAX
 
 enum config_energy {

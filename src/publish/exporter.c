@@ -1,310 +1,59 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-
-/*
- * The HTTP side of the metrics. libmicrohttpd serves on a thread of its own;
- * it bounds the size of a request and the time of silence on a connection.
- * What it does not bound is a client that sends one byte now and then for
- * hours, so a new connection beyond a bound closes the oldest one: connections
- * can be held, but they keep nobody out.
- */
-
 #include "publish/exporter.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <microhttpd.h>
-#include <netinet/in.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "util/cleanup.h"
-#include "util/log.h"
-#include "util/parse.h"
-#include "util/thread.h"
-
-#define CONNECTIONS_MAX 32
-/* Room for those that are being closed when their successors arrive. */
-#define CONNECTIONS_HARD_MAX (2 * CONNECTIONS_MAX)
-#define SILENCE_MAX_S 10U
-#define REQUEST_MAX_BYTES ((size_t)16384)
-#define CONTENT_TYPE_METRICS "text/plain; version=0.0.4; charset=utf-8"
-#define CONTENT_TYPE_TEXT "text/plain; charset=utf-8"
+#include "util/metrics_server.h"
 
 struct exporter {
     struct snapshot_board *board;
     char *version;
-    int listen_fd;
-    unsigned port;
-    struct MHD_Daemon *daemon;
-    /* Sockets of the open connections, the oldest first. Of the server's thread. */
-    int connections[CONNECTIONS_HARD_MAX];
-    size_t n_connections;
+    struct metrics_server *server;
 };
 
 DEFINE_CLEANUP(struct exporter *, exporter_free);
 
-struct address {
-    union {
-        struct sockaddr any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    };
-    socklen_t length;
-};
-
-/* @return 0 or -EINVAL */
-static int address_parse(const char *host, unsigned port, struct address *ret)
+static int render_current(FILE *stream, void *data)
 {
-    struct address address = {0};
-
-    if (inet_pton(AF_INET, host, &address.v4.sin_addr) == 1) {
-        address.v4.sin_family = AF_INET;
-        address.v4.sin_port = htons((uint16_t)port);
-        address.length = sizeof(address.v4);
-    } else if (inet_pton(AF_INET6, host, &address.v6.sin6_addr) == 1) {
-        address.v6.sin6_family = AF_INET6;
-        address.v6.sin6_port = htons((uint16_t)port);
-        address.length = sizeof(address.v6);
-    } else {
-        return -EINVAL;
-    }
-    *ret = address;
-    return 0;
-}
-
-int exporter_parse_listen(const char *listen, char *host, size_t host_size, unsigned *ret_port)
-{
-    const char *colon = strrchr(listen, ':');
-    bool bracketed = *listen == '[';
-    char text[INET6_ADDRSTRLEN];
-    struct address address;
-    size_t length;
-    uint64_t port;
-
-    if (!colon || parse_u64(colon + 1, strlen(colon + 1), &port) < 0 || port > UINT16_MAX)
-        return -EINVAL;
-    length = (size_t)(colon - listen);
-    if (bracketed) {
-        if (length < 2 || listen[length - 1] != ']')
-            return -EINVAL;
-        listen++;
-        length -= 2;
-    }
-    if (length >= sizeof(text) || length >= host_size)
-        return -EINVAL;
-    memcpy(text, listen, length);
-    text[length] = '\0';
-    if (address_parse(text, (unsigned)port, &address) < 0 ||
-        (address.any.sa_family == AF_INET6) != bracketed)
-        return -EINVAL;
-    memcpy(host, text, length + 1);
-    *ret_port = (unsigned)port;
-    return 0;
-}
-
-/* @return a response with a text of static storage, or NULL */
-static struct MHD_Response *text_response(const char *text)
-{
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer(strlen(text), (void *)text, MHD_RESPMEM_PERSISTENT);
-
-    if (response)
-        MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, CONTENT_TYPE_TEXT);
-    return response;
-}
-
-/* @return the metrics of the current snapshot, or NULL without memory */
-static struct MHD_Response *metrics_response(const struct exporter *exporter)
-{
+    struct exporter *exporter = data;
     const struct snapshot *snapshot = snapshot_board_acquire(exporter->board);
-    struct MHD_Response *response = NULL;
-    char *text = NULL;
-    size_t length = 0;
-    FILE *stream = open_memstream(&text, &length);
-    int r = stream ? exporter_render(stream, snapshot, exporter->version) : -ENOMEM;
+    int r = exporter_render(stream, snapshot, exporter->version);
 
     snapshot_board_release(exporter->board, snapshot);
-    if (stream && fclose(stream) == 0 && r == 0)
-        response = MHD_create_response_from_buffer(length, text, MHD_RESPMEM_MUST_FREE);
-    if (response)
-        MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, CONTENT_TYPE_METRICS);
-    else
-        free(text);
-    return response;
-}
-
-static bool method_answered(const char *method)
-{
-    return strcmp(method, MHD_HTTP_METHOD_GET) == 0 || strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
-}
-
-static struct MHD_Response *make_response(const struct exporter *exporter, const char *url,
-                                          const char *method, unsigned *ret_status)
-{
-    bool metrics = strcmp(url, "/metrics") == 0;
-    struct MHD_Response *response;
-
-    if (!metrics && strcmp(url, "/") != 0) {
-        *ret_status = MHD_HTTP_NOT_FOUND;
-        return text_response("not found; the metrics are at /metrics\n");
-    }
-    if (!method_answered(method)) {
-        *ret_status = MHD_HTTP_METHOD_NOT_ALLOWED;
-        response = text_response("only GET and HEAD are answered\n");
-        if (response)
-            MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
-        return response;
-    }
-    *ret_status = MHD_HTTP_OK;
-    return metrics ? metrics_response(exporter)
-                   : text_response("virtjoule: the metrics are at /metrics\n");
-}
-
-/*
- * Called when the headers are there, for each piece of a body, and at the end.
- * An answer at the first call closes the connection, which is right for one
- * that might bring a body; the others are kept for the next request.
- */
-static enum MHD_Result answer(void *data, struct MHD_Connection *connection, const char *url,
-                              const char *method, const char *version, const char *upload,
-                              size_t *upload_size, void **request)
-{
-    struct MHD_Response *response;
-    enum MHD_Result result;
-    unsigned status;
-
-    if (method_answered(method) && (!*request || *upload_size > 0)) {
-        *request = data;
-        *upload_size = 0;
-        return MHD_YES;
-    }
-    response = make_response(data, url, method, &status);
-    /* MHD_NO closes the connection. */
-    if (!response)
-        return MHD_NO;
-    result = MHD_queue_response(connection, status, response);
-    MHD_destroy_response(response);
-    return result;
-}
-
-static void connection_add(struct exporter *exporter, int fd)
-{
-    if (exporter->n_connections >= CONNECTIONS_MAX)
-        shutdown(exporter->connections[exporter->n_connections - CONNECTIONS_MAX], SHUT_RDWR);
-    if (exporter->n_connections < CONNECTIONS_HARD_MAX)
-        exporter->connections[exporter->n_connections++] = fd;
-}
-
-static void connection_remove(struct exporter *exporter, int fd)
-{
-    size_t i = 0;
-
-    while (i < exporter->n_connections && exporter->connections[i] != fd)
-        i++;
-    if (i == exporter->n_connections)
-        return;
-    exporter->n_connections--;
-    memmove(&exporter->connections[i], &exporter->connections[i + 1],
-            (exporter->n_connections - i) * sizeof(exporter->connections[0]));
-}
-
-static void watch_connection(void *data, struct MHD_Connection *connection, void **context,
-                             enum MHD_ConnectionNotificationCode code)
-{
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-
-    if (!info)
-        return;
-    if (code == MHD_CONNECTION_NOTIFY_STARTED)
-        connection_add(data, info->connect_fd);
-    else
-        connection_remove(data, info->connect_fd);
-}
-
-static int listen_open(struct exporter *exporter, const struct address *address)
-{
-    _cleanup_close_ int fd = socket(address->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct address bound = {.length = sizeof(bound.v6)};
-    int one = 1;
-
-    if (fd < 0)
-        return -errno;
-    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
-        bind(fd, &address->any, address->length) < 0 || listen(fd, SOMAXCONN) < 0 ||
-        getsockname(fd, &bound.any, &bound.length) < 0)
-        return -errno;
-    exporter->port =
-        ntohs(bound.any.sa_family == AF_INET6 ? bound.v6.sin6_port : bound.v4.sin_port);
-    exporter->listen_fd = TAKE_FD(fd);
-    return 0;
-}
-
-static int server_start(struct exporter *exporter)
-{
-    sigset_t previous;
-
-    thread_block_signals(&previous);
-    errno = 0;
-    exporter->daemon =
-        MHD_start_daemon(MHD_USE_AUTO_INTERNAL_THREAD, 0, NULL, NULL, answer, exporter,
-                         MHD_OPTION_LISTEN_SOCKET, exporter->listen_fd, MHD_OPTION_CONNECTION_LIMIT,
-                         (unsigned)CONNECTIONS_HARD_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
-                         SILENCE_MAX_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, REQUEST_MAX_BYTES,
-                         MHD_OPTION_NOTIFY_CONNECTION, watch_connection, exporter, MHD_OPTION_END);
-    thread_restore_signals(&previous);
-    if (!exporter->daemon)
-        return errno ? -errno : -EIO;
-    exporter->listen_fd = -1; /* the server closes it */
-    return 0;
+    return r;
 }
 
 int exporter_new(struct exporter **ret, const char *listen, const char *version,
                  struct snapshot_board *board)
 {
     _cleanup_(cleanup_exporter_free) struct exporter *exporter = calloc(1, sizeof(*exporter));
-    char host[INET6_ADDRSTRLEN];
-    struct address address;
-    unsigned port;
     int r;
 
     if (!exporter)
         return -ENOMEM;
-    exporter->listen_fd = -1;
     exporter->board = board;
     exporter->version = strdup(version);
     if (!exporter->version)
         return -ENOMEM;
-    r = exporter_parse_listen(listen, host, sizeof(host), &port);
-    if (r == 0)
-        r = address_parse(host, port, &address);
-    if (r == 0)
-        r = listen_open(exporter, &address);
-    if (r == 0)
-        r = server_start(exporter);
-    if (r < 0) {
-        log_error("cannot serve metrics", F_STRING("listen", listen), F_ERROR(r));
+    r = metrics_server_new(&exporter->server, listen, render_current, exporter);
+    if (r < 0)
         return r;
-    }
     *ret = TAKE_PTR(exporter);
     return 0;
 }
 
 unsigned exporter_port(const struct exporter *exporter)
 {
-    return exporter->port;
+    return metrics_server_port(exporter->server);
 }
 
 struct exporter *exporter_free(struct exporter *exporter)
 {
     if (!exporter)
         return NULL;
-    if (exporter->daemon)
-        MHD_stop_daemon(exporter->daemon);
-    if (exporter->listen_fd >= 0)
-        close(exporter->listen_fd);
+    metrics_server_free(exporter->server);
     free(exporter->version);
     free(exporter);
     return NULL;

@@ -28,13 +28,6 @@ unsigned exporter_port(const struct exporter *exporter);
 struct exporter *exporter_free(struct exporter *exporter);
 
 /**
- * Takes an address of the form that exporter_new() takes apart. The host is a
- * numeric one; its brackets are not part of the output.
- * @return 0 or -EINVAL
- */
-int exporter_parse_listen(const char *listen, char *host, size_t host_size, unsigned *ret_port);
-
-/**
  * Writes the metrics of one snapshot as Prometheus text.
  * @param snapshot  NULL before the first: only virtjoule_build_info is written
  * @return 0 or -EIO

@@ -18,53 +18,9 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "util/clock.h"
-#include "util/utf8.h"
+#include "util/metrics_text.h"
 
-#define UJ_PER_J UINT64_C(1000000)
 #define UW_PER_W UINT64_C(1000000)
-
-/* A label value. Control bytes would reach the terminal of whoever looks with curl. */
-static void write_escaped(FILE *stream, const char *text, size_t size)
-{
-    size_t length = strnlen(text, size);
-
-    for (size_t i = 0; i < length;) {
-        size_t n = utf8_character_length(text + i, length - i);
-
-        if (text[i] == '\n')
-            fputs("\\n", stream);
-        else if (text[i] == '\\' || text[i] == '"')
-            fprintf(stream, "\\%c", text[i]);
-        else if (n == 0 || (unsigned char)text[i] < ' ' || text[i] == 0x7f)
-            fputs(UTF8_REPLACEMENT, stream);
-        else
-            fwrite(text + i, 1, n, stream);
-        i += n ? n : 1;
-    }
-}
-
-static void write_label(FILE *stream, const char *key, const char *value, size_t size)
-{
-    fprintf(stream, "%s=\"", key);
-    write_escaped(stream, value, size);
-    fputc('"', stream);
-}
-
-static void write_family(FILE *stream, const char *name, const char *type, const char *help)
-{
-    fprintf(stream, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
-}
-
-static void write_joules(FILE *stream, uint64_t energy_uj)
-{
-    fprintf(stream, "%" PRIu64 ".%06" PRIu64 "\n", energy_uj / UJ_PER_J, energy_uj % UJ_PER_J);
-}
-
-static void write_seconds(FILE *stream, uint64_t time_ns)
-{
-    fprintf(stream, "%" PRIu64 ".%09" PRIu64 "\n", time_ns / NSEC_PER_SEC, time_ns % NSEC_PER_SEC);
-}
 
 static bool zone_measured(const struct snapshot_zone *zone)
 {
@@ -74,23 +30,23 @@ static bool zone_measured(const struct snapshot_zone *zone)
 /* The labels of where energy was measured. */
 static void write_origin(FILE *stream, const struct snapshot *snapshot, size_t zone)
 {
-    write_label(stream, "source", snapshot->source, SIZE_MAX);
+    metrics_write_label(stream, "source", snapshot->source, SIZE_MAX);
     fputc(',', stream);
-    write_label(stream, "zone", snapshot->zones[zone].zone.name, ZONE_NAME_MAX);
+    metrics_write_label(stream, "zone", snapshot->zones[zone].zone.name, ZONE_NAME_MAX);
 }
 
 static void write_vm(FILE *stream, const struct snapshot_vm *vm)
 {
-    write_label(stream, "uuid", vm->uuid_text, UUID_TEXT_SIZE);
+    metrics_write_label(stream, "uuid", vm->uuid_text, UUID_TEXT_SIZE);
     fputc(',', stream);
-    write_label(stream, "name", vm->name, VM_NAME_MAX);
+    metrics_write_label(stream, "name", vm->name, VM_NAME_MAX);
 }
 
 /* One of the rows of struct snapshot_zone. */
 static void write_zone_energy(FILE *stream, const struct snapshot *snapshot, const char *name,
                               const char *help, size_t field)
 {
-    write_family(stream, name, "counter", help);
+    metrics_write_family(stream, name, "counter", help);
     for (size_t z = 0; z < snapshot->n_zones; z++) {
         const struct snapshot_zone *zone = &snapshot->zones[z];
 
@@ -99,7 +55,7 @@ static void write_zone_energy(FILE *stream, const struct snapshot *snapshot, con
         fprintf(stream, "%s{", name);
         write_origin(stream, snapshot, z);
         fputs("} ", stream);
-        write_joules(stream, *(const uint64_t *)((const char *)zone + field));
+        metrics_write_joules(stream, *(const uint64_t *)((const char *)zone + field));
     }
 }
 
@@ -107,7 +63,7 @@ static void write_zone_energy(FILE *stream, const struct snapshot *snapshot, con
 static void write_vm_energy(FILE *stream, const struct snapshot *snapshot, const char *name,
                             const char *help, size_t field)
 {
-    write_family(stream, name, "counter", help);
+    metrics_write_family(stream, name, "counter", help);
     for (size_t v = 0; v < snapshot->n_vms; v++) {
         const uint64_t *totals = (const uint64_t *)((const char *)&snapshot->vms[v] + field);
 
@@ -119,7 +75,7 @@ static void write_vm_energy(FILE *stream, const struct snapshot *snapshot, const
             fputc(',', stream);
             write_origin(stream, snapshot, z);
             fputs("} ", stream);
-            write_joules(stream, totals[z]);
+            metrics_write_joules(stream, totals[z]);
         }
     }
 }
@@ -149,7 +105,8 @@ static void write_energy(FILE *stream, const struct snapshot *snapshot)
 
 static void write_zones(FILE *stream, const struct snapshot *snapshot)
 {
-    write_family(stream, "virtjoule_zone_readable", "gauge", "Was the zone read at the last tick?");
+    metrics_write_family(stream, "virtjoule_zone_readable", "gauge",
+                         "Was the zone read at the last tick?");
     for (size_t z = 0; z < snapshot->n_zones; z++) {
         fputs("virtjoule_zone_readable{", stream);
         write_origin(stream, snapshot, z);
@@ -164,9 +121,10 @@ static void write_watts(FILE *stream, uint64_t power_uw)
 
 static void write_baselines(FILE *stream, const struct snapshot *snapshot)
 {
-    write_family(stream, "virtjoule_baseline_watts", "gauge",
-                 "Static power that is taken off the zone's power; where it comes from, and "
-                 "whether it is being learned.");
+    metrics_write_family(
+        stream, "virtjoule_baseline_watts", "gauge",
+        "Static power that is taken off the zone's power; where it comes from, and "
+        "whether it is being learned.");
     for (size_t z = 0; z < snapshot->n_zones; z++) {
         const struct zone_baseline *baseline = &snapshot->zones[z].baseline;
 
@@ -177,8 +135,8 @@ static void write_baselines(FILE *stream, const struct snapshot *snapshot)
                 baseline_state_to_string(baseline->state));
         write_watts(stream, baseline->power_uw);
     }
-    write_family(stream, "virtjoule_baseline_uncertainty_watts", "gauge",
-                 "Standard uncertainty of the static power, where it is known.");
+    metrics_write_family(stream, "virtjoule_baseline_uncertainty_watts", "gauge",
+                         "Standard uncertainty of the static power, where it is known.");
     for (size_t z = 0; z < snapshot->n_zones; z++) {
         const struct zone_baseline *baseline = &snapshot->zones[z].baseline;
 
@@ -196,7 +154,7 @@ static void write_vm_number(FILE *stream, const struct snapshot *snapshot, const
                             const char *type, const char *help,
                             uint64_t (*value)(const struct snapshot_vm *))
 {
-    write_family(stream, name, type, help);
+    metrics_write_family(stream, name, type, help);
     for (size_t v = 0; v < snapshot->n_vms; v++) {
         fprintf(stream, "%s{", name);
         write_vm(stream, &snapshot->vms[v]);
@@ -221,19 +179,19 @@ static uint64_t vm_io_bytes(const struct snapshot_vm *vm)
 
 static void write_vm_cpu(FILE *stream, const struct snapshot *snapshot)
 {
-    write_family(stream, "virtjoule_vm_cpu_seconds_total", "counter",
-                 "CPU time of the VM's threads and helpers on the host.");
+    metrics_write_family(stream, "virtjoule_vm_cpu_seconds_total", "counter",
+                         "CPU time of the VM's threads and helpers on the host.");
     for (size_t v = 0; v < snapshot->n_vms; v++) {
         fputs("virtjoule_vm_cpu_seconds_total{", stream);
         write_vm(stream, &snapshot->vms[v]);
         fputs("} ", stream);
-        write_seconds(stream, snapshot->vms[v].cpu_ns);
+        metrics_write_seconds(stream, snapshot->vms[v].cpu_ns);
     }
 }
 
 static void write_vm_info(FILE *stream, const struct snapshot *snapshot)
 {
-    write_family(stream, "virtjoule_vm_info", "gauge", "What the VM is; always 1.");
+    metrics_write_family(stream, "virtjoule_vm_info", "gauge", "What the VM is; always 1.");
     for (size_t v = 0; v < snapshot->n_vms; v++) {
         const struct snapshot_vm *vm = &snapshot->vms[v];
 
@@ -246,8 +204,8 @@ static void write_vm_info(FILE *stream, const struct snapshot *snapshot)
 
 static void write_reads(FILE *stream, const struct snapshot *snapshot)
 {
-    write_family(stream, "virtjoule_fuse_reads_total", "counter",
-                 "Reads of the files in the VM's powercap tree.");
+    metrics_write_family(stream, "virtjoule_fuse_reads_total", "counter",
+                         "Reads of the files in the VM's powercap tree.");
     for (size_t v = 0; v < snapshot->n_vms; v++)
         fprintf(stream, "virtjoule_fuse_reads_total{uuid=\"%s\"} %" PRIu64 "\n",
                 snapshot->vms[v].uuid_text, snapshot->vms[v].tree_reads);
@@ -257,7 +215,7 @@ static void write_ticks(FILE *stream, const struct snapshot_health *health)
 {
     uint64_t count = 0;
 
-    write_family(stream, "virtjoule_tick_seconds", "histogram", "Time that one tick took.");
+    metrics_write_family(stream, "virtjoule_tick_seconds", "histogram", "Time that one tick took.");
     for (size_t i = 0; i < TICK_BUCKETS; i++) {
         count += health->tick_buckets[i];
         fprintf(stream, "virtjoule_tick_seconds_bucket{le=\"%g\"} %" PRIu64 "\n",
@@ -266,29 +224,29 @@ static void write_ticks(FILE *stream, const struct snapshot_health *health)
     count += health->tick_buckets[TICK_BUCKETS];
     fprintf(stream, "virtjoule_tick_seconds_bucket{le=\"+Inf\"} %" PRIu64 "\n", count);
     fputs("virtjoule_tick_seconds_sum ", stream);
-    write_seconds(stream, health->tick_ns_sum);
+    metrics_write_seconds(stream, health->tick_ns_sum);
     fprintf(stream, "virtjoule_tick_seconds_count %" PRIu64 "\n", count);
 
-    write_family(stream, "virtjoule_ticks_missed_total", "counter",
-                 "Ticks that did not take place because an earlier one took too long.");
+    metrics_write_family(stream, "virtjoule_ticks_missed_total", "counter",
+                         "Ticks that did not take place because an earlier one took too long.");
     fprintf(stream, "virtjoule_ticks_missed_total %" PRIu64 "\n", health->ticks_missed);
-    write_family(stream, "virtjoule_unlisted_processes", "gauge",
-                 "Processes of VMs that are counted to the host since the table is full.");
+    metrics_write_family(stream, "virtjoule_unlisted_processes", "gauge",
+                         "Processes of VMs that are counted to the host since the table is full.");
     fprintf(stream, "virtjoule_unlisted_processes %" PRIu64 "\n", health->unlisted_processes);
 }
 
 static void write_build(FILE *stream, const struct snapshot *snapshot, const char *version)
 {
-    write_family(stream, "virtjoule_build_info", "gauge", "The daemon; always 1.");
+    metrics_write_family(stream, "virtjoule_build_info", "gauge", "The daemon; always 1.");
     fputs("virtjoule_build_info{", stream);
-    write_label(stream, "version", version, SIZE_MAX);
+    metrics_write_label(stream, "version", version, SIZE_MAX);
     if (snapshot) {
         fputc(',', stream);
-        write_label(stream, "usage_provider", snapshot->usage_provider, SIZE_MAX);
+        metrics_write_label(stream, "usage_provider", snapshot->usage_provider, SIZE_MAX);
         fputc(',', stream);
-        write_label(stream, "model", snapshot->model, SIZE_MAX);
+        metrics_write_label(stream, "model", snapshot->model, SIZE_MAX);
         fputc(',', stream);
-        write_label(stream, "static_policy", snapshot->static_policy, SIZE_MAX);
+        metrics_write_label(stream, "static_policy", snapshot->static_policy, SIZE_MAX);
     }
     fputs("} 1\n", stream);
 }

@@ -422,9 +422,10 @@ int rapl_new(struct energy_source **ret, const char *sysfs_root)
         if (r < 0)
             return r;
         r = scan_udev(rapl);
-    } else {
-        r = scan_directory(rapl);
     }
+    /* What is mounted over /sys/class/powercap are no devices: udev does not see them. */
+    if (source->zones.n == 0)
+        r = scan_directory(rapl);
     if (source->zones.n == 0)
         return r < 0 ? r : -ENOENT;
     *ret = TAKE_PTR(source);

@@ -7,7 +7,8 @@
  * Opens the RAPL zones of a powercap sysfs tree.
  *
  * Under "/sys" the zones are found, and later additions noticed, through
- * libudev; under any other root by scanning its class/powercap directory.
+ * libudev; under any other root, and where udev knows none, by scanning the
+ * class/powercap directory.
  * Left out are intel-rapl-mmio (repeats package-0) and AMD's core zone (one
  * core's energy only).
  *

@@ -27,6 +27,19 @@ int parse_u64(const char *text, size_t length, uint64_t *ret)
     return 0;
 }
 
+int parse_u64_between(const char *text, uint64_t from, uint64_t to, uint64_t *ret)
+{
+    uint64_t value;
+    int r = parse_u64(text, strlen(text), &value);
+
+    if (r < 0)
+        return r;
+    if (value < from || value > to)
+        return -ERANGE;
+    *ret = value;
+    return 0;
+}
+
 int parse_sysfs_u64(const char *text, size_t length, uint64_t *ret)
 {
     if (length > 0 && text[length - 1] == '\n')

@@ -14,6 +14,9 @@
 /** Decimal digits, the whole buffer. */
 int parse_u64(const char *text, size_t length, uint64_t *ret);
 
+/** Decimal digits, a number within bounds; -ERANGE beyond. */
+int parse_u64_between(const char *text, uint64_t from, uint64_t to, uint64_t *ret);
+
 /** Decimal digits and one optional newline: the form of a sysfs number. */
 int parse_sysfs_u64(const char *text, size_t length, uint64_t *ret);
 

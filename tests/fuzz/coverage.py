@@ -14,6 +14,8 @@ import sys
 
 # Of files that do more than parse, the functions that do.
 PARSERS = {
+    "answer": ["tests/workload/answer.c", "tests/workload/http_head.c",
+               "tests/workload/mix.c:mix_parse,parse_line,add,next_word,is_word"],
     "config": ["src/util/config_text.c", "src/daemon/config.c"],
     "control": ["src/publish/control_answer.c"],
     "domain-virtiofs": ["src/cli/domain_virtiofs.c"],
@@ -30,10 +32,13 @@ PARSERS = {
     "proc-text": ["src/util/proc_text.c"],
     "qemu-cmdline": ["src/discovery/arguments.c", "src/discovery/qemu_cmdline.c",
                      "src/discovery/helper_cmdline.c", "src/util/machine_cgroup.c"],
+    "request-record": ["src/guest/access_log.c:access_log_format,add_string",
+                       "src/guest/request_metrics.c:request_route,has_digit"],
+    "requests-config": ["src/guest/requests_config.c"],
     "taskstats": ["src/usage/exit_message.c"],
     "text": ["src/publish/powercapfs_mount.c:mountinfo_find,parse_mount,span_cut,span_decode,is_octal",
              "src/source/rapl.c:rapl_parse_zone",
-             "src/publish/exporter.c:exporter_parse_listen,address_parse", "src/util/parse.c",
+             "src/util/metrics_server.c:metrics_parse_listen,address_parse", "src/util/parse.c",
              "src/util/utf8.c"],
     "usage-state": ["src/usage/usage_state.c", "src/usage/bpf_population.c:population_restore"],
 }

@@ -7,10 +7,10 @@
 #include <math.h>
 #include <string.h>
 
-#include "publish/exporter.h"
 #include "publish/powercapfs_mount.h"
 #include "publish/powercapfs_names.h"
 #include "source/rapl.h"
+#include "util/metrics_server.h"
 #include "util/parse.h"
 #include "util/utf8.h"
 
@@ -30,7 +30,7 @@ static void fuzz_strings(const char *text)
     if (parse_real(text, &real) == 0)
         require(real >= 0 && isfinite(real));
     (void)parse_mode(text, &port);
-    if (exporter_parse_listen(text, host, sizeof(host), &port) == 0)
+    if (metrics_parse_listen(text, host, sizeof(host), &port) == 0)
         require(port <= 65535 && strnlen(host, sizeof(host)) < sizeof(host));
     if (rapl_parse_zone("intel-rapl:0", text, NULL, &zone) == 0)
         require(strnlen(zone.name, ZONE_NAME_MAX) < ZONE_NAME_MAX);

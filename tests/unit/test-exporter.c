@@ -8,6 +8,7 @@
 
 #include "../snapshot_fixture.h"
 #include "publish/exporter.h"
+#include "util/metrics_server.h"
 
 static char *render(const struct snapshot *snapshot)
 {
@@ -338,12 +339,12 @@ static void test_parse_listen(void **state)
         char host[64] = "untouched";
 
         port = 42;
-        assert_int_equal(exporter_parse_listen(cases[i].listen, host, sizeof(host), &port),
+        assert_int_equal(metrics_parse_listen(cases[i].listen, host, sizeof(host), &port),
                          cases[i].r);
         assert_string_equal(host, cases[i].r == 0 ? cases[i].host : "untouched");
         assert_int_equal(port, cases[i].r == 0 ? cases[i].port : 42);
     }
-    assert_int_equal(exporter_parse_listen("127.0.0.1:9177", small, sizeof(small), &port), -EINVAL);
+    assert_int_equal(metrics_parse_listen("127.0.0.1:9177", small, sizeof(small), &port), -EINVAL);
     assert_string_equal(small, "abc");
 }
 

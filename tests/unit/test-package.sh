@@ -24,6 +24,8 @@ cp "$source"/systemd/*.socket "$source"/systemd/*.mount "$source"/systemd/*-shar
     "$build"/systemd/*.service "$units"
 sed -i "s|/[^ ]*/virtjouled |$build/src/daemon/virtjouled |" "$units"/virtjoule.service \
     "$units"/virtjoule-mount.service
+sed -i "s|/[^ ]*/virtjoule-requests |$build/src/guest/virtjoule-requests |" \
+    "$units"/virtjoule-requests@.service
 
 # Of other units on this machine it may say what it likes.
 for unit in "$units"/*; do
@@ -34,8 +36,10 @@ for unit in "$units"/*; do
 done
 
 # In tenths. What remains is explained in the unit.
-systemd-analyze security --offline=yes --threshold=30 "$units/virtjoule.service" > "$directory/security" ||
-    fail "exposure: $(tail -1 "$directory/security")"
+for unit in virtjoule.service virtjoule-requests@.service; do
+    systemd-analyze security --offline=yes --threshold=30 "$units/$unit" > "$directory/security" ||
+        fail "exposure of $unit: $(tail -1 "$directory/security")"
+done
 
 for page in $(grep -ho 'man:[^ ]*' "$units"/* | sort -u); do
     page=${page#man:}
@@ -48,9 +52,14 @@ for page in "$source"/man/*.scd; do
     [ -z "$said" ] || fail "$page: $said"
     [ -s "$directory/text" ] || fail "$page is empty"
 done
-for key in $(sed -n 's/^#\{0,1\}\([a-z_0-9-]*\) = .*/\1/p' "$source/docs/virtjouled.conf"); do
-    grep -q "\*$key\*" "$source/man/virtjouled.conf.5.scd" || fail "virtjouled.conf(5) lacks $key"
-done
+# has_keys PAGE FILE: the keys of a configuration with every setting
+has_keys() {
+    for key in $(sed -n 's/^#\{0,1\}\([a-z_0-9-]*\) =.*/\1/p' "$source/docs/$2"); do
+        grep -q "\*$key\*" "$source/man/$1.scd" || fail "$1 lacks $key"
+    done
+}
+has_keys virtjouled.conf.5 virtjouled.conf
+has_keys virtjoule-requests.8 virtjoule-requests.conf
 # has_options PAGE COMMAND...: the options that the command's --help names
 has_options() {
     page=$1
@@ -60,6 +69,7 @@ has_options() {
     done
 }
 has_options virtjouled.8 "$build/src/daemon/virtjouled"
+has_options virtjoule-requests.8 "$build/src/guest/virtjoule-requests"
 has_options virtjoule.1 "$build/src/cli/virtjoule"
 for command in $("$build/src/cli/virtjoule" --help | sed -n 's/^  \([a-z]\{1,\}\) .*/\1/p' | sort -u); do
     grep -q "\*$command\b" "$source/man/virtjoule.1.scd" || fail "virtjoule.1 lacks $command"

@@ -35,6 +35,19 @@ static void test_u64(void **state)
     }
 }
 
+static void test_u64_between(void **state)
+{
+    uint64_t value = 42;
+
+    assert_int_equal(parse_u64_between("9", 10, 20, &value), -ERANGE);
+    assert_int_equal(parse_u64_between("21", 10, 20, &value), -ERANGE);
+    assert_int_equal(parse_u64_between("1x", 10, 20, &value), -EINVAL);
+    assert_int_equal(value, 42);
+    assert_int_equal(parse_u64_between("10", 10, 20, &value), 0);
+    assert_int_equal(value, 10);
+    assert_int_equal(parse_u64_between("20", 10, 20, &value), 0);
+}
+
 static void test_sysfs_u64(void **state)
 {
     uint64_t value = 42;
@@ -137,9 +150,10 @@ static void test_mode(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_u64),  cmocka_unit_test(test_sysfs_u64),
-        cmocka_unit_test(test_bool), cmocka_unit_test(test_quantities),
-        cmocka_unit_test(test_real), cmocka_unit_test(test_mode),
+        cmocka_unit_test(test_u64),        cmocka_unit_test(test_u64_between),
+        cmocka_unit_test(test_sysfs_u64),  cmocka_unit_test(test_bool),
+        cmocka_unit_test(test_quantities), cmocka_unit_test(test_real),
+        cmocka_unit_test(test_mode),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define RECORD_METHOD_MAX 8
+#define RECORD_PATH_MAX 64
+
+/**
+ * One request that has ended, as the access log and the metrics tell it. The
+ * texts are the client's bytes, whatever they are: not NUL-terminated.
+ */
+struct request_record {
+    uint64_t end_ns;      /* CLOCK_REALTIME */
+    uint64_t duration_ns; /* from the end of its head to the last byte of its response */
+    uint64_t cpu_ns;      /* that was bound to it */
+    uint64_t energy_uj;   /* body streaming included */
+    uint64_t header_uj;   /* what the response's header said */
+    bool has_header;      /* it was told */
+    uint16_t status;      /* 0: there was no response */
+    uint8_t method_length;
+    uint8_t path_length; /* at most RECORD_PATH_MAX, then it may be cut */
+    char method[RECORD_METHOD_MAX];
+    char path[RECORD_PATH_MAX]; /* without the query */
+};

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The keys of a configuration as a table: each with the parser of its value and
+ * the place it is kept at.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "util/config_text.h"
+
+/** Size of every text and path that a configuration keeps. */
+#define CONFIG_PATH_MAX 192
+
+/** Writes its target only when it returns 0; -EINVAL or -ERANGE otherwise. */
+typedef int (*value_parser)(const char *value, void *target);
+
+struct config_key {
+    const char *section;
+    const char *key;
+    value_parser parse;
+    size_t offset;        /* of the target, from the start of what is configured */
+    const char *expected; /* "yes or no" */
+};
+
+/* Parsers of one value; the target of the texts is a char[CONFIG_PATH_MAX]. */
+int value_bool(const char *value, void *target); /* bool */
+int value_text(const char *value, void *target);
+int value_path(const char *value, void *target);         /* an absolute one */
+int value_path_or_none(const char *value, void *target); /* that, or nothing */
+int value_listen(const char *value, void *target);       /* an address and port, or nothing */
+
+/** The index of a word in a list that NULL ends, or -EINVAL. */
+int find_word(const char *value, const char *const *words);
+
+/**
+ * Sets one key, or tells with config_text_fail() what is wrong with its value;
+ * a key that was given before is wrong.
+ * @param lines   where each key was given, 0 where it was not
+ * @param target  what is configured
+ * @return false: the table has no such key
+ */
+bool config_keys_set(const struct config_key *keys, size_t n, int *lines, void *target,
+                     struct config_text *text, const char *section, const char *name,
+                     const char *value);
+
+/** Does the table have such a section? */
+bool config_keys_have_section(const struct config_key *keys, size_t n, const char *section);
+
+/**
+ * Reads a file and hands its text to a parser; errors are logged with file,
+ * line, section and key.
+ * @return the parser's, or the errno of reading the file
+ */
+int config_file_load(const char *path, void *config,
+                     int (*parse)(const char *text, size_t length, void *config,
+                                  struct config_error *ret_error));

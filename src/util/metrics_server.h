@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * A small HTTP server for Prometheus metrics; what they are is its user's.
+ */
+
+#include <stddef.h>
+#include <stdio.h>
+
+struct metrics_server;
+
+/**
+ * Writes all metrics as Prometheus text, on the server's thread.
+ * @return 0, or a negative errno: the connection is closed
+ */
+typedef int (*metrics_render)(FILE *stream, void *data);
+
+/**
+ * Serves /metrics on a thread of its own.
+ * @param listen  "127.0.0.1:9177" or "[::1]:9177"; port 0 takes a free one
+ * @return 0; -EINVAL for a malformed address; -EADDRINUSE; or another
+ *         negative errno. The reason is logged.
+ */
+int metrics_server_new(struct metrics_server **ret, const char *listen, metrics_render render,
+                       void *data);
+
+/** The port that is listened on: the one taken where 0 was asked for. */
+unsigned metrics_server_port(const struct metrics_server *server);
+
+/** Stops serving; NULL is accepted. @return NULL */
+struct metrics_server *metrics_server_free(struct metrics_server *server);
+
+/**
+ * Takes an address of the form that metrics_server_new() takes apart. The host
+ * is a numeric one; its brackets are not part of the output.
+ * @return 0 or -EINVAL
+ */
+int metrics_parse_listen(const char *listen, char *host, size_t host_size, unsigned *ret_port);
