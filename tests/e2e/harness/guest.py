@@ -11,6 +11,7 @@ import shlex
 import shutil
 import signal
 import socket
+import subprocess
 import time
 import uuid
 from contextlib import suppress
@@ -36,7 +37,7 @@ _XML = """
   </os>
   <features><acpi/></features>
   <devices>
-{share}    <serial type='file'><source path='{directory}/{name}.log'/><target port='0'/></serial>
+{disk}{share}    <serial type='file'><source path='{directory}/{name}.log'/><target port='0'/></serial>
     <serial type='unix'>
       <source mode='bind' path='{directory}/{name}.sock'/><target port='1'/>
     </serial>
@@ -46,6 +47,13 @@ _XML = """
 """
 _BACKING_XML = """
   <memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>
+"""
+_DISK_XML = """
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='raw'/>
+      <source file='{path}'/>
+      <target dev='vda' bus='virtio'/>
+    </disk>
 """
 _SHARE_XML = """
     <filesystem type='mount' accessmode='passthrough'>
@@ -80,6 +88,8 @@ class Guest:
     POWERCAP = "/sys/class/powercap"
     SHARE = "/run/virtjoule/share"
     TOOLS_TAG = "tools"
+    IMAGES = system.BUILD / "guest"
+    DISK = None  # among the images
 
     def __init__(self, libvirtd, directory, mountpoint, vcpus=1, max_vcpus=None, cpus=None,
                  label="", wait_for_share=True, shared_memory=True, cache="none", tools=None,
@@ -97,6 +107,8 @@ class Guest:
         shares += [(tools, self.TOOLS_TAG, "none")] if tools else []
         self._xml = _XML.format(name=self.name, uuid=self.uuid, directory=directory,
                                 backing=_BACKING_XML if shared_memory else "",
+                                disk=_DISK_XML.format(path=directory / self.DISK)
+                                if self.DISK else "",
                                 share="".join(
                                     _SHARE_XML.format(directory=path, tag=tag, cache=mode)
                                     for path, tag, mode in shares),
@@ -126,7 +138,11 @@ class Guest:
         # QEMU runs as another user, who may not be let into the build directory.
         for name in ("vmlinuz", "initramfs.cpio.gz"):
             if not (self._directory / name).exists():
-                shutil.copy(system.BUILD / "guest" / name, self._directory)
+                shutil.copy(self.IMAGES / name, self._directory)
+        if self.DISK:
+            # It has more holes than files.
+            subprocess.run(["cp", "--sparse=always", self.IMAGES / self.DISK, self._directory],
+                           check=True)
         self._libvirtd.connection.defineXML(self._xml)
 
     def start(self, timeout=60):

@@ -17,6 +17,8 @@ import time
 SERVERS = {"nginx": 8081, "apache": 8084, "node": 8085, "python": 8086, "uvicorn": 8087}
 SCORE = re.compile(rb"(?<=\r\n)X-Energy-Score: (\d+)\r\n")
 DATE = re.compile(rb"(?i)(?<=\r\n)date: [^\r]*\r\n")
+# Of node.js, see there; what a server says of our field must not look like ours.
+FORGED = b"X-Energy-Score: forged\r\n", b"X-Energy-Scor-: forged\r\n"
 # What a server makes up for each response.
 BOUNDARY = re.compile(rb"(?<=boundary=)[0-9a-f]+")
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -105,6 +107,7 @@ def main():
     for server in sys.argv[1:] or SERVERS:
         for name, received, responses in cases(server, SERVERS[server]):
             plain = BOUNDARY.sub(b"", DATE.sub(b"", SCORE.sub(b"", received)))
+            plain = plain.replace(*FORGED)
             boundary = BOUNDARY.search(received)
             if boundary:
                 plain = plain.replace(boundary[0], b"")

@@ -10,6 +10,7 @@ http.createServer((request, response) => {
     if (how === 'empty') {
         response.writeHead(204).end();
     } else if (request.method === 'POST') {
+        response.setHeader('Content-Length', request.headers['content-length']);
         request.pipe(response);
     } else if (file === undefined) {
         response.writeHead(404).end('nothing\n');
