@@ -9,9 +9,19 @@
 
 /* arch/x86/entry/syscalls/syscall_64.tbl */
 #define NR_read 0
+#define NR_poll 7
 #define NR_readv 19
+#define NR_select 23
+#define NR_accept 43
 #define NR_recvfrom 45
 #define NR_recvmsg 47
+#define NR_epoll_wait 232
+#define NR_pselect6 270
+#define NR_ppoll 271
+#define NR_epoll_pwait 281
+#define NR_accept4 288
+#define NR_io_uring_enter 426
+#define NR_epoll_pwait2 441
 
 #define RCV_SHUTDOWN 1
 
