@@ -25,6 +25,11 @@
 
 #define RCV_SHUTDOWN 1
 
+/* include/net/tcp_states.h; linux/bpf.h has its own names */
+#define TCP_ESTABLISHED BPF_TCP_ESTABLISHED
+#define TCP_CLOSE BPF_TCP_CLOSE
+#define TCP_LISTEN BPF_TCP_LISTEN
+
 #define MSG_PEEK 0x02
 #define MSG_TRUNC 0x20
 #define MSG_ERRQUEUE 0x2000
@@ -84,10 +89,17 @@ typedef struct {
 
 struct sock_common {
     possible_net_t skc_net;
+    unsigned short skc_num;
+    volatile unsigned char skc_state;
+};
+
+struct sock_cgroup_data {
+    struct cgroup *cgroup;
 };
 
 struct sock {
     struct sock_common __sk_common;
+    struct sock_cgroup_data sk_cgrp_data;
     int sk_wmem_queued;
     int sk_sndbuf;
     __u8 sk_shutdown;
@@ -98,8 +110,13 @@ struct tcp_sock {
     __u32 copied_seq;
     __u32 write_seq;
     __u32 snd_nxt;
+    __u32 snd_una;
     __u32 mss_cache;
     __u32 notsent_lowat;
+};
+
+struct bpf_iter__tcp {
+    struct sock_common *sk_common;
 };
 
 #pragma clang attribute pop

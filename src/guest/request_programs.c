@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "request_energy.skel.h"
@@ -31,6 +32,7 @@ struct request_programs {
 };
 
 DEFINE_CLEANUP(struct request_programs *, request_programs_free);
+DEFINE_CLEANUP(struct bpf_link *, bpf_link__destroy);
 
 static int on_ended(void *context, void *data, size_t size)
 {
@@ -153,7 +155,8 @@ static int open_skeleton(struct request_programs *programs, unsigned counts, boo
     /* Run by hand, and attached to maps and cgroups. */
     bpf_program__set_autoattach(skeleton->progs.close_running_slice, false);
     bpf_program__set_autoattach(skeleton->progs.rewrite_response, false);
-    bpf_program__set_autoattach(skeleton->progs.follow_connection, false);
+    bpf_program__set_autoattach(skeleton->progs.take_in, false);
+    bpf_program__set_autoattach(skeleton->progs.take_in_older_ones, false);
     r = request_energy__load(skeleton);
     return r < 0 ? r : attach(skeleton);
 }
@@ -280,13 +283,38 @@ size_t request_programs_read_frequencies(const struct request_programs *programs
     return i;
 }
 
+/* The kernel runs the program on every socket while its output is read; it has none. */
+static int take_in_older(const struct request_programs *programs, int cgroup_fd)
+{
+    _cleanup_(cleanup_bpf_link__destroy) struct bpf_link *link =
+        bpf_program__attach_iter(programs->skeleton->progs.take_in_older_ones, NULL);
+    _cleanup_close_ int fd = link ? bpf_iter_create(bpf_link__fd(link)) : -errno;
+    struct stat status;
+    char nothing[64];
+    ssize_t n;
+
+    if (fd < 0)
+        return fd;
+    if (fstat(cgroup_fd, &status) < 0)
+        return -errno;
+    programs->skeleton->bss->older_cgroup = status.st_ino;
+    do
+        n = read(fd, nothing, sizeof(nothing));
+    while (n > 0 || (n < 0 && errno == EAGAIN));
+    return n < 0 ? -errno : 0;
+}
+
 int request_programs_watch(struct request_programs *programs, int fd, int *ret_link)
 {
-    int link = bpf_link_create(bpf_program__fd(programs->skeleton->progs.follow_connection), fd,
+    int link = bpf_link_create(bpf_program__fd(programs->skeleton->progs.take_in), fd,
                                BPF_CGROUP_SOCK_OPS, NULL);
+    int r;
 
     if (link < 0)
         return link;
+    r = take_in_older(programs, fd);
+    if (r < 0)
+        log_warning("connections that are there already are not followed", F_ERROR(r));
     *ret_link = link;
     return 0;
 }
