@@ -72,6 +72,7 @@ struct linux_binprm {
 };
 
 struct kernfs_node {
+    __u64 id;
     const char *name;
 };
 

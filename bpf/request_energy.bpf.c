@@ -9,9 +9,9 @@
  *     bytes sent <--(X-Energy-Score)----------+--(when it is over)--> ring buffer
  *
  * Connections are taken in when they are established, by sockops on the watched
- * cgroups, inbound ones only. Each gets a struct connection with its socket, and
- * a place in the map of sockets, which makes it run rewrite_response() on all it
- * sends.
+ * cgroups, inbound ones only; and those that were there before, if their port is
+ * one that is listened on and nothing is under way on them. Each gets a struct connection with its
+ * socket, and a place in the map of sockets, which makes it run rewrite_response() on all it sends.
  *
  * Requests are read where the application reads them: at the return of
  * tcp_recvmsg(), from the buffer that was just filled. That costs nothing for
@@ -51,6 +51,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define PIPELINE_MAX 64  /* requests that may wait on one connection */
 #define HEAD_WINDOW 8192 /* bytes of a message that are looked at in one go */
 #define CHUNK 64
+#define CGROUP_LEVELS_MAX 64
 #define STEPS_MAX 16      /* events in one segment */
 #define VECTORS_MAX 8     /* buffers of one read */
 #define SEGMENT_COST 4096 /* at most, of a socket's buffer and beside its bytes */
@@ -104,6 +105,17 @@ struct {
     __type(key, __u64);
     __type(value, __u64);
 } sockets SEC(".maps");
+
+/* Set while older connections are taken in: the cgroup whose they are. */
+__u64 older_cgroup = 0;
+
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 65536);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __type(key, __u16);
+    __type(value, __u8);
+} listening SEC(".maps");
 
 /* Cookies count up; 2^20 requests later a number may come again. */
 static __u64 id_of(const struct connection *c, __u64 number)
@@ -162,48 +174,115 @@ static void settle(struct connection *c, __u32 sequence)
 
 /* Connections. */
 
-static void take_in(struct bpf_sock_ops *ops)
+static void start(struct connection *c, __u64 cookie, __u32 received, __u32 sent)
+{
+    c->cookie = cookie;
+    c->in.position = received;
+    c->out.position = sent;
+    c->out.is_response = 1;
+}
+
+SEC("sockops")
+int take_in(struct bpf_sock_ops *ops)
 {
     struct bpf_sock *sk = ops->sk;
     struct connection *c;
     __u64 cookie;
 
-    if (!sk)
-        return;
+    if (ops->op != BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB || !sk)
+        return 1;
     c = bpf_sk_storage_get(&connections, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
     if (!c)
-        return;
+        return 1;
     cookie = bpf_get_socket_cookie(ops);
-    c->cookie = cookie;
-    c->in.position = ops->rcv_nxt;
-    c->out.position = ops->snd_nxt;
-    c->out.is_response = 1;
-    bpf_sock_ops_cb_flags_set(ops, ops->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+    start(c, cookie, ops->rcv_nxt, ops->snd_nxt);
     if (bpf_sock_hash_update(ops, &sockets, &cookie, BPF_NOEXIST) < 0)
         bpf_sk_storage_delete(&connections, sk);
+    return 1;
 }
 
-SEC("sockops")
-int follow_connection(struct bpf_sock_ops *ops)
+struct levels {
+    const struct cgroup *cgroup;
+    bool is_older;
+};
+
+static long climb(__u32 i, struct levels *levels)
+{
+    const struct cgroup *cgroup = levels->cgroup;
+
+    if (!cgroup)
+        return 1;
+    if (BPF_CORE_READ(cgroup, kn, id) == older_cgroup) {
+        levels->is_older = true;
+        return 1;
+    }
+    levels->cgroup = (const struct cgroup *)BPF_CORE_READ(cgroup, self.parent);
+    return 0;
+}
+
+static bool is_in_older_cgroup(const struct sock_common *sk)
+{
+    struct levels levels = {
+        .cgroup = BPF_CORE_READ((const struct sock *)sk, sk_cgrp_data.cgroup),
+    };
+
+    bpf_loop(CGROUP_LEVELS_MAX, climb, &levels, 0);
+    return levels.is_older;
+}
+
+/* Between two requests as far as one can see: the next one must begin as such. */
+static void take_in_older(const struct sock_common *common, struct tcp_sock *tcp)
+{
+    struct connection *c;
+    __u64 cookie;
+
+    if (tcp->rcv_nxt != tcp->copied_seq || tcp->write_seq != tcp->snd_una ||
+        bpf_sk_storage_get(&connections, tcp, NULL, 0))
+        return;
+    c = bpf_sk_storage_get(&connections, tcp, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+    if (!c)
+        return;
+    cookie = bpf_get_socket_cookie(tcp);
+    start(c, cookie, tcp->copied_seq, tcp->write_seq);
+    if (bpf_map_update_elem(&sockets, &cookie, tcp, BPF_NOEXIST) < 0)
+        bpf_sk_storage_delete(&connections, tcp);
+}
+
+/* Those that were there before us, of a cgroup. The kernel shows what listens first. */
+SEC("iter/tcp")
+int take_in_older_ones(struct bpf_iter__tcp *context)
+{
+    struct sock_common *sk = context->sk_common;
+    struct tcp_sock *tcp;
+    __u16 port;
+
+    if (!sk || !is_in_older_cgroup(sk))
+        return 0;
+    port = sk->skc_num;
+    if (sk->skc_state == TCP_LISTEN)
+        bpf_map_update_elem(&listening, &port, &(__u8){1}, BPF_ANY);
+    else if (sk->skc_state == TCP_ESTABLISHED && bpf_map_lookup_elem(&listening, &port)) {
+        tcp = bpf_skc_to_tcp_sock(sk);
+        if (tcp)
+            take_in_older(sk, tcp);
+    }
+    return 0;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(close_connection, struct sock *sk, int old_state, int state)
 {
     struct connection *c;
 
-    switch (ops->op) {
-    case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
-        take_in(ops);
-        break;
-    case BPF_SOCK_OPS_STATE_CB:
-        if (ops->args[1] != BPF_TCP_CLOSE || !ops->sk)
-            break;
-        c = bpf_sk_storage_get(&connections, ops->sk, NULL, 0);
-        if (!c)
-            break;
-        if (c->out.state == HTTP_BODY)
-            settle(c, ops->snd_nxt);
-        leave_requests(c);
-        break;
-    }
-    return 1;
+    if (state != TCP_CLOSE)
+        return 0;
+    c = bpf_sk_storage_get(&connections, sk, NULL, 0);
+    if (!c)
+        return 0;
+    if (c->out.state == HTTP_BODY)
+        settle(c, BPF_CORE_READ((struct tcp_sock *)sk, snd_nxt));
+    leave_requests(c);
+    return 0;
 }
 
 /* Requests. */

@@ -9,11 +9,26 @@
 
 /* arch/x86/entry/syscalls/syscall_64.tbl */
 #define NR_read 0
+#define NR_poll 7
 #define NR_readv 19
+#define NR_select 23
+#define NR_accept 43
 #define NR_recvfrom 45
 #define NR_recvmsg 47
+#define NR_epoll_wait 232
+#define NR_pselect6 270
+#define NR_ppoll 271
+#define NR_epoll_pwait 281
+#define NR_accept4 288
+#define NR_io_uring_enter 426
+#define NR_epoll_pwait2 441
 
 #define RCV_SHUTDOWN 1
+
+/* include/net/tcp_states.h; linux/bpf.h has its own names */
+#define TCP_ESTABLISHED BPF_TCP_ESTABLISHED
+#define TCP_CLOSE BPF_TCP_CLOSE
+#define TCP_LISTEN BPF_TCP_LISTEN
 
 #define MSG_PEEK 0x02
 #define MSG_TRUNC 0x20
@@ -74,10 +89,17 @@ typedef struct {
 
 struct sock_common {
     possible_net_t skc_net;
+    unsigned short skc_num;
+    volatile unsigned char skc_state;
+};
+
+struct sock_cgroup_data {
+    struct cgroup *cgroup;
 };
 
 struct sock {
     struct sock_common __sk_common;
+    struct sock_cgroup_data sk_cgrp_data;
     int sk_wmem_queued;
     int sk_sndbuf;
     __u8 sk_shutdown;
@@ -88,8 +110,13 @@ struct tcp_sock {
     __u32 copied_seq;
     __u32 write_seq;
     __u32 snd_nxt;
+    __u32 snd_una;
     __u32 mss_cache;
     __u32 notsent_lowat;
+};
+
+struct bpf_iter__tcp {
+    struct sock_common *sk_common;
 };
 
 #pragma clang attribute pop

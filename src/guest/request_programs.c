@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "request_energy.skel.h"
@@ -17,6 +18,8 @@
 #include "util/cpu_counters.h"
 #include "util/file.h"
 #include "util/log.h"
+
+#define ALL_COUNTERS ((1u << REQUEST_COUNTERS) - 1)
 
 struct request_programs {
     struct request_energy *skeleton;
@@ -29,6 +32,7 @@ struct request_programs {
 };
 
 DEFINE_CLEANUP(struct request_programs *, request_programs_free);
+DEFINE_CLEANUP(struct bpf_link *, bpf_link__destroy);
 
 static int on_ended(void *context, void *data, size_t size)
 {
@@ -109,36 +113,17 @@ void request_programs_update_cpus(struct request_programs *programs)
 
 /* Programs. */
 
-static bool is_event_loop(const struct bpf_program *program)
-{
-    return strncmp(bpf_program__section_name(program), "tp/syscalls/", 12) == 0;
-}
-
-/* An event loop's call that the kernel does not tell of is done without. */
 static int attach(struct request_energy *skeleton)
 {
-    const struct bpf_object_skeleton *object = skeleton->skeleton;
-    unsigned untold = 0;
+    int r = request_energy__attach(skeleton);
 
-    for (int i = 0; i < object->prog_cnt; i++) {
-        const struct bpf_program *program = *object->progs[i].prog;
-
-        if (!bpf_program__autoload(program) || !bpf_program__autoattach(program))
-            continue;
-        *object->progs[i].link = bpf_program__attach(program);
-        if (*object->progs[i].link)
-            continue;
-        if (!is_event_loop(program)) {
-            log_debug("a program cannot be attached", F_ERROR(-errno),
-                      F_STRING("program", bpf_program__name(program)));
-            return -errno;
-        }
-        untold++;
-    }
-    if (untold)
-        log_warning("some calls of event loops are not seen: what a server does between requests "
-                    "counts as the last one's (is tracefs mounted?)",
-                    F_UINT("calls", untold));
+    if (r < 0)
+        return r;
+    skeleton->links.enter_call = bpf_program__attach(skeleton->progs.enter_call);
+    if (!skeleton->links.enter_call)
+        log_warning("system calls are not seen: what a server does between requests counts as "
+                    "the last one's",
+                    F_ERROR(-errno));
     return 0;
 }
 
@@ -160,15 +145,18 @@ static int open_skeleton(struct request_programs *programs, unsigned counts, boo
         r = bpf_map__set_max_entries(per_cpu[i], (uint32_t)programs->n_cpus);
     if (r < 0)
         return r;
-    skeleton->rodata->counters_in_use = counts & ((1u << REQUEST_COUNTERS) - 1);
+    skeleton->rodata->counters_in_use = counts & ALL_COUNTERS;
     bpf_program__set_autoload(skeleton->progs.read_at_exit, has_fexit);
     bpf_program__set_autoload(skeleton->progs.read_at_tracepoint, !has_fexit);
     bpf_program__set_autoload(skeleton->progs.count_wakeup, counts & REQUEST_WAKEUPS);
     bpf_program__set_autoload(skeleton->progs.count_migration, counts & REQUEST_MIGRATIONS);
+    /* Not in every kernel. */
+    bpf_program__set_autoattach(skeleton->progs.enter_call, false);
     /* Run by hand, and attached to maps and cgroups. */
     bpf_program__set_autoattach(skeleton->progs.close_running_slice, false);
     bpf_program__set_autoattach(skeleton->progs.rewrite_response, false);
-    bpf_program__set_autoattach(skeleton->progs.follow_connection, false);
+    bpf_program__set_autoattach(skeleton->progs.take_in, false);
+    bpf_program__set_autoattach(skeleton->progs.take_in_older_ones, false);
     r = request_energy__load(skeleton);
     return r < 0 ? r : attach(skeleton);
 }
@@ -218,7 +206,7 @@ int request_programs_new(struct request_programs **ret, unsigned counts)
 {
     _cleanup_(cleanup_request_programs_free) struct request_programs *programs =
         calloc(1, sizeof(*programs));
-    unsigned in_use;
+    unsigned in_use, missing;
     int r;
 
     if (!programs)
@@ -230,8 +218,13 @@ int request_programs_new(struct request_programs **ret, unsigned counts)
     programs->n_cpus = (size_t)r;
     r = cpu_counters_new(&programs->counters, counter_kinds, REQUEST_COUNTERS, programs->n_cpus,
                          &in_use);
-    if (r == 0)
-        r = load(programs, counts & (in_use | REQUEST_WAKEUPS | REQUEST_MIGRATIONS));
+    if (r < 0)
+        return r;
+    missing = counts & ALL_COUNTERS & ~in_use;
+    if (missing)
+        log_warning("hardware counters cannot be had: their weights have no effect",
+                    F_UINT("mask", missing));
+    r = load(programs, counts & ~missing);
     if (r == 0)
         r = map_cpus(programs);
     if (r == 0)
@@ -290,13 +283,38 @@ size_t request_programs_read_frequencies(const struct request_programs *programs
     return i;
 }
 
+/* The kernel runs the program on every socket while its output is read; it has none. */
+static int take_in_older(const struct request_programs *programs, int cgroup_fd)
+{
+    _cleanup_(cleanup_bpf_link__destroy) struct bpf_link *link =
+        bpf_program__attach_iter(programs->skeleton->progs.take_in_older_ones, NULL);
+    _cleanup_close_ int fd = link ? bpf_iter_create(bpf_link__fd(link)) : -errno;
+    struct stat status;
+    char nothing[64];
+    ssize_t n;
+
+    if (fd < 0)
+        return fd;
+    if (fstat(cgroup_fd, &status) < 0)
+        return -errno;
+    programs->skeleton->bss->older_cgroup = status.st_ino;
+    do
+        n = read(fd, nothing, sizeof(nothing));
+    while (n > 0 || (n < 0 && errno == EAGAIN));
+    return n < 0 ? -errno : 0;
+}
+
 int request_programs_watch(struct request_programs *programs, int fd, int *ret_link)
 {
-    int link = bpf_link_create(bpf_program__fd(programs->skeleton->progs.follow_connection), fd,
+    int link = bpf_link_create(bpf_program__fd(programs->skeleton->progs.take_in), fd,
                                BPF_CGROUP_SOCK_OPS, NULL);
+    int r;
 
     if (link < 0)
         return link;
+    r = take_in_older(programs, fd);
+    if (r < 0)
+        log_warning("connections that are there already are not followed", F_ERROR(r));
     *ret_link = link;
     return 0;
 }

@@ -90,6 +90,7 @@ class Guest:
     TOOLS_TAG = "tools"
     IMAGES = system.BUILD / "guest"
     DISK = None  # among the images
+    ANSWER_S = 0.5  # that it takes to obey a short command at most
 
     def __init__(self, libvirtd, directory, mountpoint, vcpus=1, max_vcpus=None, cpus=None,
                  label="", wait_for_share=True, shared_memory=True, cache="none", tools=None,
@@ -247,7 +248,7 @@ class Guest:
 
         def succeeds():
             with suppress(system.TestTimeout):
-                return self.run(script, timeout=0.5).status == 0
+                return self.run(script, self.ANSWER_S).status == 0
             return False
 
         try:

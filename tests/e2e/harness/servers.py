@@ -23,6 +23,7 @@ class ServersGuest(Guest):
 
     IMAGES = system.BUILD / "servers"
     DISK = "servers.img"
+    ANSWER_S = 5  # while systemd starts all else
     UNITS = ("nginx", "apache2", "node", "python", "uvicorn")
 
     def __init__(self, libvirtd, directory, mountpoint):
