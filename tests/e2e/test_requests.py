@@ -18,7 +18,7 @@ from harness.powercap import Package, SimulatedPowercap
 from harness.requests import FIELD, PROGRAM, RequestsDaemon, load, workload_server
 
 WATTS_PER_CPU = 20
-CAPABILITIES = "+bpf,+perfmon,+net_admin,+dac_read_search"
+CAPABILITIES = "+bpf,+perfmon,+net_admin"
 # As virtjoule-requests@.service runs it.
 CONFINED = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs",
             f"--inh-caps=-all,{CAPABILITIES}", f"--ambient-caps=-all,{CAPABILITIES}",
