@@ -9,8 +9,8 @@
  *     bytes sent <--(X-Energy-Score)----------+--(when it is over)--> ring buffer
  *
  * Connections are taken in when they are established, by sockops on the watched
- * cgroups, inbound ones only; and those that were there before, if their port is
- * one that is listened on and nothing is under way on them. Each gets a struct connection with its
+ * cgroups, inbound ones only. Those that were there before, if their port is one
+ * that is listened on, start with the next request. Each gets a struct connection with its
  * socket, and a place in the map of sockets, which makes it run rewrite_response() on all it sends.
  *
  * Requests are read where the application reads them: at the return of
@@ -88,6 +88,7 @@ struct connection {
     __u64 cookie;
     __u64 first; /* the oldest request without a response; its number on this connection */
     __u64 next;  /* the number of the next request */
+    bool is_unstarted;
     char chunk[CHUNK];
     char line[LINE_MAX];
 };
@@ -174,12 +175,12 @@ static void settle(struct connection *c, __u32 sequence)
 
 /* Connections. */
 
-static void start(struct connection *c, __u64 cookie, __u32 received, __u32 sent)
+static void start(struct connection *c, __u32 received, __u32 sent)
 {
-    c->cookie = cookie;
     c->in.position = received;
     c->out.position = sent;
     c->out.is_response = 1;
+    c->is_unstarted = false;
 }
 
 SEC("sockops")
@@ -195,7 +196,8 @@ int take_in(struct bpf_sock_ops *ops)
     if (!c)
         return 1;
     cookie = bpf_get_socket_cookie(ops);
-    start(c, cookie, ops->rcv_nxt, ops->snd_nxt);
+    c->cookie = cookie;
+    start(c, ops->rcv_nxt, ops->snd_nxt);
     if (bpf_sock_hash_update(ops, &sockets, &cookie, BPF_NOEXIST) < 0)
         bpf_sk_storage_delete(&connections, sk);
     return 1;
@@ -230,20 +232,19 @@ static bool is_in_older_cgroup(const struct sock_common *sk)
     return levels.is_older;
 }
 
-/* Between two requests as far as one can see: the next one must begin as such. */
-static void take_in_older(const struct sock_common *common, struct tcp_sock *tcp)
+static void take_in_older(struct tcp_sock *tcp)
 {
     struct connection *c;
     __u64 cookie;
 
-    if (tcp->rcv_nxt != tcp->copied_seq || tcp->write_seq != tcp->snd_una ||
-        bpf_sk_storage_get(&connections, tcp, NULL, 0))
+    if (bpf_sk_storage_get(&connections, tcp, NULL, 0))
         return;
     c = bpf_sk_storage_get(&connections, tcp, NULL, BPF_SK_STORAGE_GET_F_CREATE);
     if (!c)
         return;
     cookie = bpf_get_socket_cookie(tcp);
-    start(c, cookie, tcp->copied_seq, tcp->write_seq);
+    c->cookie = cookie;
+    c->is_unstarted = true;
     if (bpf_map_update_elem(&sockets, &cookie, tcp, BPF_NOEXIST) < 0)
         bpf_sk_storage_delete(&connections, tcp);
 }
@@ -264,7 +265,7 @@ int take_in_older_ones(struct bpf_iter__tcp *context)
     else if (sk->skc_state == TCP_ESTABLISHED && bpf_map_lookup_elem(&listening, &port)) {
         tcp = bpf_skc_to_tcp_sock(sk);
         if (tcp)
-            take_in_older(sk, tcp);
+            take_in_older(tcp);
     }
     return 0;
 }
@@ -423,16 +424,22 @@ static __u32 end_of_read(struct sock *sk)
 static void read_requests(struct sock *sk, const struct destination *destination, int flags, int n)
 {
     struct connection *c;
-    __u32 end;
+    __u32 end, written;
 
     if (flags & (MSG_PEEK | MSG_ERRQUEUE))
         return;
     c = bpf_sk_storage_get(&connections, sk, NULL, 0);
     if (!c || c->in.state == HTTP_LOST)
         return;
-    if (c->out.state == HTTP_BODY)
-        settle(c, BPF_CORE_READ((struct tcp_sock *)sk, write_seq));
     end = end_of_read(sk);
+    written = BPF_CORE_READ((struct tcp_sock *)sk, write_seq);
+    /* One that reads on when the client has all that was sent has answered the former requests. */
+    if (c->is_unstarted && BPF_CORE_READ((struct tcp_sock *)sk, snd_una) == written)
+        start(c, end - n, written);
+    if (c->is_unstarted)
+        return;
+    if (c->out.state == HTTP_BODY)
+        settle(c, written);
     http_seek(&c->in, place_of(&c->in, end - n));
     if (destination->bytes && !(flags & MSG_TRUNC))
         receive(c, destination->bytes, n);
@@ -708,7 +715,7 @@ int rewrite_response(struct sk_msg_md *message)
     if (!tcp)
         return SK_PASS;
     c = bpf_sk_storage_get(&connections, (void *)message->sk, NULL, 0);
-    if (!c || c->out.state == HTTP_LOST)
+    if (!c || c->is_unstarted || c->out.state == HTTP_LOST)
         return SK_PASS;
     settle(c, tcp->write_seq);
     prepare_response(c);
