@@ -72,8 +72,8 @@ size_t request_programs_read_frequencies(const struct request_programs *programs
 void request_programs_update_cpus(struct request_programs *programs);
 
 /**
- * Follows the inbound connections of a cgroup's sockets: those to come, and those
- * that are there and between two requests. Programs of others on the cgroup run as well.
+ * Follows the inbound connections of a cgroup's sockets; those that are there
+ * already from their next request on. Programs of others on the cgroup run as well.
  * @param fd        of the cgroup's directory
  * @param ret_link  to give to request_programs_unwatch()
  * @return 0 or a negative errno

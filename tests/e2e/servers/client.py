@@ -51,7 +51,7 @@ def talk(port, pieces, buffer=None, slow=0.0):
             client.sendall(piece)
             if len(pieces) > 1:
                 time.sleep(0.0005)
-        while data := client.recv(4096 if slow else 1 << 20):
+        while data := client.recv(buffer or 1 << 20):
             received.append(data)
             time.sleep(slow)
     return b"".join(received)
@@ -97,9 +97,11 @@ def cases(server, port):
     yield "cut", talk(port, [bytes([byte]) for byte in request(100) + last(1)]), 2
     yield "long head", talk(port, [last(1, X="y" * 6000)]), 1
     yield "HTTP/1.0", talk(port, [b"GET /4096 HTTP/1.0\r\n\r\n"]), 1
-    yield "slow", talk(port, [last(1000000)], buffer=4096, slow=SLOW_S), 1
+    # Longer than the server's and our buffers: it has to wait.
+    yield "slow", talk(port, [last(10000000)], buffer=65536, slow=SLOW_S), 1
     # Where the socket is full a field may be missing: how many are there is not said.
-    yield "slow, pipelined", talk(port, [pipelined], buffer=4096, slow=SLOW_S), None
+    pipelined = b"".join(request(size) for size in [1, 1000000, 100, 65536] * 8) + last(1)
+    yield "slow, pipelined", talk(port, [pipelined], buffer=65536, slow=SLOW_S), None
 
 
 def main():

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/*
+ * For which request a task works. A part of request_energy.bpf.c.
+ *
+ * For whom a task works is certain from the moment it reads or writes a
+ * connection until the request is answered. Before and after that it is guessed:
+ *
+ *     woken by a task of its process   for the waker's request, as a worker thread would
+ *     has written a response's end     for that request still
+ *
+ * What is done under a guess is pending: it goes to the request that the task
+ * writes to next (then it worked for that one, which it took from a queue, say),
+ * else, as soon as the task reads, sleeps, wakes another or is back in its event
+ * loop, to the one that was guessed.
+ */
+
+#include "request_work.h"
+
+static void release(__u64 id)
+{
+    struct request *request = find_request(id);
+
+    if (!request)
+        return;
+    __sync_fetch_and_add(&request->bound, -1);
+    tell_if_over(request);
+}
+
+static bool is_open(__u64 id)
+{
+    struct request *request = find_request(id);
+
+    return request && request->end == REQUEST_OPEN;
+}
+
+/* @return whether the request is there; it is kept until it is released */
+static bool hold(__u64 id)
+{
+    struct request *request = find_request(id);
+
+    if (!request)
+        return false;
+    __sync_fetch_and_add(&request->bound, 1);
+    if (request->id == id)
+        return true;
+    __sync_fetch_and_add(&request->bound, -1); /* it went, and another took its place */
+    return false;
+}
+
+/* For whom the running task works is looked up once. */
+static void load_worker(struct request_cpu *cpu, __s32 tid)
+{
+    struct request_worker *worker = tid ? find_worker(tid) : NULL;
+
+    if (worker && worker->is_asleep) {
+        worker->is_asleep = 0;
+        if (!is_open(worker->request) || !hold(worker->request))
+            worker->request = 0;
+    }
+    cpu->request = worker ? worker->request : 0;
+    cpu->is_guess = worker && worker->is_guess;
+    cpu->is_worker = worker != NULL;
+}
+
+/* Says for which request a thread that is awake works; 0: none. */
+static void bind(__s32 tid, __u64 id, bool is_guess)
+{
+    struct request_worker fresh = {.is_guess = is_guess};
+    struct request_worker *worker = find_worker(tid);
+    __u64 former = worker && !worker->is_asleep ? worker->request : 0;
+
+    if (worker && id == former) {
+        worker->is_guess = is_guess;
+        return;
+    }
+    if ((!worker && !id) || (id && !hold(id)))
+        return;
+    fresh.request = id;
+    if (worker) {
+        worker->request = id;
+        worker->is_guess = is_guess;
+        worker->is_asleep = 0;
+    } else if (bpf_map_update_elem(&workers, &tid, &fresh, BPF_ANY) < 0)
+        release(id);
+    release(former);
+}
+
+/* Settles what is pending with one request, and lets the running task work for another. */
+static void turn(struct request_cpu *cpu, __u64 of_pending, __u64 id)
+{
+    struct request_worker *worker;
+
+    charge_running(cpu);
+    worker = cpu->is_worker ? find_worker(running()) : NULL;
+    if (worker)
+        settle_pending(cpu, worker, of_pending);
+    bind(running(), id, false);
+    load_worker(cpu, running());
+}
+
+/* It read a request: whatever it did before was not for that. */
+static void turn_to_read(__u64 id)
+{
+    struct request_cpu *cpu = this_cpu();
+
+    if (cpu && (cpu->request != id || cpu->is_guess))
+        turn(cpu, cpu->request, id);
+}
+
+static void turn_to_nothing(void)
+{
+    struct request_cpu *cpu = this_cpu();
+
+    if (cpu && cpu->is_worker)
+        turn(cpu, cpu->is_guess ? cpu->request : 0, 0);
+}
+
+static void turn_to_written(__u64 id)
+{
+    struct request_cpu *cpu = this_cpu();
+
+    if (cpu && (cpu->request != id || cpu->is_guess))
+        turn(cpu, id, id);
+}
+
+/* The running task wrote the end of the response: it may go on to something else. */
+static void doubt_running(__u64 id)
+{
+    struct request_cpu *cpu = this_cpu();
+    struct request_worker *worker;
+
+    if (!cpu || cpu->request != id)
+        return;
+    charge_running(cpu);
+    worker = find_worker(running());
+    if (worker)
+        worker->is_guess = 1;
+    cpu->is_guess = 1;
+}
+
+static __u64 request_of(__s32 tid)
+{
+    struct request_worker *worker = find_worker(tid);
+
+    return worker && !worker->is_guess ? worker->request : 0;
+}
+
+/* A guess is as good as it gets when the task sleeps or wakes another. */
+static void settle_guess(struct request_cpu *cpu, struct request_worker *worker)
+{
+    if (worker && cpu->is_guess)
+        settle_pending(cpu, worker, cpu->request);
+}
+
+/*
+ * Whoever sleeps has nothing to do for the request now, nor ever if it ends
+ * meanwhile: a thread that waits for the next request on its connection tells us
+ * no other way.
+ */
+static void fall_asleep(struct request_cpu *cpu, __s32 tid)
+{
+    struct request_worker *worker = find_worker(tid);
+
+    settle_guess(cpu, worker);
+    if (!worker || worker->request != cpu->request)
+        return; /* somebody wakes it already */
+    worker->is_asleep = 1;
+    release(cpu->request);
+}
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(switch_tasks, bool preempt, struct task_struct *prev, struct task_struct *next)
+{
+    struct request_cpu *cpu = this_cpu();
+
+    if (!cpu)
+        return 0;
+    charge_running(cpu);
+    if (cpu->request && !preempt && prev->__state)
+        fall_asleep(cpu, prev->pid);
+    load_worker(cpu, next->pid);
+    if (next->pid == 0)
+        cpu->since_ns = 0;
+    return 0;
+}
+
+/* Run by user space on each CPU before it reads the totals. */
+SEC("raw_tp/sched_switch")
+int close_running_slice(void *context)
+{
+    struct request_cpu *cpu = this_cpu();
+
+    if (cpu && bpf_get_current_task_btf()->pid != 0)
+        charge_running(cpu);
+    return 0;
+}
+
+/* What the weights say that a wakeup and a migration cost, for those that do not run now. */
+static void count_event(struct request_cpu *cpu, const struct task_struct *task, __u64 weight)
+{
+    struct request_effort effort = effort_of(weight, 0);
+
+    add_work(cpu, request_of(task->pid), &effort);
+}
+
+SEC("tp_btf/sched_wakeup")
+int BPF_PROG(count_wakeup, struct task_struct *task)
+{
+    struct request_cpu *cpu = this_cpu();
+
+    if (!cpu)
+        return 0;
+    cpu->wakeups++;
+    count_event(cpu, task, settings.wakeup_weight);
+    return 0;
+}
+
+SEC("tp_btf/sched_migrate_task")
+int BPF_PROG(count_migration, struct task_struct *task, int to)
+{
+    struct request_cpu *cpu = this_cpu();
+
+    if (!cpu)
+        return 0;
+    cpu->migrations++;
+    count_event(cpu, task, settings.migration_weight);
+    return 0;
+}
+
+/*
+ * Handing over by futex, pipe or eventfd. Whoever has a request that is
+ * unfinished keeps it: it waited for a lock.
+ */
+SEC("tp_btf/sched_waking")
+int BPF_PROG(hand_over, struct task_struct *task)
+{
+    struct request_cpu *cpu = this_cpu();
+    struct request_worker *worker;
+
+    if (!cpu || !cpu->request || task->tgid != (__s32)(bpf_get_current_pid_tgid() >> 32) ||
+        task->pid == running() || !is_open(cpu->request))
+        return 0;
+    if (cpu->is_guess) {
+        charge_running(cpu);
+        settle_guess(cpu, find_worker(running()));
+    }
+    worker = find_worker(task->pid);
+    if (!worker || !is_open(worker->request))
+        bind(task->pid, cpu->request, true);
+    return 0;
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(hand_to_child, struct task_struct *parent, struct task_struct *child)
+{
+    struct request_cpu *cpu = this_cpu();
+
+    if (cpu && cpu->request)
+        bind(child->pid, cpu->request, true);
+    return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(release_task, struct task_struct *task)
+{
+    __s32 tid = task->pid;
+
+    turn_to_nothing();
+    bpf_map_delete_elem(&workers, &tid);
+    return 0;
+}
+
+/*
+ * Back in the event loop, or waiting for another connection. The tracepoints of
+ * the single calls would take a perf event each, which Debian lets nobody have
+ * but CAP_SYS_ADMIN, and cost as much: the kernel gets to them by this one.
+ */
+SEC("raw_tp/sys_enter")
+int enter_call(struct bpf_raw_tracepoint_args *arguments)
+{
+    switch (arguments->args[1]) {
+    case NR_poll:
+    case NR_select:
+    case NR_accept:
+    case NR_epoll_wait:
+    case NR_pselect6:
+    case NR_ppoll:
+    case NR_epoll_pwait:
+    case NR_accept4:
+    case NR_io_uring_enter:
+    case NR_epoll_pwait2:
+        turn_to_nothing();
+    }
+    return 0;
+}

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/* Responses, as they are sent. A part of request_energy.bpf.c. */
+
+#include "request_connection.h"
+
+#define HEAD_WINDOW 8192  /* bytes of a message that are looked at in one go */
+#define SEGMENT_COST 4096 /* at most, of a socket's buffer and beside its bytes */
+#define SEGMENT_MAX 16384
+
+struct sending {
+    struct sk_msg_md *message;
+    struct connection *c;
+};
+
+static long send_step(__u32 index, struct sending *sending)
+{
+    struct http_stream *out = &sending->c->out;
+    struct sent *s = &sending->c->sent;
+    char *data, *end;
+    __u32 i = s->i, length;
+    __u8 c;
+
+    if (http_is_in_body(out)) {
+        length = http_body_bytes(out, s->limit - i);
+        s->i += length;
+        s->event = http_skip(out, length);
+        return s->event != HTTP_MORE || s->i >= s->limit;
+    }
+    if (http_takes_field(out) && !s->insert && i + 1 + LINE_MAX > s->sure) {
+        if (i)
+            return 1;
+        s->limit = 1; /* byte by byte there is no room at all soon, and then there is enough */
+    }
+    if (i >= s->limit)
+        return 1;
+    if (i >= HEAD_WINDOW)
+        return 1;
+    data = (void *)(long)sending->message->data;
+    end = (void *)(long)sending->message->data_end;
+    data += i;
+    if (out->state == HTTP_REST && i + sizeof(__u64) <= s->limit && data + sizeof(__u64) <= end &&
+        http_has_no_line_feed(*(__u64 *)data)) {
+        out->position += sizeof(__u64);
+        s->i += sizeof(__u64);
+        return 0;
+    }
+    if (data + 1 > end)
+        return 1;
+    c = *data;
+    s->event = http_step(out, c);
+    s->i = i + 1;
+    if (s->event == HTTP_FORGED)
+        *data = HTTP_RENAMED;
+    else if (s->event == HTTP_INSERT && !s->insert && i + 1 + LINE_MAX <= s->sure) {
+        s->insert_at = i;
+        s->insert = true;
+        if (s->limit > s->sure - LINE_MAX)
+            s->limit = s->sure - LINE_MAX;
+    }
+    return s->event == HTTP_END || s->event == HTTP_BAD;
+}
+
+/* The field's line with a number. @return its length */
+static __u32 write_line(char *line, __u64 number)
+{
+    const char name[] = HTTP_SCORE_NAME ": ";
+    char digits[20];
+    __u32 n = 0, length = sizeof(name) - 1;
+
+    __builtin_memcpy(line, name, sizeof(name) - 1);
+    for (int i = sizeof(digits) - 1; i >= 0; i--) {
+        digits[i] = '0' + number % 10;
+        number /= 10;
+    }
+    for (unsigned i = 0; i < sizeof(digits); i++) {
+        if (!n && digits[i] == '0' && i < sizeof(digits) - 1)
+            continue;
+        if (length < LINE_MAX - 2)
+            line[length++] = digits[i];
+        n++;
+    }
+    if (length > LINE_MAX - 2)
+        return 0;
+    line[length] = '\r';
+    line[length + 1] = '\n';
+    return length + 2;
+}
+
+/* How far what waits to be sent is from the limit that somebody has set for it. */
+static __s64 unsent_room(const struct tcp_sock *tcp)
+{
+    const struct net *net = ((const struct sock *)tcp)->__sk_common.skc_net.net;
+    __u32 limit = tcp->notsent_lowat ?: (__u32)net->ipv4.sysctl_tcp_notsent_lowat;
+
+    return (__s64)limit - (__s32)(tcp->write_seq - tcp->snd_nxt);
+}
+
+/*
+ * How many bytes the socket takes at once. It asks for room when it begins a
+ * segment: no more than one does for so few bytes as fill neither the room nor a
+ * segment; of more, the segments' own cost is allowed for.
+ */
+static __u32 sure_bytes(const struct tcp_sock *tcp)
+{
+    const struct sock *sk = (const struct sock *)tcp;
+    __s64 room = sk->sk_sndbuf - sk->sk_wmem_queued, unsent = unsent_room(tcp);
+    __u32 few, many = 0;
+
+    if (unsent < room)
+        room = unsent;
+    if (room <= 0)
+        return 0;
+    few = room < SEGMENT_MAX ? room : SEGMENT_MAX;
+    if (few > tcp->mss_cache)
+        few = tcp->mss_cache;
+    if (room > SEGMENT_COST)
+        many = (__u32)(room - SEGMENT_COST) / 4;
+    return few > many ? few : many;
+}
+
+/*
+ * How many bytes to let pass that the socket may not take all. In a body that is
+ * a part so small that those which then go by unseen do not reach its end.
+ */
+static __u32 unsure_bytes(const struct http_stream *out)
+{
+    __u64 part = out->state == HTTP_BODY ? (out->body_end - out->position) / 64 : 0;
+
+    return part < SEGMENT_MAX ? part + 1 : SEGMENT_MAX;
+}
+
+struct insertion {
+    struct sk_msg_md *message;
+    struct connection *c;
+    __u32 at;
+};
+
+static long write_step(__u32 i, struct insertion *w)
+{
+    char *data = (void *)(long)w->message->data, *end = (void *)(long)w->message->data_end;
+    __u64 from = i, at;
+
+    barrier_var(from); /* else the verifier loses what the comparison says */
+    if (from >= LINE_MAX)
+        return 1;
+    at = w->at + from;
+    barrier_var(at);
+    if (at >= HEAD_WINDOW + LINE_MAX)
+        return 1;
+    data += at;
+    if (data + 1 > end)
+        return 1;
+    *data = w->c->line[from];
+    return 0;
+}
+
+/* @return how much the message grew, or a negative errno: it is beyond repair */
+static int insert_line(struct sk_msg_md *message, struct connection *c, __u32 at)
+{
+    struct insertion insertion = {message, c, at};
+    __u64 id = first_request(c);
+    struct request *request;
+    struct request_cpu *cpu = this_cpu();
+    __u32 length;
+    int r;
+
+    if (!id || !cpu)
+        return 0;
+    charge_running(cpu);
+    request = find_request(id);
+    if (!request)
+        return 0;
+    request->header_uj = request->energy >> REQUEST_ENERGY_BITS;
+    request->header_ns = bpf_ktime_get_ns();
+    length = write_line(c->line, request->header_uj);
+    if (bpf_msg_push_data(message, at, length, 0) < 0)
+        return 0;
+    r = bpf_msg_pull_data(message, 0, at + length, 0);
+    if (r < 0)
+        return bpf_msg_pop_data(message, at, length, 0) < 0 ? r : 0;
+    bpf_loop(length, write_step, &insertion, 0);
+    http_shift(&c->out, length);
+    request = find_request(id);
+    if (request)
+        request->has_header = 1;
+    return length;
+}
+
+/* The method of the request that is answered next. */
+static void prepare_response(struct connection *c)
+{
+    struct request *request;
+
+    if (c->out.state != HTTP_START)
+        return;
+    request = find_request(first_request(c));
+    if (request)
+        c->out.method = request->method;
+    else
+        http_lose(&c->out); /* nobody asked */
+}
+
+SEC("sk_msg")
+int rewrite_response(struct sk_msg_md *message)
+{
+    struct sending sending = {.message = message};
+    struct sent *sent;
+    __u32 size = message->size;
+    __u32 window = message->size < HEAD_WINDOW ? message->size : HEAD_WINDOW;
+    const struct tcp_sock *tcp;
+    struct connection *c;
+    int grown = 0;
+
+    bpf_msg_apply_bytes(message, 0); /* what the last verdict on this message said still holds */
+    if (!message->sk)
+        return SK_PASS;
+    tcp = bpf_skc_to_tcp_sock(message->sk);
+    if (!tcp)
+        return SK_PASS;
+    c = bpf_sk_storage_get(&connections, (void *)message->sk, NULL, 0);
+    if (!c || c->is_unstarted || c->out.state == HTTP_LOST)
+        return SK_PASS;
+    settle(c, tcp->write_seq);
+    prepare_response(c);
+    if (first_request(c))
+        turn_to_written(first_request(c));
+    sending.c = c;
+    sent = &c->sent;
+    *sent = (struct sent){.limit = size, .sure = sure_bytes(tcp)};
+    if (c->out.state != HTTP_UNTIL_CLOSE && size > sent->sure)
+        sent->limit = sent->sure ?: unsure_bytes(&c->out);
+    if (sent->limit > size)
+        sent->limit = size;
+    if (!http_is_in_body(&c->out) && message->data_end - message->data < window)
+        bpf_msg_pull_data(message, 0, window, 0);
+    bpf_loop(2 * HEAD_WINDOW, send_step, &sending, 0);
+    if (sent->insert)
+        grown = insert_line(message, c, sent->insert_at);
+    if (sent->event == HTTP_END) {
+        doubt_running(first_request(c));
+        end_response(c);
+    }
+    if (c->out.state == HTTP_LOST) {
+        leave_requests(c);
+        return grown < 0 ? SK_DROP : SK_PASS;
+    }
+    if (grown < 0)
+        return SK_DROP;
+    /* The rest is another response, or more of a head than is looked at in one go. */
+    if (sent->i < size)
+        bpf_msg_apply_bytes(message, sent->i + grown);
+    return SK_PASS;
+}
