@@ -65,7 +65,9 @@ int take_in(struct bpf_sock_ops *ops)
     struct connection *c;
     __u64 cookie;
 
-    if (ops->op != BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB || !sk)
+    /* One cgroup may lie in another: both links run this. */
+    if (ops->op != BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB || !sk ||
+        bpf_sk_storage_get(&connections, sk, NULL, 0))
         return 1;
     c = bpf_sk_storage_get(&connections, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
     if (!c)

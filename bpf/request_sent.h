@@ -166,7 +166,8 @@ static int insert_line(struct sk_msg_md *message, struct connection *c, __u32 at
     __u32 length;
     int r;
 
-    if (!id || !cpu)
+    /* Nothing is better than 0 as long as nobody knows. */
+    if (!id || !cpu || !settings.factor)
         return 0;
     charge_running(cpu);
     request = find_request(id);

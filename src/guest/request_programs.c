@@ -167,8 +167,10 @@ static void close_skeleton(struct request_programs *programs)
     programs->skeleton = NULL;
 }
 
-static const char *missing_feature(void)
+static const char *missing_feature(int error)
 {
+    if (error == -EPERM || error == -EACCES)
+        return "permission";
     if (access("/sys/kernel/btf/vmlinux", R_OK) != 0)
         return "type information (CONFIG_DEBUG_INFO_BTF)";
     return "fexit on tcp_recvmsg, or the tracepoint sock_recv_length (Linux 6.3)";
@@ -185,7 +187,7 @@ static int load(struct request_programs *programs, unsigned counts)
     r = open_skeleton(programs, counts, false);
     if (r < 0)
         log_error("the kernel does not take the programs that measure requests", F_ERROR(r),
-                  F_STRING("missing", missing_feature()));
+                  F_STRING("missing", missing_feature(r)));
     return r;
 }
 

@@ -52,7 +52,7 @@ int request_programs_new(struct request_programs **ret, unsigned counts);
 /** Detaches all; connections that were followed go on untouched. NULL is accepted. @return NULL */
 struct request_programs *request_programs_free(struct request_programs *programs);
 
-/** For work from now on. */
+/** For work from now on. No field is added to a response while the factor is 0. */
 void request_programs_set(struct request_programs *programs,
                           const struct request_settings *settings);
 
