@@ -43,6 +43,9 @@ static uint64_t next_delay_ns(const struct meter *meter)
 {
     uint64_t delay_ns = meter->interval_ns;
 
+    /* BMCs lock an account whose password is tried too often. */
+    if (meter->status.state == METER_UNAUTHORISED && delay_ns < BACKOFF_MAX_NS)
+        return BACKOFF_MAX_NS;
     for (unsigned i = 1; i < meter->status.failures && delay_ns < BACKOFF_MAX_NS; i++)
         delay_ns *= 2;
     if (delay_ns < BACKOFF_MAX_NS || delay_ns == meter->interval_ns)
