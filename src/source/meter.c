@@ -63,9 +63,6 @@ static void tell(struct meter *meter)
     if (status->state == METER_OK)
         log_info("meter answers", F_STRING("meter", meter->ops->name),
                  F_UINT("watts", status->last.power_uw / 1000000));
-    else if (status->state == METER_ABSENT && meter->optional)
-        log_info("no meter", F_STRING("meter", meter->ops->name),
-                 F_STRING("detail", status->detail));
     else
         log_warning("meter gives no reading", F_STRING("meter", meter->ops->name),
                     F_STRING("state", meter_state_to_string(status->state)),

@@ -82,8 +82,6 @@ struct meter {
     uint64_t interval_ns; /* between two questions, while they are answered */
     uint64_t timeout_ns;  /* for one answer */
 
-    bool optional; /* that there is none is nothing to warn of */
-
     sd_event_source *timer; /* the next question, or the end of patience */
     enum meter_state told;  /* the state as it was logged */
     uint64_t asked_ns;      /* CLOCK_MONOTONIC of the open question; 0: none is open */
@@ -98,7 +96,7 @@ uint64_t meter_age_ns(const struct meter *meter, uint64_t time_ns);
 
 /**
  * Starts to ask, at once and then every interval.
- * @param meter  ops, interval_ns and timeout_ns set, optional if it is
+ * @param meter  ops, interval_ns and timeout_ns set
  * @return 0 or a negative errno
  */
 int meter_start(struct meter *meter, sd_event *event);

@@ -174,24 +174,25 @@ static int on_readable(sd_event_source *source, int fd, uint32_t events, void *u
     return 0;
 }
 
+const char *dcmi_find_device(void)
+{
+    static const char *const usual[] = {"/dev/ipmi0", "/dev/ipmi/0", "/dev/ipmidev/0"};
+
+    for (size_t i = 0; i < sizeof(usual) / sizeof(usual[0]); i++)
+        if (access(usual[i], F_OK) == 0)
+            return usual[i];
+    return NULL;
+}
+
 static int open_device(struct meter_dcmi *dcmi)
 {
-    static const char *const usual[] = {"/dev/ipmi0", "/dev/ipmi/0", "/dev/ipmidev/0", NULL};
-    const char *const given[] = {dcmi->device, NULL};
-    int r = -ENOENT;
+    int r;
 
-    for (const char *const *path = dcmi->meter.optional ? usual : given; *path; path++) {
-        /* Commands are sent by ioctl, for which reading is enough: the device is root's alone,
-         * and the daemon has CAP_DAC_READ_SEARCH. */
-        dcmi->fd = open(*path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
-        if (dcmi->fd >= 0)
-            break;
-        r = -errno;
-        if (r != -ENOENT)
-            return r;
-    }
+    /* Commands are sent by ioctl, for which reading is enough: the device is root's alone, and the
+     * daemon has CAP_DAC_READ_SEARCH. */
+    dcmi->fd = open(dcmi->device, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
     if (dcmi->fd < 0)
-        return r;
+        return -errno;
     r = sd_event_add_io(dcmi->event, &dcmi->io, dcmi->fd, EPOLLIN, on_readable, dcmi);
     /* Only devices can be waited for. */
     return r == -EPERM ? -ENOTTY : r;
@@ -261,8 +262,7 @@ int meter_dcmi_new(struct meter **ret, sd_event *event, const struct dcmi_option
     *dcmi = (struct meter_dcmi){
         .meter = {.ops = &dcmi_ops,
                   .interval_ns = options->interval_ns,
-                  .timeout_ns = ANSWER_TIMEOUT_NS,
-                  .optional = strcmp(options->device, "auto") == 0},
+                  .timeout_ns = ANSWER_TIMEOUT_NS},
         .event = sd_event_ref(event),
         .fd = -1,
     };

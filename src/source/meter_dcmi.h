@@ -15,7 +15,7 @@
 #define DCMI_INTERVAL_DEFAULT_NS UINT64_C(5000000000)
 
 struct dcmi_options {
-    char device[DCMI_DEVICE_MAX]; /* "auto", or an absolute path */
+    char device[DCMI_DEVICE_MAX]; /* its path */
     uint64_t interval_ns;         /* some BMCs fail when asked more often than every 5 s */
 };
 
@@ -36,6 +36,9 @@ struct dcmi_power {
  */
 enum meter_state dcmi_parse_power(const unsigned char *data, size_t length, struct dcmi_power *ret,
                                   const char **ret_detail);
+
+/** Where there is an IPMI device, by the names that the kernel's may have; NULL: nowhere. */
+const char *dcmi_find_device(void);
 
 /** A meter that has yet to be started. @return 0 or -ENOMEM */
 int meter_dcmi_new(struct meter **ret, sd_event *event, const struct dcmi_options *options);
