@@ -111,14 +111,12 @@ static int add_energy(int chip_fd, const struct hwmon_sensor *sensor, struct sum
     return 0;
 }
 
-/* Adds the sensor of one chip, if the chip has that name. @return whether it has, or an errno */
-static int add_chip(int class_fd, const char *entry, const struct hwmon_sensor *sensor,
-                    struct sum *sum)
+/* @return the chip's directory, -ENODEV: it has another name, or another negative errno */
+static int open_chip(int class_fd, const char *entry, const char *chip)
 {
     _cleanup_close_ int chip_fd = openat(class_fd, entry, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     char name[HWMON_NAME_MAX + 1];
     ssize_t length;
-    int r;
 
     if (chip_fd < 0)
         return -errno;
@@ -126,10 +124,24 @@ static int add_chip(int class_fd, const char *entry, const struct hwmon_sensor *
     if (length < 0)
         return (int)length;
     name[strcspn(name, "\n")] = '\0';
-    if (strcmp(name, sensor->chip) != 0)
-        return 0;
-    r = sensor->energy ? add_energy(chip_fd, sensor, sum) : add_power(chip_fd, sensor, sum);
-    return r < 0 ? r : 1;
+    return strcmp(name, chip) == 0 ? TAKE_FD(chip_fd) : -ENODEV;
+}
+
+bool hwmon_has_chip(const char *sysfs_root, const char *chip)
+{
+    _cleanup_closedir_ DIR *dir = NULL;
+    const struct dirent *entry;
+    char path[PATH_MAX];
+    bool found = false;
+
+    snprintf(path, sizeof(path), "%s/class/hwmon", sysfs_root);
+    dir = opendir(path);
+    while (dir && !found && (entry = readdir(dir))) {
+        _cleanup_close_ int chip_fd = open_chip(dirfd(dir), entry->d_name, chip);
+
+        found = chip_fd >= 0;
+    }
+    return found;
 }
 
 /* A sum of which a part is missing would be wrong: the first failure ends it. */
@@ -142,14 +154,20 @@ static int add_sensor(const char *path, const struct hwmon_sensor *sensor, struc
     if (!dir)
         return -errno;
     while ((entry = readdir(dir))) {
+        _cleanup_close_ int chip_fd = -1;
         int r;
 
         if (entry->d_name[0] == '.')
             continue;
-        r = add_chip(dirfd(dir), entry->d_name, sensor, sum);
+        chip_fd = open_chip(dirfd(dir), entry->d_name, sensor->chip);
+        if (chip_fd == -ENODEV || chip_fd == -ENOENT)
+            continue;
+        if (chip_fd < 0)
+            return chip_fd;
+        r = sensor->energy ? add_energy(chip_fd, sensor, sum) : add_power(chip_fd, sensor, sum);
         if (r < 0)
             return r;
-        found |= r > 0;
+        found = true;
     }
     return found ? 0 : -ENODEV;
 }

@@ -35,6 +35,12 @@ struct hwmon_sensors {
  */
 int hwmon_parse_sensors(const char *text, struct hwmon_sensors *ret);
 
+/** The sensor of ACPI's power meter. */
+#define HWMON_ACPI_METER "power_meter/power1"
+
+/** Is there a chip of that name? @param sysfs_root  see meter_hwmon_new() */
+bool hwmon_has_chip(const char *sysfs_root, const char *chip);
+
 /**
  * A meter that has yet to be started.
  * @param sysfs_root  "/sys", or a directory laid out like it
