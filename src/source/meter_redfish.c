@@ -100,17 +100,18 @@ static enum meter_state take_power(struct meter_redfish *redfish,
     return state;
 }
 
-/* Does a search go on behind an answer of that state? A figure that is known to be there and is
- * not any more is searched for anew by the next question. */
-static void end_step(struct meter_redfish *redfish, enum meter_state state, const char *detail)
+/* Ends one step: the search goes on behind a resource that is not there or tells nothing. A figure
+ * that was there and is no more is searched for anew by the next question. */
+static void end_step(struct meter_redfish *redfish, enum meter_state state, bool answered,
+                     const char *detail)
 {
-    bool searching = !redfish->resource[0];
+    bool searching = !redfish->resource[0] && redfish->step != STEP_COLLECTION;
 
-    if (state == METER_OK || (state == METER_ABSENT && searching)) {
+    if (state == METER_OK || (state == METER_ABSENT && answered && searching)) {
         search_on(redfish);
         return;
     }
-    if (state == METER_ABSENT && !redfish->given)
+    if (state == METER_ABSENT && answered && !redfish->given)
         redfish->resource[0] = '\0';
     meter_fail(&redfish->meter, state, detail);
 }
@@ -138,7 +139,7 @@ static void on_response(const struct https_response *response, void *userdata)
         detail = state == METER_ABSENT ? "tells no power" : "not a JSON resource of Redfish";
     }
     snprintf(text, sizeof(text), "%.80s: %.64s", redfish->asked, detail);
-    end_step(redfish, state, text);
+    end_step(redfish, state, response->status != 0, text);
 }
 
 static void redfish_ask(struct meter *meter)
