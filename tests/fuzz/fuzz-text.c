@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The small parsers of sysfs texts, mount tables, listen addresses and names. */
+/* The small parsers of sysfs texts, mount tables, listen addresses, sensors and names. */
 
 #include "fuzz.h"
 
@@ -10,12 +10,16 @@
 #include "publish/exporter.h"
 #include "publish/powercapfs_mount.h"
 #include "publish/powercapfs_names.h"
+#include "source/meter_hwmon.h"
+#include "source/meter_snmp.h"
 #include "source/rapl.h"
 #include "util/parse.h"
 #include "util/utf8.h"
 
 static void fuzz_strings(const char *text)
 {
+    static struct snmp_oids oids;
+    struct hwmon_sensors sensors;
     char host[64], copy[256];
     struct zone zone = {0};
     tree_name name;
@@ -35,6 +39,10 @@ static void fuzz_strings(const char *text)
     if (rapl_parse_zone("intel-rapl:0", text, NULL, &zone) == 0)
         require(strnlen(zone.name, ZONE_NAME_MAX) < ZONE_NAME_MAX);
     (void)rapl_parse_zone("intel-rapl:0:0", "core", text, &zone);
+    if (hwmon_parse_sensors(text, &sensors) == 0)
+        require(sensors.n > 0 && sensors.n <= HWMON_SENSORS_MAX);
+    if (snmp_parse_oids(text, &oids) == 0)
+        require(oids.n > 0 && oids.n <= SNMP_OIDS_MAX && oids.list[0].n >= 2);
     tree_name_sanitise(text, name);
     require(name[0] != '\0' && name[0] != '.' && !strchr(name, '/') && strlen(name) <= NAME_MAX);
     utf8_replace_invalid(text, copy, sizeof(copy));
