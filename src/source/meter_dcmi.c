@@ -123,7 +123,7 @@ static void fail_device(struct meter_dcmi *dcmi, int r)
 
 static void take_response(struct meter_dcmi *dcmi, const unsigned char *data, size_t length)
 {
-    struct dcmi_power power;
+    struct dcmi_power power = {0};
     const char *detail;
     enum meter_state state = dcmi_parse_power(data, length, &power, &detail);
 

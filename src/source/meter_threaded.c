@@ -178,34 +178,33 @@ static int start_thread(struct meter_threaded *threaded)
     return -r;
 }
 
-static int new_worker(struct worker **ret, const struct meter_reader_ops *ops)
+/* @return NULL with errno set */
+static struct worker *new_worker(const struct meter_reader_ops *ops)
 {
     _cleanup_free_ struct worker *worker = malloc(sizeof(*worker));
 
     if (!worker)
-        return -ENOMEM;
+        return NULL;
     *worker = (struct worker){.owners = 1, .ops = ops};
     worker->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (worker->event_fd < 0)
-        return -errno;
+        return NULL;
     pthread_mutex_init(&worker->lock, NULL);
     pthread_cond_init(&worker->changed, NULL);
-    *ret = TAKE_PTR(worker);
-    return 0;
+    return TAKE_PTR(worker);
 }
 
 int meter_threaded_new(struct meter **ret, sd_event *event, const struct meter_reader_ops *ops,
                        void *reader, uint64_t interval_ns, uint64_t timeout_ns)
 {
     _cleanup_free_ struct meter_threaded *threaded = malloc(sizeof(*threaded));
-    _cleanup_(cleanup_release) struct worker *worker = NULL;
+    _cleanup_(cleanup_release) struct worker *worker = new_worker(ops);
     int r;
 
+    if (!worker)
+        return -errno;
     if (!threaded)
         return -ENOMEM;
-    r = new_worker(&worker, ops);
-    if (r < 0)
-        return r;
     *threaded = (struct meter_threaded){
         .meter = {.ops = &threaded->ops, .interval_ns = interval_ns, .timeout_ns = timeout_ns},
         .ops = {.name = ops->name,

@@ -68,10 +68,10 @@ static void add_link(const struct json_object *target, struct redfish_links *lin
                                  ? get(target, "@odata.id", json_type_string)
                                  : NULL;
 
-    if (!id || links->n == REDFISH_LINKS_MAX ||
-        !is_path(json_object_get_string(id), (size_t)json_object_get_string_len(id)))
-        return;
-    strcpy(links->paths[links->n++], json_object_get_string(id));
+    size_t length = id ? (size_t)json_object_get_string_len(id) : 0;
+
+    if (links->n < REDFISH_LINKS_MAX && id && is_path(json_object_get_string(id), length))
+        memcpy(links->paths[links->n++], json_object_get_string(id), length + 1);
 }
 
 enum meter_state redfish_parse_links(const char *body, size_t length, struct redfish_links *links)
