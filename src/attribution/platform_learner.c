@@ -10,17 +10,17 @@
 #include "util/clock.h"
 
 /* Readings kept, and how many make a first estimate. */
-#define READINGS_MAX 720
+#define READINGS_MAX 1000
 #define READINGS_MIN 12
 /* A fit takes a millisecond, and a few readings more hardly change it. */
-#define READINGS_PER_FIT 4
+#define READINGS_PER_FIT 6
 /* A reading that stays the same counts again after this time: longer than meters' update times. */
 #define UNCHANGED_S 30.0
 /* A reading's weight falls to 1/e in this time. */
-#define MEMORY_S 1800.0
+#define MEMORY_S 3600.0
 
 /* Loads are kept second by second, for as long as readings count. */
-#define HISTORY_S 5400
+#define HISTORY_S 7200
 
 /* The windows on trial: BMCs and PDUs are up to 20 s late, and update every 1 to 30 s. */
 #define DELAY_MAX_S 20
@@ -50,7 +50,7 @@ struct second {
     double io;
 };
 
-struct meter_reading {
+struct kept_reading {
     double time_s;
     double watts;
     double resolution_watts;
@@ -64,7 +64,7 @@ struct platform_learner {
     double end_s;                     /* of the last interval */
     struct second total;              /* then */
 
-    struct meter_reading readings[READINGS_MAX];
+    struct kept_reading readings[READINGS_MAX];
     size_t n;
     size_t next;
     size_t added;
@@ -82,7 +82,7 @@ struct point {
     double watts;
     double floor; /* variance of the reading itself */
     double age;   /* weight, 0 to 1 */
-    struct meter_reading *reading;
+    struct kept_reading *reading;
 };
 
 struct points {
@@ -113,6 +113,13 @@ struct platform_learner *platform_learner_free(struct platform_learner *learner)
 {
     free(learner);
     return NULL;
+}
+
+void platform_learner_forget(struct platform_learner *learner)
+{
+    learner->n = learner->next = learner->added = 0;
+    learner->changed_watts = 0;
+    learner->estimate = (struct platform_estimate){.state = BASELINE_LEARNING};
 }
 
 static struct second *second_at(const struct platform_learner *learner, int64_t second)
@@ -195,7 +202,7 @@ static void list_points(struct platform_learner *learner, struct points *ret)
 {
     ret->n = 0;
     for (size_t i = 0; i < learner->n; i++) {
-        struct meter_reading *reading = &learner->readings[i];
+        struct kept_reading *reading = &learner->readings[i];
         double error = METER_ERROR * reading->watts;
 
         if (!is_covered(learner, reading->time_s, PAST_MAX_S))
@@ -431,7 +438,7 @@ void platform_learner_add_reading(struct platform_learner *learner, uint64_t tim
         return;
     learner->changed_watts = watts;
     learner->changed_s = time_s;
-    learner->readings[learner->next] = (struct meter_reading){
+    learner->readings[learner->next] = (struct kept_reading){
         .time_s = time_s,
         .watts = watts,
         .resolution_watts = (double)resolution_uw / 1e6,
@@ -456,6 +463,9 @@ bool platform_learner_expect(const struct platform_learner *learner, uint64_t ti
     double time_s = (double)time_ns / (double)NSEC_PER_SEC;
     struct second mean;
 
+    if (time_s > learner->end_s)
+        return false;
+    time_s = fmin(time_s, (double)learner->last_s);
     if (!estimate->known || !is_covered(learner, time_s, estimate->delay_s + estimate->window_s))
         return false;
     mean = window_at(learner, time_s, estimate->delay_s, estimate->window_s);

@@ -74,6 +74,9 @@ void platform_learner_add_load(struct platform_learner *learner, uint64_t end_ns
 void platform_learner_add_reading(struct platform_learner *learner, uint64_t time_ns,
                                   uint64_t power_uw, uint64_t resolution_uw);
 
+/** Learns anew, from the readings to come. */
+void platform_learner_forget(struct platform_learner *learner);
+
 /** What is known now. */
 struct platform_estimate platform_learner_estimate(const struct platform_learner *learner);
 
