@@ -31,6 +31,8 @@ static const double windows_s[] = {1, 2, 3, 5, 8, 12, 16, 20, 25, 30};
 /* Huber's constant: 95 % efficient where the errors are normal. */
 #define HUBER 1.345
 #define ITERATIONS 12
+/* No machine draws so many times what it draws in the middle, or so small a part of it. */
+#define GROSS 10
 /* A meter's own noise, relative. */
 #define METER_ERROR 0.002
 
@@ -197,15 +199,27 @@ static struct second window_at(const struct platform_learner *learner, double ti
     };
 }
 
-/* All readings that loads are known for, the window whatever it is. */
+static double median_watts(const struct platform_learner *learner)
+{
+    double watts[READINGS_MAX];
+
+    for (size_t i = 0; i < learner->n; i++)
+        watts[i] = learner->readings[i].watts;
+    return gsl_stats_median(watts, 1, learner->n);
+}
+
+/* All readings that loads are known for, the window whatever it is, but for gross errors. */
 static void list_points(struct platform_learner *learner, struct points *ret)
 {
+    double median = median_watts(learner);
+
     ret->n = 0;
     for (size_t i = 0; i < learner->n; i++) {
         struct kept_reading *reading = &learner->readings[i];
         double error = METER_ERROR * reading->watts;
 
-        if (!is_covered(learner, reading->time_s, PAST_MAX_S))
+        if (!is_covered(learner, reading->time_s, PAST_MAX_S) || reading->watts > GROSS * median ||
+            reading->watts < median / GROSS)
             continue;
         ret->points[ret->n++] = (struct point){
             .watts = reading->watts,
@@ -334,26 +348,32 @@ static double autocorrelation(const double *errors, const double *weights, size_
     return squares > 0 ? fmin(fmax(products / squares, 0), 0.9) : 0;
 }
 
-/* Scales the variances of the coefficients to the scatter of the points. */
+/*
+ * Scales the variances of the coefficients to the scatter of the points, what lies far off counting
+ * no more than in the fit: Huber, "Robust Statistics", Wiley 1981, section 7.6.
+ */
 static void scale_variances(const struct points *points, const double *weights, struct plane *plane)
 {
-    double errors[READINGS_MAX], sum = 0, squares = 0, chi_square = 0, plain = 0, ages = 0;
-    double correlation, scale;
+    double errors[READINGS_MAX], work[READINGS_MAX], sum = 0, squares = 0, chi_square = 0;
+    double correlation, scale, near = 0;
 
     for (size_t i = 0; i < points->n; i++) {
+        double robust = points->points[i].reading->robust;
+
         errors[i] = residual(&points->points[i], plane);
         sum += weights[i];
         squares += weights[i] * weights[i];
-        chi_square += weights[i] * errors[i] * errors[i];
-        plain += points->points[i].age * points->points[i].reading->robust * errors[i] * errors[i];
-        ages += points->points[i].age * points->points[i].reading->robust;
+        chi_square += weights[i] * robust * errors[i] * errors[i];
+        near += robust >= 1;
     }
+    near /= (double)points->n;
     correlation = autocorrelation(errors, weights, points->n);
-    scale = chi_square / fmax(sum * sum / squares - 3, 1) * (1 + correlation) / (1 - correlation);
+    scale = chi_square / (near * near) / fmax(sum * sum / squares - 3, 1) * (1 + correlation) /
+            (1 - correlation);
     plane->var_a *= scale;
     plane->var_b *= scale;
     plane->var_c *= scale;
-    plane->scatter = sqrt(plain / ages);
+    plane->scatter = gsl_stats_mad(errors, 1, points->n, work);
 }
 
 /* @return false when the points do not tell the coefficients */

@@ -47,7 +47,7 @@ struct platform_estimate {
     double io_joules_per_byte; /* c; 0: io does not help */
     double window_s;           /* a reading is the mean over so long */
     double delay_s;            /* ... which ended so long before it */
-    double scatter_watts;      /* standard deviation of readings around the relation */
+    double scatter_watts;      /* robust standard deviation of readings around the relation */
 };
 
 struct platform_learner;
