@@ -96,7 +96,7 @@ int ledger_record(struct ledger *ledger, const struct zone_set *zones, const str
  * @param sample  the one that was recorded last
  * @param now     CLOCK_MONOTONIC nanoseconds
  * @param ret     to be completed by the caller: source, usage_provider, estimate, health,
- *                the zones' baselines, and the VMs' tree_reads
+ *                meters, the zones' baselines, and the VMs' tree_reads
  * @return 0 or -ENOMEM
  */
 int ledger_snapshot(struct ledger *ledger, const struct zone_set *zones,
