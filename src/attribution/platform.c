@@ -17,7 +17,7 @@
 #define DEVIATION_S 60.0
 
 /* What is owed is paid with this time constant, and up to this part of an interval's energy. */
-#define PAY_S 300.0
+#define PAY_S 600.0
 #define PAY_MAX 0.1
 
 /* A meter may be a little off, and RAPL as well. */

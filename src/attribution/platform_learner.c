@@ -36,8 +36,9 @@ static const double windows_s[] = {1, 2, 3, 5, 8, 12, 16, 20, 25, 30};
 /* A meter's own noise, relative. */
 #define METER_ERROR 0.002
 
-/* io counts when its coefficient is this many standard uncertainties above 0. */
-#define IO_SIGMAS 4.0
+/* What is expected of io before there are data, joules per byte: 0, give or take so much. A hard
+   disk takes some 5 W at 100 MB/s, an SSD at 500 MB/s. */
+#define IO_SIGMA 3e-8
 
 /* Learned means: bases this far apart, relative to the highest; uncertainties up to this part of
    the slope and of the mean power; and readings that scatter by up to that part of it. */
@@ -245,10 +246,11 @@ static void look_through(const struct platform_learner *learner, struct points *
 
 /*
  * Weighted least squares; without io c is 0. The variances are for weights that
- * sum up to the effective number of points.
+ * are reciprocal variances of the points.
+ * @param prior  the same of c
  * @return false when the points do not tell the coefficients
  */
-static bool fit_plane(const struct points *points, const double *weights, bool io,
+static bool fit_plane(const struct points *points, const double *weights, bool io, double prior,
                       struct plane *ret)
 {
     double sum = 0, base = 0, watts = 0, rate = 0;
@@ -268,6 +270,7 @@ static bool fit_plane(const struct points *points, const double *weights, bool i
         xx += weights[i] * x * x, xy += weights[i] * x * y, xz += weights[i] * x * z;
         zz += weights[i] * z * z, zy += weights[i] * z * y;
     }
+    zz += prior;
     if (!io)
         xz = zy = 0, zz = 1;
     determinant = xx * zz - xz * xz;
@@ -275,7 +278,7 @@ static bool fit_plane(const struct points *points, const double *weights, bool i
     if (!(determinant > 1e-9 * xx * zz))
         return false;
     ret->b = (xy * zz - zy * xz) / determinant;
-    ret->c = (zy * xx - xy * xz) / determinant;
+    ret->c = io ? (zy * xx - xy * xz) / determinant : 0;
     ret->a = watts - ret->b * base - ret->c * rate;
     ret->var_b = zz / determinant;
     ret->var_c = xx / determinant;
@@ -291,28 +294,23 @@ static double residual(const struct point *point, const struct plane *plane)
     return point->watts - plane->a - plane->b * point->base - plane->c * point->io;
 }
 
-/* The mean square residual of the straight line for one window, with io as it was known. */
+/* The sum of squared residuals for one window. */
 static double window_cost(const struct platform_learner *learner, struct points *points,
-                          double delay_s, double window_s, double io_joules_per_byte)
+                          double delay_s, double window_s)
 {
     double weights[READINGS_MAX], squares = 0;
     struct plane plane;
 
     look_through(learner, points, delay_s, window_s);
-    for (size_t i = 0; i < points->n; i++) {
-        struct point *point = &points->points[i];
-
-        weights[i] = point->age * point->reading->robust;
-        point->watts = point->reading->watts - io_joules_per_byte * point->io;
-    }
-    if (!fit_plane(points, weights, false, &plane))
+    for (size_t i = 0; i < points->n; i++)
+        weights[i] = points->points[i].age * points->points[i].reading->robust;
+    if (!fit_plane(points, weights, true, 0, &plane) &&
+        !fit_plane(points, weights, false, 0, &plane))
         return INFINITY;
-    plane.c = 0;
     for (size_t i = 0; i < points->n; i++) {
         double error = residual(&points->points[i], &plane);
 
         squares += weights[i] * error * error;
-        points->points[i].watts = points->points[i].reading->watts;
     }
     return squares;
 }
@@ -324,8 +322,7 @@ static void find_window(const struct platform_learner *learner, struct points *p
 
     for (size_t w = 0; w < WINDOWS; w++)
         for (int delay = 0; delay <= DELAY_MAX_S; delay++) {
-            double cost = window_cost(learner, points, delay, windows_s[w],
-                                      learner->estimate.io_joules_per_byte);
+            double cost = window_cost(learner, points, delay, windows_s[w]);
 
             if (cost >= best)
                 continue;
@@ -381,19 +378,19 @@ static bool fit_robustly(struct points *points, bool io, struct plane *ret)
 {
     double weights[READINGS_MAX], errors[READINGS_MAX], work[READINGS_MAX], sigmas[READINGS_MAX];
 
+    double scale = 1;
+
     ret->b = 1;
     for (size_t i = 0; i < points->n; i++)
         points->points[i].reading->robust = 1;
     for (unsigned iteration = 0; iteration < ITERATIONS; iteration++) {
-        double scale;
-
         for (size_t i = 0; i < points->n; i++) {
             const struct point *point = &points->points[i];
 
             sigmas[i] = sqrt(point->floor + ret->b * ret->b * point->spread);
             weights[i] = point->age * point->reading->robust / (sigmas[i] * sigmas[i]);
         }
-        if (!fit_plane(points, weights, io, ret))
+        if (!fit_plane(points, weights, io, scale * scale / (IO_SIGMA * IO_SIGMA), ret))
             return false;
         for (size_t i = 0; i < points->n; i++)
             errors[i] = residual(&points->points[i], ret) / sigmas[i];
@@ -433,11 +430,10 @@ static void fit(struct platform_learner *learner)
         return;
     learner->estimate.state = BASELINE_NOT_IDENTIFIABLE;
     find_window(learner, &points, &estimate);
-    if (!fit_robustly(&points, true, &plane) || plane.c < IO_SIGMAS * sqrt(plane.var_c)) {
-        plane.c = 0;
+    /* Where io seems to give power back it stands for something else. */
+    if (!fit_robustly(&points, true, &plane) || plane.c < 0)
         if (!fit_robustly(&points, false, &plane))
             return;
-    }
     if (!is_learned(&points, &plane))
         return;
     estimate.static_watts = fmax(0, plane.a);

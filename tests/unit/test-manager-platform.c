@@ -178,7 +178,8 @@ static void run_minutes(struct host *host, unsigned minutes)
         tick(host);
 }
 
-/* Ten minutes after 40 of learning: every VM's part of the platform within 5 % of the truth. */
+/* Ten minutes after an hour of learning: every VM's part of the platform within 5 % of the truth.
+ */
 static void test_with_rapl(void **state)
 {
     static const unsigned delays_s[] = {0, 20}, updates_s[] = {1, 7, 30};
@@ -193,7 +194,7 @@ static void test_with_rapl(void **state)
             host.machine.update_s = updates_s[u];
             host.machine.io_max = 1e9;
             host.machine.io_joules_per_byte = 2e-8;
-            run_minutes(&host, 40);
+            run_minutes(&host, 60);
             before = take_snapshot(&host);
             run_minutes(&host, 10);
             after = take_snapshot(&host);

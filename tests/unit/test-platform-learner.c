@@ -142,13 +142,25 @@ static void test_disks(void **state)
     }
 }
 
-/* Disks that are busy but cost nothing get no coefficient. */
+/* Disks that are busy but cost nothing are charged next to nothing: 1 W at 1 GB/s. */
 static void test_disks_that_cost_nothing(void **state)
+{
+    for (uint64_t seed = 1; seed <= 4; seed++) {
+        struct machine machine = typical_machine;
+
+        machine.random.state = seed;
+        machine.io_max = 2e9;
+        assert_float_equal(learn(&machine, 30 * MINUTES, 5).io_joules_per_byte, 0, 1e-9);
+    }
+}
+
+/* Too little of it to tell its cost: it has none, rather than any. */
+static void test_little_io(void **state)
 {
     struct machine machine = typical_machine;
 
-    machine.io_max = 2e9;
-    assert_float_equal(learn(&machine, 30 * MINUTES, 5).io_joules_per_byte, 0, 0);
+    machine.io_max = 1e5;
+    assert_float_equal(learn(&machine, 30 * MINUTES, 5).io_joules_per_byte, 0, 1e-9);
 }
 
 static void test_outliers(void **state)
@@ -280,6 +292,7 @@ int main(void)
         cmocka_unit_test(test_thesis),
         cmocka_unit_test(test_disks),
         cmocka_unit_test(test_disks_that_cost_nothing),
+        cmocka_unit_test(test_little_io),
         cmocka_unit_test(test_outliers),
         cmocka_unit_test(test_another_machine_on_the_meter),
         cmocka_unit_test(test_constant_load),
