@@ -13,7 +13,13 @@
 /* From the next interval on: what has been entered stays. */
 static void update_baselines(struct manager *manager, const struct usage *usage)
 {
-    int r = baselines_update(manager->baselines, &manager->zones, &manager->sample, usage);
+    struct sample sample = manager->sample;
+    int r;
+
+    /* The platform's own is learned with it. */
+    for (size_t slot = 0; slot < manager_first_slot(manager); slot++)
+        sample.zones[slot].valid = false;
+    r = baselines_update(manager->baselines, &manager->zones, &sample, usage);
 
     if (r < 0)
         log_error("static powers could not be learned in this interval", F_ERROR(r));
