@@ -64,6 +64,11 @@ static void print_origin(FILE *stream, struct json_object *answer)
     if (is_true(answer, "estimate"))
         fputs("The energy is an ESTIMATE from CPU utilisation: this host has no sensor to read.\n",
               stream);
+    else if (strcmp(text_of(answer, "source"), "modelled") == 0)
+        fputs(
+            "The energy is MODELLED from the power of the whole machine and CPU utilisation: this "
+            "host has no RAPL to read.\n",
+            stream);
     else
         fprintf(stream, "Energy from %s.\n", text_of(answer, "source"));
 }

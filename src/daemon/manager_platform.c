@@ -11,6 +11,8 @@
  * slot, so that the source's zones can grow behind it.
  */
 #define PLATFORM_SLOT 0
+/* The source label of its energy. */
+#define MODELLED "modelled"
 
 static bool has_rapl(const struct manager *manager)
 {
@@ -25,7 +27,7 @@ static struct zone platform_zone(const struct manager *manager)
         .kind = has_rapl(manager) ? ZONE_PSYS : ZONE_PACKAGE,
         .socket = ZONE_ALL_SOCKETS,
         .max_energy_uj = UINT64_MAX,
-        .source = "modelled",
+        .source = MODELLED,
     };
 
     strcpy(zone.name, has_rapl(manager) ? "platform" : "package-0");
@@ -165,6 +167,10 @@ void manager_show_platform(const struct manager *manager, struct snapshot *snaps
     if (!manager->platform)
         return;
     snapshot->zones[PLATFORM_SLOT].baseline = manager->platform_baseline;
+    if (!has_rapl(manager) && snapshot->zones[PLATFORM_SLOT].readable) {
+        snapshot->source = MODELLED;
+        snapshot->estimate = false;
+    }
     snapshot->n_meters = manager->n_meters;
     for (size_t i = 0; i < manager->n_meters; i++) {
         const struct meter *meter = manager->meters[i];

@@ -213,6 +213,8 @@ static void test_meters(void **state)
     FILE *stream = open_memstream(&text, &length);
 
     snapshot->time_ns = 10000000000;
+    snapshot->source = "modelled";
+    snapshot->estimate = false;
     snapshot->n_meters = 2;
     snapshot->meters[0] = (struct snapshot_meter){
         .source = "dcmi",
@@ -230,6 +232,8 @@ static void test_meters(void **state)
     answer = ask(snapshot, "{\"command\":\"show\"}");
     print_host(stream, answer);
     fclose(stream);
+    assert_null(strstr(text, "ESTIMATE"));
+    assert_non_null(strstr(text, "MODELLED"));
     assert_non_null(strstr(text, "364.000"));
     assert_non_null(strstr(text, "2.500  ok, trusted, used\n"));
     assert_non_null(strstr(text, "learned: 177.800 W (+- 1.500) + 1.334 (+- 0.010) x processors + "

@@ -228,6 +228,7 @@ static void test_without_rapl(void **state)
     host_init(&host, &estimate_ops);
     run_minutes(&host, 1);
     first = take_snapshot(&host);
+    assert_null(first->source);
     assert_int_equal(first->zones[0].measured_uj, 0);
     assert_true(first->zones[1].measured_uj > 0);
     assert_string_equal(first->zones[0].zone.name, "package-0");
@@ -236,6 +237,7 @@ static void test_without_rapl(void **state)
     run_minutes(&host, 60);
     learned = take_snapshot(&host);
     assert_true(learned->meters[0].used);
+    assert_string_equal(learned->source, "modelled");
     assert_true(learned->zones[0].readable);
     assert_false(learned->zones[1].readable);
     run_minutes(&host, 10);
