@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <math.h>
-#include <string.h>
+#include <stdio.h>
 
 #include "daemon/manager_internal.h"
 #include "util/clock.h"
@@ -24,13 +24,17 @@ static bool has_rapl(const struct manager *manager)
 static struct zone platform_zone(const struct manager *manager)
 {
     struct zone zone = {
-        .kind = has_rapl(manager) ? ZONE_PSYS : ZONE_PACKAGE,
+        .name = "platform",
+        .kind = ZONE_PSYS,
         .socket = ZONE_ALL_SOCKETS,
         .max_energy_uj = UINT64_MAX,
         .source = MODELLED,
     };
 
-    strcpy(zone.name, has_rapl(manager) ? "platform" : "package-0");
+    if (!has_rapl(manager)) {
+        zone.kind = ZONE_PACKAGE;
+        snprintf(zone.name, sizeof(zone.name), "package-0");
+    }
     return zone;
 }
 

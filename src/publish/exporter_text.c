@@ -230,30 +230,18 @@ static double meter_delay(const struct snapshot *snapshot, const struct snapshot
     return estimate->known ? estimate->delay_s + estimate->window_s / 2 : NAN;
 }
 
-static double meter_static(const struct snapshot *snapshot, const struct snapshot_meter *meter)
+/* One of the numbers of struct platform_estimate, where they are known. */
+static void write_relation(FILE *stream, const struct snapshot *snapshot, const char *name,
+                           const char *help, size_t field)
 {
-    return meter->known.estimate.known ? meter->known.estimate.static_watts : NAN;
-}
+    write_family(stream, name, "gauge", help);
+    for (size_t m = 0; m < snapshot->n_meters; m++) {
+        const struct platform_estimate *estimate = &snapshot->meters[m].known.estimate;
 
-static double meter_static_sigma(const struct snapshot *snapshot,
-                                 const struct snapshot_meter *meter)
-{
-    return meter->known.estimate.known ? meter->known.estimate.static_sigma : NAN;
-}
-
-static double meter_slope(const struct snapshot *snapshot, const struct snapshot_meter *meter)
-{
-    return meter->known.estimate.known ? meter->known.estimate.slope : NAN;
-}
-
-static double meter_slope_sigma(const struct snapshot *snapshot, const struct snapshot_meter *meter)
-{
-    return meter->known.estimate.known ? meter->known.estimate.slope_sigma : NAN;
-}
-
-static double meter_io(const struct snapshot *snapshot, const struct snapshot_meter *meter)
-{
-    return meter->known.estimate.known ? meter->known.estimate.io_joules_per_byte : NAN;
+        if (estimate->known)
+            fprintf(stream, "%s{source=\"%s\"} %.9g\n", name, snapshot->meters[m].source,
+                    *(const double *)((const char *)estimate + field));
+    }
 }
 
 static void write_meters(FILE *stream, const struct snapshot *snapshot)
@@ -278,21 +266,20 @@ static void write_meters(FILE *stream, const struct snapshot *snapshot)
                        "Age of the meter's last good reading.", meter_age);
     write_meter_number(stream, snapshot, "virtjoule_meter_delay_seconds",
                        "How far the meter's readings lag behind, as learned.", meter_delay);
-    write_meter_number(stream, snapshot, "virtjoule_platform_static_watts",
-                       "What the machine draws beside the processors, as learned: a in "
-                       "a + b x RAPL.",
-                       meter_static);
-    write_meter_number(stream, snapshot, "virtjoule_platform_static_uncertainty_watts",
-                       "Its standard uncertainty.", meter_static_sigma);
-    write_meter_number(stream, snapshot, "virtjoule_platform_slope",
-                       "What the machine draws for each watt of the processors (without RAPL: for "
-                       "each busy core), as learned: b.",
-                       meter_slope);
-    write_meter_number(stream, snapshot, "virtjoule_platform_slope_uncertainty",
-                       "Its standard uncertainty.", meter_slope_sigma);
-    write_meter_number(stream, snapshot, "virtjoule_platform_io_joules_per_byte",
-                       "What a byte of block I/O costs beyond that; 0 where it cannot be told.",
-                       meter_io);
+    write_relation(stream, snapshot, "virtjoule_platform_static_watts",
+                   "What the machine draws beside the processors, as learned: a in a + b x RAPL.",
+                   offsetof(struct platform_estimate, static_watts));
+    write_relation(stream, snapshot, "virtjoule_platform_static_uncertainty_watts",
+                   "Its standard uncertainty.", offsetof(struct platform_estimate, static_sigma));
+    write_relation(stream, snapshot, "virtjoule_platform_slope",
+                   "What the machine draws for each watt of the processors (without RAPL: for "
+                   "each busy core), as learned: b.",
+                   offsetof(struct platform_estimate, slope));
+    write_relation(stream, snapshot, "virtjoule_platform_slope_uncertainty",
+                   "Its standard uncertainty.", offsetof(struct platform_estimate, slope_sigma));
+    write_relation(stream, snapshot, "virtjoule_platform_io_joules_per_byte",
+                   "What a byte of block I/O costs beyond that; 0 where it cannot be told.",
+                   offsetof(struct platform_estimate, io_joules_per_byte));
 }
 
 /* A metric with one whole number per VM. */

@@ -6,6 +6,7 @@
 
 #include "daemon/manager_internal.h"
 #include "laboratory.h"
+#include "trace.h"
 #include "util/clock.h"
 
 #define PLATFORM_VMS 4
@@ -16,14 +17,6 @@
 const struct platform_case platform_cases[PLATFORM_CASES] = {
     {0, 1}, {10, 1}, {20, 1}, {0, 7}, {10, 7}, {20, 7}, {0, 30}, {10, 30}, {20, 30},
 };
-
-static const struct workload load = {.name = "platform",
-                                     .mixes = {MIX_SERVER, MIX_INTEGER, MIX_BRANCHY},
-                                     .n_mixes = 3,
-                                     .burst_ms = 20,
-                                     .random = true,
-                                     .level_s = 15,
-                                     .common = true};
 
 static const struct meter_ops meter_ops = {.name = "dcmi"};
 static const struct energy_source_ops source_ops = {.name = "rapl"};
@@ -61,7 +54,8 @@ static void world_init(struct world *world, uint64_t seed)
     for (unsigned i = 0; i < PLATFORM_VMS; i++) {
         unsigned vm = host_add_vm(host, 8, ALL_SOCKETS, 100);
 
-        host_add_tasks(host, vm, host->n_cpus / PLATFORM_VMS, &load, ALL_SOCKETS, 0, INFINITY);
+        host_add_tasks(host, vm, host->n_cpus / PLATFORM_VMS, &trace_load, ALL_SOCKETS, 0,
+                       INFINITY);
     }
     world->observer = observer_new(host, seed + 1);
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../snapshot_fixture.h"
 #include "cli/print.h"
 #include "publish/control.h"
 
@@ -215,20 +216,7 @@ static void test_meters(void **state)
     snapshot->time_ns = 10000000000;
     snapshot->source = "modelled";
     snapshot->estimate = false;
-    snapshot->n_meters = 2;
-    snapshot->meters[0] = (struct snapshot_meter){
-        .source = "dcmi",
-        .state = "ok",
-        .known = {{7500000000, 364000000, 1000000},
-                  PLATFORM_TRUSTED,
-                  {BASELINE_LEARNED, true, 177.8, 1.5, 1.334, 0.01, 2e-8, 5, 1, 2}},
-        .used = true,
-    };
-    snapshot->meters[1] = (struct snapshot_meter){
-        .source = "snmp",
-        .state = "unauthorised",
-        .known = {.trust = PLATFORM_SILENT, .estimate = {.state = BASELINE_LEARNING}},
-    };
+    fixture_meters(snapshot);
     answer = ask(snapshot, "{\"command\":\"show\"}");
     print_host(stream, answer);
     fclose(stream);
@@ -238,7 +226,7 @@ static void test_meters(void **state)
     assert_non_null(strstr(text, "2.500  ok, trusted, used\n"));
     assert_non_null(strstr(text, "learned: 177.800 W (+- 1.500) + 1.334 (+- 0.010) x processors + "
                                  "20.000 J per GB, 3.500 s late\n"));
-    assert_non_null(strstr(text, "-  unauthorised, silent\n"));
+    assert_non_null(strstr(text, "-  silent, silent\n"));
     assert_non_null(strstr(text, "relation to the processors: learning\n"));
     free(text);
     json_object_put(answer);

@@ -180,20 +180,7 @@ static void test_meters(void **state)
 
     snapshot->time_ns = 10000000000;
     snapshot->zones[0].zone.source = "modelled";
-    snapshot->n_meters = 2;
-    snapshot->meters[0] = (struct snapshot_meter){
-        .source = "dcmi",
-        .state = "ok",
-        .known = {{7500000000, 364000000, 1000000},
-                  PLATFORM_TRUSTED,
-                  {BASELINE_LEARNED, true, 177.8, 1.5, 1.334, 0.01, 2e-8, 5, 1, 2}},
-        .used = true,
-    };
-    snapshot->meters[1] = (struct snapshot_meter){
-        .source = "snmp",
-        .state = "silent",
-        .known = {.trust = PLATFORM_SILENT, .estimate = {.state = BASELINE_LEARNING}},
-    };
+    fixture_meters(snapshot);
     text = render(snapshot);
     assert_lines(text, lines, ELEMENTS(lines));
     /* What is not known is not there. */
