@@ -160,7 +160,7 @@ static void take_reading(struct meter_slot *slot, uint64_t now, double floor_wat
         slot->changed_uw = reading->power_uw;
         judge(slot, floor_watts);
     }
-    if (seconds_between(slot->meter.last.time_ns, now) > SILENT_S)
+    if (slot->meter.last.time_ns && seconds_between(slot->meter.last.time_ns, now) > SILENT_S)
         slot->meter.trust = PLATFORM_SILENT;
     slot->meter.estimate = platform_learner_estimate(slot->learner);
 }

@@ -47,6 +47,8 @@ struct manager {
     struct platform *platform; /* NULL: there is no meter */
     uint64_t platform_ns;      /* CLOCK_MONOTONIC of its last interval's end; 0: none */
     struct zone_baseline platform_baseline;
+    unsigned trusts_logged[PLATFORM_METERS_MAX]; /* bit per enum platform_trust: it may go to and
+                                                    fro */
     struct ledger_store *store;
     struct snapshot_board *board;
     struct powercapfs *powercapfs;

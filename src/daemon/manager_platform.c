@@ -4,6 +4,7 @@
 
 #include "daemon/manager_internal.h"
 #include "util/clock.h"
+#include "util/log.h"
 
 /*
  * The zone that no counter stands behind: meters and the interval's sample and
@@ -132,6 +133,22 @@ static bool has_psys(const struct manager *manager)
     return false;
 }
 
+static void log_trust(struct manager *manager, size_t meter)
+{
+    enum platform_trust trust = platform_get_meter(manager->platform, meter)->trust;
+    const char *name = manager->meters[meter]->ops->name;
+
+    if (manager->trusts_logged[meter] & 1u << trust)
+        return;
+    manager->trusts_logged[meter] |= 1u << trust;
+    if (trust == PLATFORM_TRUSTED)
+        log_info("a meter of the whole machine is understood, its power is divided",
+                 F_STRING("meter", name));
+    else if (trust != PLATFORM_UNKNOWN)
+        log_warning("a meter of the whole machine is not believed now", F_STRING("meter", name),
+                    F_STRING("reason", platform_trust_to_string(trust)));
+}
+
 void manager_advance_platform(struct manager *manager, const struct usage *usage, uint64_t time_ns)
 {
     struct platform_interval interval = {
@@ -158,6 +175,8 @@ void manager_advance_platform(struct manager *manager, const struct usage *usage
         };
     }
     zone = platform_advance(manager->platform, &interval, readings);
+    for (size_t i = 0; i < manager->n_meters; i++)
+        log_trust(manager, i);
     if (!zone.valid || has_psys(manager))
         return;
     set_baseline(manager, platform_used(manager->platform));

@@ -211,7 +211,10 @@ static void write_meter_number(FILE *stream, const struct snapshot *snapshot, co
 
 static double meter_watts(const struct snapshot *snapshot, const struct snapshot_meter *meter)
 {
-    return meter->known.trust == PLATFORM_SILENT ? NAN : (double)meter->known.last.power_uw / 1e6;
+    const struct platform_reading *last = &meter->known.last;
+
+    return last->time_ns && meter->known.trust != PLATFORM_SILENT ? (double)last->power_uw / 1e6
+                                                                  : NAN;
 }
 
 static double meter_age(const struct snapshot *snapshot, const struct snapshot_meter *meter)

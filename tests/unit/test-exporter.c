@@ -183,7 +183,10 @@ static void test_meters(void **state)
     fixture_meters(snapshot);
     text = render(snapshot);
     assert_lines(text, lines, ELEMENTS(lines));
-    /* What is not known is not there. */
+    /* What is not known is not there, neither before nor after it falls silent. */
+    snapshot->meters[1].known.trust = PLATFORM_UNKNOWN;
+    free(text);
+    text = render(snapshot);
     assert_null(strstr(text, "virtjoule_platform_watts{source=\"snmp\"}"));
     assert_null(strstr(text, "virtjoule_meter_age_seconds{source=\"snmp\"}"));
     assert_null(strstr(text, "virtjoule_platform_static_watts{source=\"snmp\"}"));

@@ -168,6 +168,8 @@ static void test_nothing_learned(void **state)
     struct run run = {.machine = typical_machine, .n = 1};
 
     assert_int_equal(platform_new(&run.platform, 1), 0);
+    run_seconds(&run, 50);
+    assert_int_equal(trust(&run, 0), PLATFORM_UNKNOWN);
     run_seconds(&run, 100);
     assert_int_equal(run.silent_s, 100);
     assert_null(platform_used(run.platform));
