@@ -168,10 +168,10 @@ static void test_nothing_learned(void **state)
     struct run run = {.machine = typical_machine, .n = 1};
 
     assert_int_equal(platform_new(&run.platform, 1), 0);
-    run_seconds(&run, 50);
+    run_seconds(&run, 40);
     assert_int_equal(trust(&run, 0), PLATFORM_UNKNOWN);
-    run_seconds(&run, 100);
-    assert_int_equal(run.silent_s, 100);
+    run_seconds(&run, 60);
+    assert_int_equal(run.silent_s, 60);
     assert_null(platform_used(run.platform));
     assert_int_equal(trust(&run, 0), PLATFORM_UNKNOWN);
     platform_free(run.platform);
