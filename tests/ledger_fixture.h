@@ -29,10 +29,10 @@ static inline int ledger_fixture_init(struct ledger_fixture *fixture, size_t n_v
         .n = 4,
         .zones =
             {
-                {"package-0", ZONE_PACKAGE, 0, UINT64_C(262143328850)},
-                {"dram", ZONE_DRAM, 0, UINT64_C(65712999613)},
-                {"package-1", ZONE_PACKAGE, 1, UINT64_C(262143328850)},
-                {"dram-1", ZONE_DRAM, 1, UINT64_C(65712999613)},
+                {"package-0", ZONE_PACKAGE, 0, UINT64_C(262143328850), NULL},
+                {"dram", ZONE_DRAM, 0, UINT64_C(65712999613), NULL},
+                {"package-1", ZONE_PACKAGE, 1, UINT64_C(262143328850), NULL},
+                {"dram-1", ZONE_DRAM, 1, UINT64_C(65712999613), NULL},
             },
     };
     struct ledger_config config = {.static_policy = policy, .interval_ns = NSEC_PER_SEC};

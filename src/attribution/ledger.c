@@ -27,6 +27,7 @@ static void division_deinit(struct division *division)
     free(division->weights);
     free(division->fractions);
     free(division->shares);
+    free(division->contained_uj);
 }
 
 int ledger_new(struct ledger **ret, const struct ledger_config *config)
@@ -36,6 +37,7 @@ int ledger_new(struct ledger **ret, const struct ledger_config *config)
     if (!ledger)
         return -ENOMEM;
     ledger->config = *config;
+    ledger->platform_slot = NO_SLOT;
     ledger_reset(ledger);
     *ret = ledger;
     return 0;
@@ -78,6 +80,12 @@ void ledger_set_baseline(struct ledger *ledger, size_t slot, uint64_t power_uw)
     ledger->power_uw[slot] = power_uw;
 }
 
+void ledger_set_platform(struct ledger *ledger, size_t slot, uint64_t io_pj_per_byte)
+{
+    ledger->platform_slot = slot;
+    ledger->io_pj_per_byte = io_pj_per_byte;
+}
+
 struct account *ledger_get_account(struct ledger *ledger, const char *source, const char *name,
                                    enum zone_kind kind)
 {
@@ -105,8 +113,8 @@ static void map_zones(struct ledger *ledger, const struct zone_set *zones)
     for (; ledger->n_slots < zones->n; ledger->n_slots++) {
         const struct zone *zone = &zones->zones[ledger->n_slots];
 
-        ledger->slots[ledger->n_slots] =
-            ledger_get_account(ledger, ledger->config.source, zone->name, zone->kind);
+        ledger->slots[ledger->n_slots] = ledger_get_account(
+            ledger, zone->source ? zone->source : ledger->config.source, zone->name, zone->kind);
     }
 }
 
@@ -216,7 +224,8 @@ static int reserve_division(struct ledger *ledger, size_t n)
     grown.weights = calloc(n, sizeof(*grown.weights));
     grown.fractions = calloc(n, sizeof(*grown.fractions));
     grown.shares = calloc(n, sizeof(*grown.shares));
-    if (!grown.rows || !grown.weights || !grown.fractions || !grown.shares) {
+    grown.contained_uj = calloc(n, sizeof(*grown.contained_uj));
+    if (!grown.rows || !grown.weights || !grown.fractions || !grown.shares || !grown.contained_uj) {
         division_deinit(&grown);
         return -ENOMEM;
     }
@@ -252,14 +261,28 @@ static uint64_t sum_weights(const uint64_t *weights, size_t n)
 }
 
 /* Divides the dynamic energy over host and VMs; division.shares tell what each got. */
-static void divide_dynamic(struct ledger *ledger, struct account *account, const struct zone *zone,
+/* By what they used of the zones that the platform contains, and of its disks. */
+static void weigh_platform(const struct ledger *ledger, const struct usage *usage, uint64_t *ret)
+{
+    for (size_t i = 0; i < ledger->division.n; i++) {
+        __uint128_t io_pj = (__uint128_t)usage_entity(usage, i)->io_bytes * ledger->io_pj_per_byte;
+
+        ret[i] = ledger->division.contained_uj[i] + (uint64_t)(io_pj / 1000000);
+    }
+}
+
+static void divide_dynamic(struct ledger *ledger, size_t slot, const struct zone *zone,
                            const struct usage *usage, uint64_t energy_uj, bool gap)
 {
+    struct account *account = ledger->slots[slot];
     size_t a = account_index(ledger, account);
     struct division *d = &ledger->division;
 
     memset(d->shares, 0, d->n * sizeof(*d->shares));
-    ledger->config.model->ops->weights(ledger->config.model, zone, usage, d->weights);
+    if (slot == ledger->platform_slot)
+        weigh_platform(ledger, usage, d->weights);
+    else
+        ledger->config.model->ops->weights(ledger->config.model, zone, usage, d->weights);
     /* The usage at hand is that of the last interval only: it says nothing about a gap. */
     if (gap || sum_weights(d->weights, d->n) == 0) {
         account->unattributed_uj += energy_uj;
@@ -271,6 +294,9 @@ static void divide_dynamic(struct ledger *ledger, struct account *account, const
     share_divide(energy_uj, d->weights, d->n, d->fractions, &account->carried_uj, d->shares);
     account->host_fraction = d->fractions[0];
     account->host_uj += d->shares[0];
+    if (zone->kind == ZONE_PACKAGE || zone->kind == ZONE_DRAM)
+        for (size_t i = 0; i < d->n; i++)
+            d->contained_uj[i] += d->shares[i];
     for (size_t i = 1; i < d->n; i++) {
         d->rows[i]->energies[a].dynamic_fraction = d->fractions[i];
         d->rows[i]->energies[a].dynamic_uj += d->shares[i];
@@ -300,6 +326,25 @@ static void divide_static(struct ledger *ledger, const struct account *account, 
     }
 }
 
+static void record_zone(struct ledger *ledger, size_t slot, const struct zone *zone,
+                        const struct sample_zone *sample, const struct usage *usage)
+{
+    struct attribution_model *model = ledger->config.model;
+    struct account *account = ledger->slots[slot];
+    uint64_t dynamic_uj;
+
+    if (!sample->valid || !account)
+        return;
+    account->baseline.power_uw = ledger->power_uw[slot];
+    dynamic_uj = baseline_split(&account->baseline, sample->energy_uj, sample->duration_ns);
+    account->measured_uj += sample->energy_uj;
+    account->static_uj += sample->energy_uj - dynamic_uj;
+    if (model->ops->learn && slot != ledger->platform_slot && !sample->gap)
+        model->ops->learn(model, slot, zone, sample, usage);
+    divide_dynamic(ledger, slot, zone, usage, dynamic_uj, sample->gap);
+    divide_static(ledger, account, sample->energy_uj - dynamic_uj);
+}
+
 int ledger_record(struct ledger *ledger, const struct zone_set *zones, const struct sample *sample,
                   const struct usage *usage)
 {
@@ -308,23 +353,13 @@ int ledger_record(struct ledger *ledger, const struct zone_set *zones, const str
     if (r < 0)
         return r;
     map_zones(ledger, zones);
-    for (size_t slot = 0; slot < zones->n; slot++) {
-        const struct sample_zone *zone = &sample->zones[slot];
-        struct account *account = ledger->slots[slot];
-        uint64_t dynamic_uj;
-
-        if (!zone->valid || !account)
-            continue;
-        account->baseline.power_uw = ledger->power_uw[slot];
-        dynamic_uj = baseline_split(&account->baseline, zone->energy_uj, zone->duration_ns);
-        account->measured_uj += zone->energy_uj;
-        account->static_uj += zone->energy_uj - dynamic_uj;
-        if (ledger->config.model->ops->learn && !zone->gap)
-            ledger->config.model->ops->learn(ledger->config.model, slot, &zones->zones[slot], zone,
-                                             usage);
-        divide_dynamic(ledger, account, &zones->zones[slot], usage, dynamic_uj, zone->gap);
-        divide_static(ledger, account, zone->energy_uj - dynamic_uj);
-    }
+    memset(ledger->division.contained_uj, 0, ledger->division.n * sizeof(uint64_t));
+    for (size_t slot = 0; slot < zones->n; slot++)
+        if (slot != ledger->platform_slot)
+            record_zone(ledger, slot, &zones->zones[slot], &sample->zones[slot], usage);
+    if (ledger->platform_slot < zones->n)
+        record_zone(ledger, ledger->platform_slot, &zones->zones[ledger->platform_slot],
+                    &sample->zones[ledger->platform_slot], usage);
     for (struct row *row = ledger->rows; row; row = row->next) {
         row->memory_bytes = 0;
         ledger_hold_floors(ledger, row);

@@ -58,6 +58,14 @@ struct ledger *ledger_free(struct ledger *ledger);
 void ledger_set_baseline(struct ledger *ledger, size_t slot, uint64_t power_uw);
 
 /**
+ * Has the zone in a slot divided by the energy that the entities used of all
+ * packages and memory in the same interval, for it contains them, and by their
+ * block I/O.
+ * @param io_pj_per_byte  what a byte of it counts, picojoules of the former
+ */
+void ledger_set_platform(struct ledger *ledger, size_t slot, uint64_t io_pj_per_byte);
+
+/**
  * Takes in which VMs there are; new ones get a row.
  * @param time_ns  CLOCK_MONOTONIC
  * @return 0 or -ENOMEM, then some VMs may still lack their row
@@ -88,7 +96,7 @@ int ledger_record(struct ledger *ledger, const struct zone_set *zones, const str
  * @param sample  the one that was recorded last
  * @param now     CLOCK_MONOTONIC nanoseconds
  * @param ret     to be completed by the caller: source, usage_provider, estimate, health,
- *                the zones' baselines, and the VMs' tree_reads
+ *                meters, the zones' baselines, and the VMs' tree_reads
  * @return 0 or -ENOMEM
  */
 int ledger_snapshot(struct ledger *ledger, const struct zone_set *zones,

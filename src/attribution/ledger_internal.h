@@ -58,7 +58,11 @@ struct division {
     uint64_t *weights;
     uint64_t *fractions;
     uint64_t *shares;
+    uint64_t *contained_uj; /* of packages and memory, in this interval */
 };
+
+/* No slot. */
+#define NO_SLOT SIZE_MAX
 
 struct ledger {
     struct ledger_config config;
@@ -67,6 +71,8 @@ struct ledger {
     struct account *slots[ZONES_MAX]; /* the account of each zone slot; NULL: there is no room */
     size_t n_slots;
     uint64_t power_uw[ZONES_MAX]; /* static power, by slot */
+    size_t platform_slot;         /* divided by energy; NO_SLOT: there is none */
+    uint64_t io_pj_per_byte;      /* ... and by block I/O at that energy */
     struct row *rows;             /* newest first: in descending order of ids */
     size_t n_rows;
     void *by_uuid; /* tsearch(3) tree of the same */
