@@ -3,9 +3,6 @@
 OpenIPMI's serial interface; hw/ipmi/ipmi_bmc_extern.c) on a Unix socket, and knows what
 Linux's ipmi_si asks at its start and DCMI's Get Power Reading.
 
-    QEMU -chardev socket,id=bmc,path=PATH,reconnect=1 -device ipmi-bmc-extern,id=bmc0,chardev=bmc
-         -device isa-ipmi-kcs,bmc=bmc0
-
 A message is: number, netfn << 2 | lun, command, data, checksum (the sum of all is 0), end.
 """
 
@@ -17,16 +14,20 @@ from pathlib import Path
 
 _MESSAGE_END, _COMMAND_END, _ESCAPE = 0xA0, 0xA1, 0xAA
 _APP, _GROUP, _DCMI = 0x06, 0x2C, 0xDC
-OK, BUSY, INVALID_COMMAND, UNSPECIFIED = 0x00, 0xC0, 0xC1, 0xFF
+OK, BUSY, INVALID_COMMAND, INVALID_DATA, UNSPECIFIED = 0x00, 0xC0, 0xC1, 0xCC, 0xFF
 ACTIVE = 0x40
 
 # IPMI v2.0, section 20.1: version 2.0, no sensors; manufacturer and product are nobody's.
 _DEVICE_ID = bytes([0x20, 0x01, 0x01, 0x00, 0x02, 0x00, 0, 0, 0, 0, 0])
-# DCMI v1.5, section 6.1: version 1.5, power management supported.
-_DCMI_CAPABILITIES = {1: bytes([0x01, 0x05, 0x02, 0x00, 0x01, 0x07]),
-                      2: bytes([0x01, 0x05, 0x02, 0, 0, 0, 0, 0]),
-                      3: bytes([0x01, 0x05, 0x02, 0x20, 0x00]),
-                      4: bytes([0x01, 0x05, 0x02, 0xFF, 0xFF, 0xFF])}
+# DCMI v1.5, section 6.1.1, Get DCMI Capabilities Info: version 1.5, revision 2 of each parameter.
+_DCMI_CONFORMANCE = bytes([0x01, 0x05, 0x02])
+_DCMI_CAPABILITIES = {
+    1: bytes([0, 0x01, 0x01]),     # power management, in-band channel
+    2: bytes([0, 0, 0, 0, 1]),     # no event log; temperatures every second
+    3: bytes([0x20, 0x00]),        # the power manager's address is the BMC's
+    4: bytes([0xFF, 0xFF, 0xFF]),  # no channel that is not in-band
+    5: bytes([0]),                 # no rolling averages
+}
 
 
 def escape(message):
@@ -79,10 +80,18 @@ class Bmc:
         self.silent = False
         self.completion, self.state, self.period_ms, self.cut = OK, ACTIVE, 1000, 0
         self.readings = 0  # asked for
+        self._told = []  # figures
         self._frozen = None
         self._listener = None
         self._connection = None
         self.start()
+
+    @property
+    def qemu_arguments(self):
+        """The device and its connection, of the machine that this is the BMC of."""
+        return ["-chardev", f"socket,id=bmc,path={self.path},reconnect=1",
+                "-device", "ipmi-bmc-extern,id=bmc0,chardev=bmc",
+                "-device", "isa-ipmi-kcs,bmc=bmc0"]
 
     @property
     def frozen(self):
@@ -101,6 +110,7 @@ class Bmc:
         """Comes (back): QEMU connects by itself."""
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(self.path)
+        Path(self.path).chmod(0o666)  # QEMU is another user's
         self._listener.listen()
         threading.Thread(target=self._serve, args=(self._listener,), daemon=True).start()
 
@@ -156,15 +166,24 @@ class Bmc:
         return bytes([INVALID_COMMAND])
 
     def _respond_dcmi(self, command, data):
-        if command == 0x01 and data[1:2] and data[1] in _DCMI_CAPABILITIES:
-            return bytes([OK, _DCMI]) + _DCMI_CAPABILITIES[data[1]]
-        if command != 0x02 or data[1:2] != b"\x01":
-            return bytes([INVALID_COMMAND])
+        if command == 0x01:
+            attributes = _DCMI_CAPABILITIES.get(data[1] if len(data) == 2 else None)
+            return (bytes([OK, _DCMI]) + _DCMI_CONFORMANCE + attributes if attributes else
+                    bytes([INVALID_DATA]))
+        if command == 0x02:
+            return self._respond_power(data)
+        return bytes([INVALID_COMMAND])
+
+    def _respond_power(self, data):
+        """DCMI v1.5, section 6.6.1."""
+        if data != bytes([_DCMI, 0x01, 0, 0]):
+            return bytes([INVALID_DATA])
         self.readings += 1
         if self.completion != OK:
             return bytes([self.completion])
         watts = self.figure()
-        answer = bytes([OK, _DCMI]) + struct.pack("<HHHHIIB", watts, watts, watts, watts,
-                                                  int(time.time()) & 0xFFFFFFFF, self.period_ms,
-                                                  self.state)
+        self._told.append(watts)
+        answer = bytes([OK, _DCMI]) + struct.pack(
+            "<HHHHIIB", watts, min(self._told), max(self._told), sum(self._told) // len(self._told),
+            int(time.time()) & 0xFFFFFFFF, self.period_ms, self.state)
         return answer[:len(answer) - self.cut]

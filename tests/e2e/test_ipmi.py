@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A real /dev/ipmi0: the daemon and freeipmi's ipmi-dcmi ask one BMC through Debian's kernel, and
+the BMC misbehaves.
+
+The machine is a guest, booted once; its BMC is QEMU's external one, the test's own.
+"""
+
+import re
+import time
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import pytest
+
+from harness import bmc, system
+from harness.audit import Audit
+from harness.daemon import VIRTJOULE
+from harness.guest_host import WATTS, GuestHost
+from harness.metrics import Metrics
+
+pytestmark = pytest.mark.slow
+
+INTERVAL_S = 1
+PACKAGES = {"package-0", "package-1"}
+EVERY_SECOND = "[dcmi]\ninterval = 1s\n"
+# On the wire 0xa0, 0xa1 and 0xaa, and 0x10 before some, are marks of the protocol.
+POWERS = [1, 0xA0, 0xAA, 291, 0xA1AA, 0xBAB0, 60000]
+
+
+@pytest.fixture(scope="module")
+def the_bmc():
+    with system.TemporaryDirectory() as directory:
+        peer = bmc.Bmc(directory / "bmc.sock")
+        yield peer
+        peer.stop()
+
+
+@pytest.fixture(scope="module")
+def host(session_libvirtd, provider, the_bmc):
+    """The modules are not loaded, the daemon is not started."""
+    programs = [VIRTJOULE, "/usr/sbin/ipmi-dcmi", "/usr/bin/setpriv"]
+    with (system.TemporaryDirectory() as directory,
+          GuestHost(session_libvirtd, directory, provider, interval=f"{INTERVAL_S}s",
+                    programs=programs, bmc=the_bmc) as host):
+        yield host
+
+
+@pytest.fixture(scope="module")
+def running(host):
+    """The daemon asks every second, and a VM uses energy."""
+    load_modules(host)
+    with host.daemon(EVERY_SECOND):
+        host.start_vm("some", cpu=1, duty=20)
+        yield host
+
+
+@pytest.fixture
+def log(host):
+    """Shown when the test fails."""
+    yield
+    print(host.log())
+
+
+def load_modules(host):
+    host.check("[ -e /dev/ipmi0 ] || for module in /ipmi/*; do insmod $module || exit; done")
+
+
+def remove_modules(host):
+    host.check("rmmod ipmi_devintf ipmi_si ipmi_msghandler")
+
+
+def ask_freeipmi(host, question="--get-system-power-statistics"):
+    return host.check(f"{host.program('ipmi-dcmi')} {question}")
+
+
+def freeipmi_watts(host):
+    return int(re.search(r"^Current Power +: (\d+) Watts$", ask_freeipmi(host), re.MULTILINE)[1])
+
+
+def meter(host):
+    """As both the metrics and `virtjoule show --host` tell of it; None: there is none."""
+    shown = host.show_host()["meters"]
+    exported = host.metrics().select("virtjoule_meter_info")
+    assert len(shown) == len(exported) <= 1
+    if not shown:
+        return None
+    # A second may have passed between the two.
+    return shown[0] if shown[0]["state"] == exported[0][0]["state"] else {"state": "changing"}
+
+
+def wait_state(host, state):
+    """Longer than the BMC's silence and the pause after it may last."""
+    return system.wait_until(lambda: (found := meter(host))["state"] == state and found, 30,
+                             f"the meter to be {state}")
+
+
+def wait_watts(host, watts):
+    system.wait_until(lambda: meter(host).get("watts") == watts, 30, f"{watts} W")
+
+
+class Scrape(NamedTuple):
+    before_s: float  # the clock that the packages draw by
+    metrics: Metrics
+    after_s: float
+
+    @classmethod
+    def take(cls, host):
+        return cls(host.uptime(), host.metrics(), host.uptime())
+
+    def joules(self):
+        return float(self.metrics.sum("virtjoule_source_energy_joules_total"))
+
+
+def missed(metrics):
+    return metrics.value("virtjoule_ticks_missed_total")
+
+
+@contextmanager
+def unnoticed(host):
+    """What happens meanwhile costs no tick, and gives no energy that the packages did not draw."""
+    audit = Audit(host)
+    audit.look()
+    start = Scrape.take(host)
+    yield
+    audit.look()
+    end = Scrape.take(host)
+    assert missed(end.metrics) == missed(start.metrics)
+    assert end.metrics.zones() == PACKAGES
+    # The last tick was up to an interval before the scrape, and may have been late by another.
+    behind_s = 2 * INTERVAL_S
+    joules, watts = end.joules() - start.joules(), len(PACKAGES) * WATTS
+    assert joules <= watts * (end.after_s - start.before_s + behind_s)
+    assert joules >= watts * (end.before_s - start.after_s - behind_s)
+
+
+@contextmanager
+def misbehaving(host, peer, **how):
+    """Afterwards it behaves, and the meter is well again."""
+    before = {name: getattr(peer, name) for name in how}
+    with unnoticed(host):
+        for name, value in how.items():
+            setattr(peer, name, value)
+        yield
+        for name, value in before.items():
+            setattr(peer, name, value)
+        wait_state(host, "ok")
+
+
+def test_modules_loaded_later(host, log):
+    """A device that is named is found as soon as it is there; auto looks at the start."""
+    with host.daemon(f"{EVERY_SECOND}device = /dev/ipmi0"):
+        assert wait_state(host, "absent")["watts"] is None
+        load_modules(host)
+        wait_state(host, "ok")
+    remove_modules(host)
+    with host.daemon(EVERY_SECOND):
+        assert meter(host) is None
+        load_modules(host)
+        assert meter(host) is None
+    with host.daemon(EVERY_SECOND):
+        wait_state(host, "ok")
+
+
+def test_no_permission(host, log):
+    """Of a device that is another user's; the unit's CAP_DAC_READ_SEARCH is enough."""
+    load_modules(host)
+    host.check("chown 1 /dev/ipmi0")
+    with host.daemon(EVERY_SECOND, ["setpriv --bounding-set=-dac_override,-dac_read_search"]):
+        assert wait_state(host, "unauthorised")["watts"] is None
+        assert host.metrics().zones() <= PACKAGES
+    with host.daemon(EVERY_SECOND, ["setpriv --bounding-set=-dac_override"]):
+        wait_state(host, "ok")
+    host.check("chown 0 /dev/ipmi0")
+
+
+def test_agrees_with_freeipmi(running, the_bmc, log):
+    with unnoticed(running):
+        for watts in POWERS:
+            the_bmc.watts = watts
+            wait_watts(running, watts)
+            assert freeipmi_watts(running) == watts
+
+
+def test_freeipmi_knows_the_bmc(running):
+    """What it is told of DCMI's capabilities is what the specification has."""
+    told = ask_freeipmi(running, "--get-dcmi-capability-info")
+    for line in (r"DCMI Specification Conformance +: 1\.5",
+                 r"Power Management / Monitoring Support +: Available",
+                 r"In-band System Interface Channel +: Available",
+                 r"Power Management Device Slave Address +: 10h",
+                 r"Primary LAN Out-of-band Channel Number +: Not supported"):
+        assert re.search(f"^{line}$", told, re.MULTILINE), told
+
+
+@pytest.mark.parametrize("how,state", [
+    ({"completion": bmc.BUSY}, "busy"), ({"completion": bmc.INVALID_COMMAND}, "absent"),
+    ({"state": 0}, "inactive"), ({"cut": 3}, "malformed"), ({"silent": True}, "silent"),
+    ({"watts": 0}, "absurd"), ({"watts": 65535}, "absurd"),
+], ids=["busy", "knows-no-dcmi", "inactive", "cut", "silent", "0-W", "65535-W"])
+def test_gives_no_figure(running, the_bmc, how, state, log):
+    """The last good one is told with its age."""
+    wait_state(running, "ok")
+    last = the_bmc.figure()
+    with misbehaving(running, the_bmc, **how):
+        assert wait_state(running, state)["watts"] == last
+
+
+def test_slow(running, the_bmc, log):
+    """It takes longer to answer than the daemon's interval."""
+    with misbehaving(running, the_bmc, delay=2 * INTERVAL_S):
+        the_bmc.watts = 305
+        wait_watts(running, 305)
+        assert wait_state(running, "ok")["age_seconds"] >= INTERVAL_S
+
+
+def test_lags_and_freezes(running, the_bmc, log):
+    """Its figure is late, then stands still: what is told of it is what freeipmi is told."""
+    start_s = time.monotonic()
+    # Up by 7 W every second, beginning with the time that its figures are of.
+    with misbehaving(running, the_bmc, watts=lambda time_s: 400 + 7 * (time_s - start_s), lag=20):
+        earlier = freeipmi_watts(running)
+        system.wait_until(lambda: earlier < meter(running)["watts"] < 400, 30, "a newer figure")
+        assert meter(running)["watts"] <= freeipmi_watts(running)
+        the_bmc.frozen = True
+        wait_watts(running, the_bmc.figure())
+        assert freeipmi_watts(running) == the_bmc.figure()
+        assert wait_state(running, "ok")["watts"] == the_bmc.figure()
+        the_bmc.frozen = False
+
+
+def test_stops_and_comes_back(running, the_bmc, log):
+    """The kernel's driver is told that the BMC starts up."""
+    with unnoticed(running):
+        the_bmc.stop()
+        wait_state(running, "busy")
+        the_bmc.start()
+        wait_state(running, "ok")
+
+
+def test_driver_goes_and_comes_back(running, log):
+    """The daemon has the device open meanwhile."""
+    driver = "/sys/bus/platform/drivers/ipmi_si"
+    with unnoticed(running):
+        device = running.check(f"cd {driver}; basename *IPI0001*").strip()
+        running.check(f"echo {device} >{driver}/unbind")
+        wait_state(running, "absent")
+        running.check(f"echo {device} >{driver}/bind")
+        wait_state(running, "ok")
