@@ -46,7 +46,7 @@ EOF
 sh /tmp/draw >/tmp/draw.log 2>&1 &
 """
 _CONFIG = """[daemon]
-interval = {interval}
+interval = 500ms
 allow_fine_interval = yes
 [rapl]
 sysfs_root = /tmp/sys
@@ -64,8 +64,8 @@ class GuestHost:
     """
 
     def __init__(self, libvirtd, directory, provider, cpus=2, range_uj=10**12, memory_mib=192,
-                 interval="500ms", programs=(), bmc=None):
-        self._config = _CONFIG.format(provider=provider, interval=interval)
+                 programs=(), bmc=None):
+        self._config = _CONFIG.format(provider=provider)
         self._copied = [VIRTJOULED, _FAKE_QEMU, *programs]
         self._guest = Guest(libvirtd, directory, mountpoint=directory / "hosts", vcpus=cpus,
                             memory_mib=memory_mib, arguments=bmc.qemu_arguments if bmc else ())
