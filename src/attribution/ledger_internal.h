@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What the files of the ledger share: ledger.c (arithmetic) and ledger_save.c (to bytes and back).
- */
+/* What the files of the ledger share: ledger.c (rows and what is seen of them), ledger_divide.c
+   (arithmetic) and ledger_save.c (to bytes and back). */
 
 #include "attribution/ledger.h"
 #include "attribution/ledger_image.h"
@@ -97,6 +97,9 @@ void ledger_reset(struct ledger *ledger);
 /** Adds a row of zeros as the newest. @return 0, -EEXIST or -ENOMEM */
 int ledger_add_row(struct ledger *ledger, const uuid_t uuid, uint32_t id, struct row **ret);
 
+/** The row of that VM, begun if there is none. @return 0 or -ENOMEM */
+int ledger_get_row(struct ledger *ledger, const uuid_t uuid, struct row **ret);
+
 /** The row of that VM, or NULL. */
 struct row *ledger_find_row(const struct ledger *ledger, const uuid_t uuid);
 
@@ -104,12 +107,20 @@ struct row *ledger_find_row(const struct ledger *ledger, const uuid_t uuid);
 struct account *ledger_get_account(struct ledger *ledger, const char *source, const char *name,
                                    enum zone_kind kind);
 
+/** Gives the slots of new zones their accounts. */
+void ledger_map_zones(struct ledger *ledger, const struct zone_set *zones);
+
 /** What a VM's tree runs up to in zones of a kind, over all accounts ever. */
 uint64_t ledger_shown_total(const struct ledger *ledger, const struct row *row,
                             enum zone_kind kind);
 
 /** The row's trees stand at its totals. */
 void ledger_settle_ramps(const struct ledger *ledger, struct row *row);
+
+/* Of ledger_divide.c, beside ledger_record(): */
+
+/** Frees the work space. */
+void ledger_division_deinit(struct division *division);
 
 /* Of ledger_carry.c: */
 

@@ -90,6 +90,12 @@ struct platform *platform_free(struct platform *platform)
     return NULL;
 }
 
+void platform_restore(struct platform *platform, size_t meter,
+                      const struct platform_estimate *estimate)
+{
+    platform_learner_restore(platform->slots[meter].learner, estimate);
+}
+
 static double seconds_between(uint64_t from_ns, uint64_t to_ns)
 {
     return ((double)to_ns - (double)from_ns) / (double)NSEC_PER_SEC;
@@ -102,6 +108,9 @@ static enum platform_trust compare(struct meter_slot *slot, double expected_watt
     double error_watts = (double)last->power_uw / 1e6 - expected_watts;
     double passed_s = slot->judged_ns ? seconds_between(slot->judged_ns, last->time_ns) : 0;
 
+    /* What was learned by another process is judged by the first reading. */
+    if (!slot->trusted_ns && !slot->disagree_ns)
+        slot->error_watts = error_watts;
     slot->error_watts +=
         (error_watts - slot->error_watts) * -expm1(-fmin(passed_s, SILENT_S) / DEVIATION_S);
     if (fabs(slot->error_watts) > DEVIATION_MAX * expected_watts)

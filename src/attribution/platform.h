@@ -76,6 +76,10 @@ int platform_new(struct platform **ret, size_t n);
 /** NULL is accepted. @return NULL */
 struct platform *platform_free(struct platform *platform);
 
+/** Goes on with what an earlier process learned of a meter: believed when a reading agrees. */
+void platform_restore(struct platform *platform, size_t meter,
+                      const struct platform_estimate *estimate);
+
 /**
  * Takes in one interval, and what the meters said until its end.
  * @param interval  its duration is above 0

@@ -118,6 +118,12 @@ struct platform_learner *platform_learner_free(struct platform_learner *learner)
     return NULL;
 }
 
+void platform_learner_restore(struct platform_learner *learner,
+                              const struct platform_estimate *estimate)
+{
+    learner->estimate = *estimate;
+}
+
 void platform_learner_forget(struct platform_learner *learner)
 {
     learner->n = learner->next = learner->added = 0;

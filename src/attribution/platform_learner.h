@@ -74,6 +74,13 @@ void platform_learner_add_load(struct platform_learner *learner, uint64_t end_ns
 void platform_learner_add_reading(struct platform_learner *learner, uint64_t time_ns,
                                   uint64_t power_uw, uint64_t resolution_uw);
 
+/**
+ * Goes on with what was learned earlier, by another process.
+ * @param estimate  known; its window and delay among those that are tried
+ */
+void platform_learner_restore(struct platform_learner *learner,
+                              const struct platform_estimate *estimate);
+
 /** Learns anew, from the readings to come. */
 void platform_learner_forget(struct platform_learner *learner);
 

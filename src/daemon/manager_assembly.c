@@ -56,8 +56,11 @@ static int new_platform(struct manager *manager)
 {
     int r = manager->n_meters ? platform_new(&manager->platform, manager->n_meters) : 0;
 
+    if (r < 0)
+        return r;
     manager_update_zones(manager);
-    return r;
+    manager_restore_platform(manager);
+    return 0;
 }
 
 /* A calibration of another machine, or a misspelt zone. */

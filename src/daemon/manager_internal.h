@@ -49,6 +49,8 @@ struct manager {
     struct zone_baseline platform_baseline;
     unsigned trusts_logged[PLATFORM_METERS_MAX]; /* bit per enum platform_trust: it may go to and
                                                     fro */
+    struct platform_estimate estimates_kept[PLATFORM_METERS_MAX];
+    int estimates_error; /* of the last attempt to keep them, as logged; 0: it went well */
     struct ledger_store *store;
     struct snapshot_board *board;
     struct powercapfs *powercapfs;
@@ -80,6 +82,9 @@ size_t manager_first_slot(const struct manager *manager);
 
 /** Takes in the source's zones, which may have grown. */
 void manager_update_zones(struct manager *manager);
+
+/** Goes on with what a former daemon learned of these meters. */
+void manager_restore_platform(struct manager *manager);
 
 /** Completes the sample by the energy of the platform, if that is known. */
 void manager_advance_platform(struct manager *manager, const struct usage *usage, uint64_t time_ns);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "daemon/manager_internal.h"
+#include "daemon/platform_store.h"
 #include "util/clock.h"
 #include "util/log.h"
 
@@ -149,6 +151,54 @@ static void log_trust(struct manager *manager, size_t meter)
                     F_STRING("reason", platform_trust_to_string(trust)));
 }
 
+void manager_restore_platform(struct manager *manager)
+{
+    struct platform_relation relations[PLATFORM_METERS_MAX];
+    size_t n = platform_store_load(manager->config.runtime_dir, relations);
+
+    for (size_t i = 0; i < n; i++)
+        for (size_t meter = 0; meter < manager->n_meters; meter++)
+            if (strcmp(relations[i].meter, manager->meters[meter]->ops->name) == 0 &&
+                relations[i].is_power == has_rapl(manager))
+                platform_restore(manager->platform, meter, &relations[i].estimate);
+}
+
+static bool is_same(const struct platform_estimate *one, const struct platform_estimate *other)
+{
+    return one->known == other->known && one->static_watts == other->static_watts &&
+           one->slope == other->slope;
+}
+
+/* Keeps what is learned, when it has changed. */
+static void keep_estimates(struct manager *manager)
+{
+    struct platform_relation relations[PLATFORM_METERS_MAX];
+    bool changed = false;
+    size_t n = 0;
+    int r;
+
+    for (size_t meter = 0; meter < manager->n_meters; meter++) {
+        const struct platform_estimate *estimate =
+            &platform_get_meter(manager->platform, meter)->estimate;
+
+        changed |= !is_same(estimate, &manager->estimates_kept[meter]);
+        manager->estimates_kept[meter] = *estimate;
+        if (!estimate->known)
+            continue;
+        relations[n] =
+            (struct platform_relation){.is_power = has_rapl(manager), .estimate = *estimate};
+        snprintf(relations[n].meter, sizeof(relations[n].meter), "%s",
+                 manager->meters[meter]->ops->name);
+        n++;
+    }
+    r = changed ? platform_store_save(manager->config.runtime_dir, relations, n)
+                : manager->estimates_error;
+    if (r < 0 && r != manager->estimates_error)
+        log_warning("what was learned of meters cannot be kept: after a restart it is learned anew",
+                    F_ERROR(r));
+    manager->estimates_error = r;
+}
+
 void manager_advance_platform(struct manager *manager, const struct usage *usage, uint64_t time_ns)
 {
     struct platform_interval interval = {
@@ -177,6 +227,7 @@ void manager_advance_platform(struct manager *manager, const struct usage *usage
     zone = platform_advance(manager->platform, &interval, readings);
     for (size_t i = 0; i < manager->n_meters; i++)
         log_trust(manager, i);
+    keep_estimates(manager);
     if (!zone.valid || has_psys(manager))
         return;
     set_baseline(manager, platform_used(manager->platform));

@@ -11,11 +11,15 @@
 #define TIMER_ACCURACY_USEC 10000
 
 static const char *const state_names[METER_STATES] = {
-    [METER_WAITING] = "waiting",     [METER_OK] = "ok",
-    [METER_STALE] = "stale",         [METER_ABSURD] = "absurd",
-    [METER_INACTIVE] = "inactive",   [METER_BUSY] = "busy",
-    [METER_MALFORMED] = "malformed", [METER_SILENT] = "silent",
-    [METER_ABSENT] = "absent",       [METER_UNAUTHORISED] = "unauthorised",
+    [METER_WAITING] = "waiting",
+    [METER_OK] = "ok",
+    [METER_ABSURD] = "absurd",
+    [METER_INACTIVE] = "inactive",
+    [METER_BUSY] = "busy",
+    [METER_MALFORMED] = "malformed",
+    [METER_SILENT] = "silent",
+    [METER_ABSENT] = "absent",
+    [METER_UNAUTHORISED] = "unauthorised",
     [METER_UNTRUSTED] = "untrusted",
 };
 

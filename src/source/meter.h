@@ -22,7 +22,6 @@
 enum meter_state {
     METER_WAITING,      /* none has ended yet */
     METER_OK,           /* with a reading */
-    METER_STALE,        /* with a figure that the meter itself took too long ago */
     METER_ABSURD,       /* with a figure that no machine draws: 0 W, or above METER_POWER_MAX_W */
     METER_INACTIVE,     /* the meter says that it does not measure (yet) */
     METER_BUSY,         /* the meter says that it cannot answer now */
@@ -34,7 +33,7 @@ enum meter_state {
 };
 #define METER_STATES (METER_UNTRUSTED + 1)
 
-/** "ok", "stale" and so on: the word for metrics and `virtjoule show --host`. */
+/** "ok", "absurd" and so on: the word for metrics and `virtjoule show --host`. */
 const char *meter_state_to_string(enum meter_state state);
 
 /** More than any single machine draws; 65535 W, which some BMCs give, is above it. */

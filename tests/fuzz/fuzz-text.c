@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The small parsers of sysfs texts, mount tables, listen addresses, sensors and names. */
+/* The small parsers of sysfs texts, mount tables, listen addresses, sensors, learned
+   relations and names. */
 
 #include "fuzz.h"
 
 #include <math.h>
 #include <string.h>
 
+#include "daemon/platform_store.h"
 #include "publish/exporter.h"
 #include "publish/powercapfs_mount.h"
 #include "publish/powercapfs_names.h"
@@ -56,7 +58,8 @@ static void fuzz_strings(const char *text)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    char *text = malloc(size + 1);
+    char *text = malloc(size + 1), line[PLATFORM_RELATION_MAX];
+    struct platform_relation relation;
     struct mount_entry entry;
     size_t rest_size = size;
     uint64_t value;
@@ -68,6 +71,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     (void)mountinfo_find((const char *)data, size, 1, &entry);
     for (const char *rest = (const char *)data; mountinfo_next(&rest, &rest_size, &entry);)
         require(rest_size < size);
+    if (platform_relation_parse((const char *)data, size, &relation) == 0)
+        require(platform_relation_format(&relation, line, sizeof(line)) > 0 &&
+                platform_relation_parse(line, strlen(line) - 1, &relation) == 0);
     fuzz_strings(text);
     free(text);
     return 0;

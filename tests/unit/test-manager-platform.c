@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "daemon/manager_internal.h"
+#include "fixture.h"
 #include "metered_machine.h"
 #include "util/clock.h"
 
@@ -14,7 +15,6 @@
  * whole machine's energy is known.
  */
 
-#define MINUTES 60
 #define VMS 2
 #define START_S 1000
 #define POLL_S 5
@@ -40,7 +40,8 @@ static const struct energy_source_ops rapl_ops = {.name = "rapl"};
 static const struct energy_source_ops estimate_ops = {.name = "estimate", .estimate = true};
 static const struct meter_ops meter_ops = {.name = "dcmi"};
 
-static void host_init(struct host *host, const struct energy_source_ops *ops)
+static void host_init(struct host *host, const struct energy_source_ops *ops,
+                      const char *runtime_dir)
 {
     struct ledger_config config = {.interval_ns = NSEC_PER_SEC, .publish_psys = true};
     const struct baseline_setting settings[] = {
@@ -66,6 +67,7 @@ static void host_init(struct host *host, const struct energy_source_ops *ops)
     host->machine = typical_machine;
     host->machine.random.state = 1;
     manager->source = &host->source;
+    snprintf(manager->config.runtime_dir, sizeof(manager->config.runtime_dir), "%s", runtime_dir);
     manager->meters[0] = &host->meter;
     manager->n_meters = 1;
     assert_int_equal(platform_new(&manager->platform, 1), 0);
@@ -172,12 +174,26 @@ static struct snapshot *take_snapshot(struct host *host)
     return snapshot;
 }
 
-static void run_minutes(struct host *host, unsigned minutes)
+static void run_seconds(struct host *host, unsigned seconds)
 {
     memset(host->true_joules, 0, sizeof(host->true_joules));
     host->true_host_joules = 0;
-    for (unsigned i = 0; i < minutes * MINUTES; i++)
+    for (unsigned i = 0; i < seconds; i++)
         tick(host);
+}
+
+static void run_minutes(struct host *host, unsigned minutes)
+{
+    run_seconds(host, minutes * 60);
+}
+
+static uint64_t zone_energy(struct host *host)
+{
+    struct snapshot *snapshot = take_snapshot(host);
+    uint64_t energy_uj = snapshot->zones[0].measured_uj;
+
+    snapshot_free(snapshot);
+    return energy_uj;
 }
 
 /* Ten minutes after an hour of learning: every VM's part of the platform within 5 % of the truth.
@@ -191,7 +207,7 @@ static void test_with_rapl(void **state)
             struct snapshot *before, *after;
             struct host host;
 
-            host_init(&host, &rapl_ops);
+            host_init(&host, &rapl_ops, *state);
             host.machine.delay_s = delays_s[d];
             host.machine.update_s = updates_s[u];
             host.machine.io_max = 1e9;
@@ -227,7 +243,7 @@ static void test_without_rapl(void **state)
     struct snapshot *first, *learned, *silent;
     struct host host;
 
-    host_init(&host, &estimate_ops);
+    host_init(&host, &estimate_ops, *state);
     run_minutes(&host, 1);
     first = take_snapshot(&host);
     assert_null(first->source);
@@ -261,7 +277,7 @@ static void test_with_psys(void **state)
     struct snapshot *snapshot;
     struct host host;
 
-    host_init(&host, &rapl_ops);
+    host_init(&host, &rapl_ops, *state);
     host.source.zones.zones[host.source.zones.n++] =
         (struct zone){.name = "psys", .kind = ZONE_PSYS, .socket = ZONE_ALL_SOCKETS};
     manager_update_zones(&host.manager);
@@ -275,12 +291,44 @@ static void test_with_psys(void **state)
     host_deinit(&host);
 }
 
+/* Sooner than it could learn: the next daemon goes on with what was learned, once a reading agrees;
+   not for another load, nor on a machine that has changed. */
+static void test_restart(void **state)
+{
+    struct host host;
+
+    host_init(&host, &rapl_ops, *state);
+    run_minutes(&host, 30);
+    assert_true(zone_energy(&host) > 0);
+    host_deinit(&host);
+
+    host_init(&host, &rapl_ops, *state);
+    manager_restore_platform(&host.manager);
+    run_seconds(&host, 90);
+    assert_true(zone_energy(&host) > 0);
+    host_deinit(&host);
+
+    host_init(&host, &rapl_ops, *state);
+    manager_restore_platform(&host.manager);
+    host.machine.static_watts *= 1.5;
+    run_seconds(&host, 90);
+    assert_int_equal(zone_energy(&host), 0);
+    host_deinit(&host);
+
+    host_init(&host, &estimate_ops, *state);
+    manager_restore_platform(&host.manager);
+    run_seconds(&host, 90);
+    assert_int_equal(zone_energy(&host), 0);
+    host_deinit(&host);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_with_rapl),
-        cmocka_unit_test(test_without_rapl),
-        cmocka_unit_test(test_with_psys),
+        cmocka_unit_test_setup_teardown(test_with_rapl, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_without_rapl, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_with_psys, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_restart, fixture_setup, fixture_teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
