@@ -79,27 +79,25 @@ def freeipmi_watts(host):
 
 
 def meter(host):
-    """As both the metrics and `virtjoule show --host` tell of it; None: there is none."""
+    """As `virtjoule show --host` tells of it; None: there is none. The metrics say the same."""
     shown = host.show_host()["meters"]
     exported = host.metrics().select("virtjoule_meter_info")
     assert len(shown) == len(exported) <= 1
     if not shown:
         return None
-    # A second may have passed between the two.
+    # A tick may have come between the two.
     return shown[0] if shown[0]["state"] == exported[0][0]["state"] else {"state": "changing"}
 
 
+def wait_state(host, state):
+    """For longer than the BMC's silence and the pause after it last; returns the meter."""
+    return system.wait_until(lambda: (found := meter(host))["state"] == state and found, 30,
+                             f"the meter is {state}")
+
+
 def wait_exported_state(host, state):
-    """For longer than the BMC's silence and the pause after it last."""
     system.wait_until(lambda: host.metrics().select("virtjoule_meter_info", state=state), 30,
                       f"the meter is {state}")
-
-
-def wait_state(host, state):
-    """And as it is shown then."""
-    wait_exported_state(host, state)
-    return system.wait_until(lambda: (found := meter(host))["state"] == state and found, 30,
-                             f"virtjoule shows the meter as {state}")
 
 
 def watts(host):
