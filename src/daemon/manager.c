@@ -117,8 +117,9 @@ int manager_tick(struct manager *manager)
     uint64_t time_ns = now_ns();
     int r;
 
+    sampler.suspended_before_ns = clock_suspended_ns();
     manager->source->ops->read(manager->source, readings);
-    sampler.suspended_ns = clock_suspended_ns();
+    sampler.suspended_after_ns = clock_suspended_ns();
     sampler_take(&sampler, &manager->source->zones, readings, time_ns, &manager->sample);
     r = manager_refresh_vms(manager, time_ns);
     if (r < 0)
