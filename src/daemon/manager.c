@@ -25,8 +25,7 @@ static int enter_baselines(struct manager *manager)
     int r = baselines_add_zones(manager->baselines, zones);
 
     for (size_t slot = 0; slot < zones->n && r == 0; slot++)
-        ledger_set_baseline(manager->ledger, slot,
-                            baselines_get(manager->baselines, slot)->power_uw);
+        ledger_set_baseline(manager->ledger, slot, baselines_get(manager->baselines, slot));
     return r;
 }
 
