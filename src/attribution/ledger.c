@@ -66,9 +66,19 @@ struct ledger *ledger_free(struct ledger *ledger)
     return NULL;
 }
 
-void ledger_set_baseline(struct ledger *ledger, size_t slot, uint64_t power_uw)
+void ledger_set_baseline(struct ledger *ledger, size_t slot, const struct zone_baseline *baseline)
 {
-    ledger->power_uw[slot] = power_uw;
+    ledger->baselines[slot] = *baseline;
+}
+
+struct zone_baseline ledger_get_learned(const struct ledger *ledger, const char *source,
+                                        const char *zone)
+{
+    for (size_t i = 0; i < ledger->n_accounts; i++)
+        if (strcmp(ledger->accounts[i].source, source) == 0 &&
+            strcmp(ledger->accounts[i].name, zone) == 0)
+            return ledger->accounts[i].learned;
+    return (struct zone_baseline){.origin = BASELINE_NONE};
 }
 
 void ledger_set_platform(struct ledger *ledger, size_t slot, uint64_t io_pj_per_byte)

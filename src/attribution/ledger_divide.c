@@ -140,7 +140,9 @@ static void record_zone(struct ledger *ledger, size_t slot, const struct zone *z
 
     if (!sample->valid || !account)
         return;
-    account->baseline.power_uw = ledger->power_uw[slot];
+    account->baseline.power_uw = ledger->baselines[slot].power_uw;
+    if (ledger->baselines[slot].origin == BASELINE_FROM_LOAD)
+        account->learned = ledger->baselines[slot];
     dynamic_uj = baseline_split(&account->baseline, sample->energy_uj, sample->duration_ns);
     account->measured_uj += sample->energy_uj;
     account->static_uj += sample->energy_uj - dynamic_uj;

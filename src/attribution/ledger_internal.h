@@ -43,6 +43,7 @@ struct account {
     char name[ZONE_NAME_MAX];
     enum zone_kind kind;
     struct baseline baseline;
+    struct zone_baseline learned; /* of origin BASELINE_FROM_LOAD or BASELINE_NONE */
     uint64_t measured_uj;
     uint64_t carried_uj;
     uint64_t host_uj;
@@ -70,10 +71,10 @@ struct ledger {
     size_t n_accounts;
     struct account *slots[ZONES_MAX]; /* the account of each zone slot; NULL: there is no room */
     size_t n_slots;
-    uint64_t power_uw[ZONES_MAX]; /* static power, by slot */
-    size_t platform_slot;         /* divided by energy; NO_SLOT: there is none */
-    uint64_t io_pj_per_byte;      /* ... and by block I/O at that energy */
-    struct row *rows;             /* newest first: in descending order of ids */
+    struct zone_baseline baselines[ZONES_MAX]; /* by slot */
+    size_t platform_slot;                      /* divided by energy; NO_SLOT: there is none */
+    uint64_t io_pj_per_byte;                   /* ... and by block I/O at that energy */
+    struct row *rows;                          /* newest first: in descending order of ids */
     size_t n_rows;
     void *by_uuid; /* tsearch(3) tree of the same */
     uint32_t last_id;

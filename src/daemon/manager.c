@@ -31,8 +31,7 @@ static int enter_baselines(struct manager *manager)
     int r = baselines_add_zones(manager->baselines, zones);
 
     for (size_t slot = 0; slot < zones->n && r == 0; slot++)
-        ledger_set_baseline(manager->ledger, slot,
-                            baselines_get(manager->baselines, slot)->power_uw);
+        ledger_set_baseline(manager->ledger, slot, baselines_get(manager->baselines, slot));
     return r;
 }
 
@@ -125,8 +124,9 @@ int manager_tick(struct manager *manager)
     int r;
 
     manager_update_zones(manager);
+    sampler.suspended_before_ns = clock_suspended_ns();
     manager->source->ops->read(manager->source, readings + manager_first_slot(manager));
-    sampler.suspended_ns = clock_suspended_ns();
+    sampler.suspended_after_ns = clock_suspended_ns();
     sampler_take(&sampler, &manager->zones, readings, time_ns, &manager->sample);
     r = manager_refresh_vms(manager, time_ns);
     if (r < 0)
@@ -149,6 +149,7 @@ int manager_tick(struct manager *manager)
     /* Only now has the energy been entered: after a failure the next interval covers it. */
     manager->sampler = sampler;
     usage_store_save(manager->usage_store, manager->usage, time_ns);
+    manager_keep_platform(manager);
     ledger_expire(manager->ledger, time_ns, forget_vm, manager);
     r = carry_energies(manager);
     return r < 0 ? r : manager_publish(manager);

@@ -89,5 +89,8 @@ void manager_restore_platform(struct manager *manager);
 /** Completes the sample by the energy of the platform, if that is known. */
 void manager_advance_platform(struct manager *manager, const struct usage *usage, uint64_t time_ns);
 
+/** Keeps what was learned of the meters, when it has changed. A failure is logged once. */
+void manager_keep_platform(struct manager *manager);
+
 /** Completes the snapshot by what is known of the meters. */
 void manager_show_platform(const struct manager *manager, struct snapshot *snapshot);

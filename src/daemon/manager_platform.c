@@ -120,7 +120,7 @@ static void set_baseline(struct manager *manager, const struct platform_meter *m
         .power_uw = (uint64_t)(watts * 1e6),
         .uncertainty_uw = (uint64_t)(sqrt(variance) * 1e6),
     };
-    ledger_set_baseline(manager->ledger, PLATFORM_SLOT, manager->platform_baseline.power_uw);
+    ledger_set_baseline(manager->ledger, PLATFORM_SLOT, &manager->platform_baseline);
     if (has_rapl(manager))
         ledger_set_platform(manager->ledger, PLATFORM_SLOT,
                             (uint64_t)(estimate->io_joules_per_byte / estimate->slope * 1e12));
@@ -169,8 +169,7 @@ static bool is_same(const struct platform_estimate *one, const struct platform_e
            one->slope == other->slope;
 }
 
-/* Keeps what is learned, when it has changed. */
-static void keep_estimates(struct manager *manager)
+void manager_keep_platform(struct manager *manager)
 {
     struct platform_relation relations[PLATFORM_METERS_MAX];
     bool changed = false;
@@ -227,7 +226,6 @@ void manager_advance_platform(struct manager *manager, const struct usage *usage
     zone = platform_advance(manager->platform, &interval, readings);
     for (size_t i = 0; i < manager->n_meters; i++)
         log_trust(manager, i);
-    keep_estimates(manager);
     if (!zone.valid || has_psys(manager))
         return;
     set_baseline(manager, platform_used(manager->platform));

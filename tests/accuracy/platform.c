@@ -156,8 +156,7 @@ static void tick(struct pipeline *pipeline, const struct observation *observatio
     manager->sample = sample;
     require(baselines_add_zones(manager->baselines, &manager->zones) == 0, "out of memory");
     for (size_t slot = first; slot < manager->zones.n; slot++)
-        ledger_set_baseline(manager->ledger, slot,
-                            baselines_get(manager->baselines, slot)->power_uw);
+        ledger_set_baseline(manager->ledger, slot, baselines_get(manager->baselines, slot));
     manager_advance_platform(manager, &observation->usage, time_ns);
     require(ledger_record(manager->ledger, &manager->zones, &manager->sample,
                           &observation->usage) == 0 &&

@@ -146,11 +146,11 @@ static void tick(struct host *host)
     assert_int_equal(ledger_update_vms(manager->ledger, &host->table, time_ns), 0);
     assert_int_equal(baselines_add_zones(manager->baselines, &manager->zones), 0);
     for (size_t slot = 0; slot < manager->zones.n; slot++)
-        ledger_set_baseline(manager->ledger, slot,
-                            baselines_get(manager->baselines, slot)->power_uw);
+        ledger_set_baseline(manager->ledger, slot, baselines_get(manager->baselines, slot));
     manager_advance_platform(manager, &host->usage, time_ns);
     assert_int_equal(
         ledger_record(manager->ledger, &manager->zones, &manager->sample, &host->usage), 0);
+    manager_keep_platform(manager);
 }
 
 /* The rows of every zone add up, to the microjoule. */

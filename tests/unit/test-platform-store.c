@@ -106,13 +106,14 @@ static void test_file(void **state)
 /* All or nothing. */
 static void test_bad_files(void **state)
 {
+#define LINE "snmp cores 0 0 12 0 0 1 0 0\n"
     static const char *const texts[] = {
-        "snmp cores 0 0 12 0 0 1 0 0\ndcmi watts 177.8\n",
-        "snmp cores 0 0 12 0 0 1 0 0\nsnmp cores 0 0 12 0 0 1 0 0",
-        "a watts 0 0 1 0 0 1 0 0\nb watts 0 0 1 0 0 1 0 0\nc watts 0 0 1 0 0 1 0 0\n"
-        "d watts 0 0 1 0 0 1 0 0\ne watts 0 0 1 0 0 1 0 0\n",
+        LINE "dcmi watts 177.8\n",
+        LINE "snmp",
+        (LINE LINE LINE LINE LINE),
         "\n",
     };
+#undef LINE
     const char *root = *state;
     struct platform_relation relations[PLATFORM_METERS_MAX];
 
