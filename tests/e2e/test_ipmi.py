@@ -224,7 +224,7 @@ def test_lags_and_freezes(running, the_bmc, log):
     """Its figure is late, then stands still: what is told of it is what freeipmi is told."""
     start_s = time.monotonic()
     # Up by 7 W every second, beginning with the time that its figures are of.
-    with misbehaving(running, the_bmc, watts=lambda time_s: 4000 + 7 * (time_s - start_s), lag=20):
+    with misbehaving(running, the_bmc, watts=lambda time_s: 4000 + 7 * int(time_s - start_s), lag=20):
         earlier = freeipmi_watts(running)
         system.wait_until(lambda: earlier < watts(running) < 4000, 30, "a newer figure")
         assert watts(running) <= freeipmi_watts(running)
