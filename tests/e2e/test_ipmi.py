@@ -206,8 +206,8 @@ def test_freeipmi_knows_the_bmc(running):
 ], ids=["busy", "silent", "0-W", "65535-W"])
 def test_gives_no_figure(running, the_bmc, how, state, log):
     """The last good one is told with its age."""
-    wait_state(running, "ok")
     last = the_bmc.figure()
+    wait_watts(running, last)
     with misbehaving(running, the_bmc, **how):
         assert wait_state(running, state)["watts"] == last
 
