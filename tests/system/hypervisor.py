@@ -14,7 +14,8 @@
 
 It is made by build-root.sh (`make system-root`), runs under software emulation,
 and forgets at its end whatever it wrote to its disk. It has no network: what is
-installed must be there already or come with put(). The directory keeps
+installed must be there already or come with put(). /dev/vdb is the disk of its
+own guest, see guest.py. The directory keeps
 console.log (the kernel), journal.log (all else), system.log (what was run in it
 and what that printed), the files that were got, also when a test fails.
 

@@ -38,9 +38,9 @@ class Machine:
         """Runs a script that must succeed; returns its output."""
         return self.start(script).check(timeout)
 
-    def start(self, script):
+    def start(self, script, logged=True):
         """Starts a script; returns the Job."""
-        return Job(self, script)
+        return Job(self, script, logged)
 
     def tell(self, text):
         """Prints what was seen; it is in the log as well."""
@@ -51,7 +51,7 @@ class Machine:
 class Job:
     """A script that runs in the machine."""
 
-    def __init__(self, machine, script, logged=True):
+    def __init__(self, machine, script, logged):
         self._machine = machine
         self._script = script
         self._logged = logged
