@@ -31,7 +31,8 @@ out=$(cd "$1" && pwd)
 headers=$(dpkg-query -W -f '${Depends}' linux-headers-amd64 | cut -d ' ' -f 1)
 kernel=${headers#linux-headers-}
 
-wanted=$( (cat "$here"/*.sh "$here/init" "$here"/*.service "$here"/powercap-module/*; grep '^system' "$packages"
+wanted=$( (cat "$here"/*.sh "$here/init" "$here"/*.service "$here"/powercap-module/*
+    grep '^system' "$packages"
     echo "$kernel") | sha256sum)
 if [ -e "$out/stamp" ] && [ "$(cat "$out/stamp")" = "$wanted" ]; then
     exit 0
@@ -134,7 +135,8 @@ cp /bin/busybox bin/
 cp "$here/init" init
 number=10
 modprobe --dirname "$root" --set-version "$kernel" --show-depends --all \
-    virtio_pci virtio_blk virtio_console crc32c_generic ext4 virtiofs | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' |
+    virtio_pci virtio_blk virtio_console crc32c_generic ext4 virtiofs |
+    awk '$1 == "insmod" && !seen[$2]++ { print $2 }' |
     while read -r module; do
         cp "$module" "modules/$number-${module##*/}"
         number=$((number + 1))

@@ -23,6 +23,7 @@ from harness.metrics import Metrics
 from machine import Machine, MachineError
 
 POWERCAP = "/sys/class/powercap"
+SHARE = "/run/virtjoule/share"
 _CONSOLE = "/var/log/guest-console.log"
 _MEMORY_MIB = 384
 _BOOT_S = 300
@@ -97,10 +98,6 @@ class Guest(Machine):
             return False
 
         system.wait_until(is_up, _BOOT_S, f"{self.name} boots", interval=3)
-
-    def state(self):
-        """As virsh domstate has it."""
-        return self._host.check(f"virsh domstate {self.name}").strip()
 
     def xml(self, *options):
         return self._host.check(f"virsh dumpxml {self.name} {' '.join(options)}")

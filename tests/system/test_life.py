@@ -4,13 +4,15 @@
 A real guest of the hypervisor's libvirt reads its own energy all the time, and lives on.
 """
 
+import json
 import re
+import shutil
 import time
 
 import pytest
 
 from daemon import INTERVAL_S, UNIT, Daemon
-from guest import POWERCAP, Guest
+from guest import POWERCAP, SHARE, Guest
 from harness import system
 from package import NEXT, Package
 from survival import survive
@@ -92,7 +94,6 @@ def test_guest_has_watts(host, daemon, guest):
     guest.wait_for_boot()
     assert not guest.scrape().select("node_rapl_package_joules_total")
     type_in(guest, "/root", GUEST_COMMANDS[0], timeout=400)
-    assert host.check(f"virsh list --name").split() == [NAME]
 
     lowest = daemon.metrics().vm_energy(guest.uuid)
     time.sleep(2 * INTERVAL_S)  # the guest's counter is one interval late
@@ -127,23 +128,35 @@ def test_restarted(host, daemon, guest):
     survive(daemon, guest, lambda: host.check(f"systemctl restart {UNIT}"))
 
 
-def test_upgraded(host, daemon, guest, package):
+def test_upgraded_by_the_playbook(host, daemon, guest, package, tmp_path):
+    """Which also changes a setting, attaches what is attached already, and asks the doctor."""
     file = host.put(package.next_file)
-    survive(daemon, guest, lambda: host.check(f"apt-get install -y {file}", timeout=180))
+    shutil.copytree(system.SOURCE_ROOT / "guest/ansible", tmp_path / "ansible")
+    (tmp_path / "ansible/inventory.json").write_text(json.dumps({"hypervisors": {"hosts": {
+        "localhost": {"ansible_connection": "local", "virtjoule_deb": file,
+                      "virtjoule_domains": [NAME],
+                      "virtjoule_settings": {"attribution": {"static_policy": "vcpu"}}}}}}))
+    directory = host.put(tmp_path / "ansible")
+    survive(daemon, guest, lambda: host.tell(host.check(
+        f"ansible-playbook -i {directory}/inventory.json {directory}/site.yml", timeout=400)))
     assert host.check("dpkg-query -W -f '${Version}' virtjoule").endswith(NEXT)
-    doctor_finds_nothing(host)
+    assert guest.check(f"cat {SHARE}/virtjoule/policy").strip() == "vcpu"
 
 
 def test_detached(host, guest):
-    """The definition is the guest's own again; what runs keeps its counter until it ends."""
-    host.tell(host.check(f"virtjoule detach {NAME}"))
+    """The definition is the guest's own again; the running one lets go of the share."""
+    host.tell(host.check(f"virtjoule detach {NAME}", timeout=120))
     assert "virtiofs" not in guest.xml("--inactive")
-    assert int(guest.check(f"cat {POWERCAP}/intel-rapl:0/energy_uj")) > 0
+    system.wait_until(lambda: "virtiofs" not in guest.xml(), 60, "the share is gone", interval=2)
+    lives_on_without_a_counter(guest)
 
 
 def test_removed(host, guest):
-    """The guest has no counter then, and all else."""
     host.tell(host.check("apt-get purge -y virtjoule", timeout=180))
+    assert host.run("virsh list --name").output.split() == [NAME]
+    lives_on_without_a_counter(guest)
+
+
+def lives_on_without_a_counter(guest):
     assert guest.run(f"cat {POWERCAP}/intel-rapl:0/energy_uj").status != 0
     assert guest.scrape().select("node_load1")
-    assert guest.state() == "running"
