@@ -212,17 +212,14 @@ static int session_resume(struct powercapfs *fs, struct kept_connection *kept)
         return -EPROTO;
     log_info("the former daemon's mount is continued", F_STRING("path", fs->mountpoint),
              F_UINT("requests", request_queue_length(fs->queue)));
-    return 0;
+    return mountpoint_device(fs->mountpoint, &fs->device);
 }
 
 /* Mounted, by whomever: to be served. */
 static int session_ready(struct powercapfs *fs)
 {
     int fd = fuse_session_fd(fs->session);
-    int r = mountpoint_device(fs->mountpoint, &fs->device);
 
-    if (r < 0)
-        return r;
     fs->spare_fd = mount_spare(fs->mountpoint);
     /* A request that is withdrawn between poll and read must not block the thread. */
     return fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0 ? -errno : 0;

@@ -380,21 +380,13 @@ def dead_mount(host):
 
 @fault("mount-missing", "systemctl restart virtjoule")
 def unmounted(host):
-    """By somebody else, in a way that leaves the daemon running."""
-    with _paused_mount(host):
-        yield
+    """By somebody else, and the daemon cannot put it back: the directory is in use."""
+    system.detach_mount(host.daemon.mountpoint)
+    file = host.daemon.mountpoint / "in-the-way"
+    file.touch()
+    yield
+    file.unlink()
     host.restart_daemon()
-
-
-@contextmanager
-def _paused_mount(host):
-    # An open file keeps the file system alive for its daemon.
-    directory = os.open(host.daemon.mountpoint, os.O_RDONLY)
-    try:
-        system.detach_mount(host.daemon.mountpoint)
-        yield
-    finally:
-        os.close(directory)
 
 
 @fault("mount-foreign", "umount")

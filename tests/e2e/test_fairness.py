@@ -71,7 +71,7 @@ def p99_us(text):
 def compare(floods, measure):
     """Medians of what is measured beside each flood, in turn."""
     durations = [[] for _ in floods]
-    for _ in range(5):
+    for _ in range(3):
         for flood, seen in zip(floods, durations):
             with flood:
                 seen.append(p99_us(measure()))
@@ -88,7 +88,7 @@ def test_flood(directory, daemon, start_vm, threads):
     plain = directory / "energy_uj"
     plain.write_text("1\n")
     missed = daemon.metrics().value("virtjoule_ticks_missed_total")
-    command = reader(POLL_READER, daemon.tree(measured.uuid) / "energy_uj", 2, 100, 3)
+    command = reader(POLL_READER, daemon.tree(measured.uuid) / "energy_uj", 2, 100, 4)
     beside_plain, beside_flood = compare(
         [Flood(plain, threads), Flood(daemon.tree(flooder.uuid) / "energy_uj", threads)],
         lambda: subprocess.run(command, check=True, capture_output=True, text=True,

@@ -223,7 +223,7 @@ def test_unmounted_by_force(kept, vm):
     kept.wait_log("the mount is a new one")
     assert energy_uj(kept, vm) >= before
     assert_goes_on(kept, vm)
-    assert [name for name, _ in kept.store.descriptors].count("powercapfs") == 2
+    assert [name for name, _ in kept.store.descriptors].count("powercapfs") == 3
     kept.kill()
     kept.start()
     assert "the former daemon's mount is continued" in kept.log()
@@ -570,7 +570,9 @@ def defined(directory, stack, libvirtd):
     return define
 
 
-# From the handshake on; all of it has some hundreds.
+HANDSHAKE = 100  # bytes at least, of some hundreds in all
+
+
 @pytest.mark.parametrize("n_bytes", [0, 40, 150, 400])
 def test_libvirtd_dies_while_listing(settings, start_daemon, connection, defined, n_bytes):
     """What was known before stays; what is there is found at the next try."""
@@ -578,7 +580,9 @@ def test_libvirtd_dies_while_listing(settings, start_daemon, connection, defined
     daemon = start_daemon({**settings, "discovery": {"libvirt_uri": connection.uri}})
     guest = defined(daemon)
     share = daemon.mountpoint / guest.uuid
-    daemon.wait_log("libvirt unavailable")
+    # In the handshake it takes the other way at once: the read-only connection.
+    if n_bytes > HANDSHAKE:
+        daemon.wait_log("libvirt unavailable")
     system.wait_until(share.exists, 20, "the domain is found")
     assert connection.n_cut == 1
     assert missed(daemon) <= 1

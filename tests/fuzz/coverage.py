@@ -16,6 +16,10 @@ import sys
 PARSERS = {
     "config": ["src/util/config_text.c", "src/daemon/config.c"],
     "control": ["src/publish/control_answer.c"],
+    "domain-virtiofs": ["src/cli/domain_virtiofs.c"],
+    "domain-xml": ["src/util/xml_text.c", "src/cli/domain_xml.c", "src/cli/domain_xml_attach.c",
+                   "src/cli/domain_xml_detach.c", "src/cli/share_path.c"],
+    "energy-metadata": ["src/discovery/energy_metadata.c"],
     "fuse": ["src/publish/powercapfs_requests.c", "src/publish/powercapfs_files.c",
              "src/publish/powercapfs_names.c", "src/publish/powercapfs_tree.c",
              "src/publish/powercapfs_store.c:fuse_init_is_whole"],
@@ -31,6 +35,7 @@ PARSERS = {
              "src/source/rapl.c:rapl_parse_zone",
              "src/publish/exporter.c:exporter_parse_listen,address_parse", "src/util/parse.c",
              "src/util/utf8.c"],
+    "usage-state": ["src/usage/usage_state.c", "src/usage/bpf_population.c:population_restore"],
 }
 CORPUS = pathlib.Path(__file__).parent / "corpus"
 CODE_REGION = 0
