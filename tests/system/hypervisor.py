@@ -126,8 +126,8 @@ class Hypervisor(Machine):
             "-machine", "pc,accel=tcg", "-smp", self._cpus, "-m", _MEMORY_MIB,
             "-kernel", IMAGES / "vmlinux", "-initrd", IMAGES / "initramfs.cpio",
             "-append", "console=ttyS0 quiet mitigations=off panic=1",
-            *(f"-drive=file={IMAGES}/{image},if=virtio,format=raw,snapshot=on"
-              for image in ("root.img", "guest.img")),
+            "-drive", f"file={IMAGES}/root.img,if=virtio,format=raw,snapshot=on",
+            "-drive", f"file={IMAGES}/guest.img,if=virtio,format=raw,snapshot=on",
             "-virtfs", f"local,path={self._share},mount_tag=share,security_model=none",
             "-serial", f"file:{self.directory}/console.log",
             "-device", "virtio-rng-pci", "-device", "virtio-serial-pci",
