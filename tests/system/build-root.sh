@@ -12,8 +12,7 @@
 #     OUTDIR/initramfs.cpio       which mounts the disk
 #     OUTDIR/powercap-test.ko     the energy counters, see powercap-module/
 #
-# The latter two are not compressed, and the kernel does not unpack itself: an emulated machine
-# takes seconds for that, one that is emulated in it half a minute.
+# Initramfs and kernel are not compressed: an emulated machine takes seconds to unpack them.
 #
 # Does nothing when OUTDIR is up to date.
 set -eu
@@ -98,9 +97,10 @@ install_debian system-guest "$guest"
 mkdir -p "$modules/kernel/drivers"
 cd "$work/image/lib/modules/$kernel"
 cp modules.builtin modules.builtin.modinfo modules.order "$modules"
-cp -r kernel/arch kernel/block kernel/crypto kernel/fs kernel/lib kernel/net "$modules/kernel"
-for driver in block char/hw_random char/ipmi char/virtio_console.ko cpufreq net/tun.ko powercap \
-    vhost virtio; do
+cp -r kernel/arch kernel/block kernel/crypto kernel/fs kernel/lib kernel/net kernel/virt \
+    "$modules/kernel"
+for driver in block char/hw_random char/ipmi char/virtio_console.ko cpufreq crypto/ccp net/tun.ko \
+    powercap vhost virtio; do
     mkdir -p "$modules/kernel/drivers/$(dirname $driver)"
     cp -r kernel/drivers/$driver "$modules/kernel/drivers/$driver"
 done
@@ -127,7 +127,7 @@ ln -s ../qemu-guest-agent.service etc/systemd/system/sysinit.target.wants
 # What a guest can do without: each takes a second of its start.
 mask "$guest" systemd-logind.service systemd-user-sessions.service systemd-random-seed.service \
     systemd-update-utmp.service systemd-update-utmp-runlevel.service dev-hugepages.mount \
-    dev-mqueue.mount sys-kernel-debug.mount sys-kernel-tracing.mount
+    dev-mqueue.mount sys-kernel-debug.mount sys-kernel-tracing.mount getty-static.service
 
 echo "system test: packing"
 cd "$work/initramfs"

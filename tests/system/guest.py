@@ -6,9 +6,8 @@
         guest.wait_for_boot()
         guest.check("systemctl status")                 # as with a Hypervisor
 
-It is emulated by a machine that is emulated itself, so that all takes it long: it
-is Debian without what it can do without (see build-root.sh), such as udev. Its
-definition is as an operator would have it who knows nothing of virtjoule. It
+It runs under KVM, on a CPU that is emulated: it is Debian without what it can do
+without (see build-root.sh), such as udev. Its definition is as an operator would have it who knows nothing of virtjoule. It
 runs on until the hypervisor ends.
 """
 
@@ -30,7 +29,7 @@ _BOOT_S = 300
 _ASK_S = 60  # until the agent has answered, once it can be reached
 _UNREACHABLE = ("not connected", "synchroni", "not available for now")  # libvirt, of an agent
 _XML = f"""
-<domain type='qemu'>
+<domain type='kvm'>
   <name>{{name}}</name>
   <memory unit='MiB'>{_MEMORY_MIB}</memory>
   <vcpu>1</vcpu>
@@ -41,6 +40,7 @@ _XML = f"""
     <cmdline>console=ttyS0 quiet panic=1 mitigations=off</cmdline>
   </os>
   <features><acpi/></features>
+  <cpu mode='host-passthrough'/>
   <devices>
     <disk type='block' device='disk'>
       <driver name='qemu' type='raw'/>

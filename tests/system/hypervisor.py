@@ -12,8 +12,8 @@
         host.get("/var/log/dpkg.log")           # the path of a copy beside the logs
         host.reboot()
 
-It is made by build-root.sh (`make system-root`), runs under software emulation,
-and forgets at its end whatever it wrote to its disk. It has no network: what is
+It is made by build-root.sh (`make system-root`), runs under software emulation, in
+which it has a KVM of its own (QEMU emulates AMD's SVM), and forgets at its end whatever it wrote to its disk. It has no network: what is
 installed must be there already or come with put(). /dev/vdb is the disk of its
 own guest, see guest.py. The directory keeps
 console.log (the kernel), journal.log (all else), system.log (what was run in it
@@ -123,9 +123,9 @@ class Hypervisor(Machine):
         self._process = system.start_child([
             qemu, "-name", "hypervisor", "-L", "/usr/share/qemu", "-L", "/usr/share/seabios",
             "-nodefaults", "-display", "none",
-            "-machine", "pc,accel=tcg", "-smp", self._cpus, "-m", _MEMORY_MIB,
+            "-machine", "pc,accel=tcg", "-cpu", "max", "-smp", self._cpus, "-m", _MEMORY_MIB,
             "-kernel", IMAGES / "vmlinux", "-initrd", IMAGES / "initramfs.cpio",
-            "-append", "console=ttyS0 quiet mitigations=off panic=1",
+            "-append", "console=ttyS0 quiet mitigations=off panic=1 tsc=reliable clocksource=tsc",
             "-drive", f"file={IMAGES}/root.img,if=virtio,format=raw,snapshot=on",
             "-drive", f"file={IMAGES}/guest.img,if=virtio,format=raw,snapshot=on",
             "-virtfs", f"local,path={self._share},mount_tag=share,security_model=none",
