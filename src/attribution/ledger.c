@@ -73,9 +73,19 @@ struct ledger *ledger_free(struct ledger *ledger)
     return NULL;
 }
 
-void ledger_set_baseline(struct ledger *ledger, size_t slot, uint64_t power_uw)
+void ledger_set_baseline(struct ledger *ledger, size_t slot, const struct zone_baseline *baseline)
 {
-    ledger->power_uw[slot] = power_uw;
+    ledger->baselines[slot] = *baseline;
+}
+
+struct zone_baseline ledger_get_learned(const struct ledger *ledger, const char *source,
+                                        const char *zone)
+{
+    for (size_t i = 0; i < ledger->n_accounts; i++)
+        if (strcmp(ledger->accounts[i].source, source) == 0 &&
+            strcmp(ledger->accounts[i].name, zone) == 0)
+            return ledger->accounts[i].learned;
+    return (struct zone_baseline){.origin = BASELINE_NONE};
 }
 
 struct account *ledger_get_account(struct ledger *ledger, const char *source, const char *name,
@@ -315,7 +325,9 @@ int ledger_record(struct ledger *ledger, const struct zone_set *zones, const str
 
         if (!zone->valid || !account)
             continue;
-        account->baseline.power_uw = ledger->power_uw[slot];
+        account->baseline.power_uw = ledger->baselines[slot].power_uw;
+        if (ledger->baselines[slot].origin == BASELINE_FROM_LOAD)
+            account->learned = ledger->baselines[slot];
         dynamic_uj = baseline_split(&account->baseline, zone->energy_uj, zone->duration_ns);
         account->measured_uj += zone->energy_uj;
         account->static_uj += zone->energy_uj - dynamic_uj;

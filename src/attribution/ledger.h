@@ -25,6 +25,7 @@
 #include "attribution/model.h"
 #include "attribution/snapshot.h"
 #include "attribution/static_policy.h"
+#include "attribution/zone_baseline.h"
 #include "discovery/vm.h"
 #include "source/sample.h"
 #include "usage/usage.h"
@@ -54,8 +55,15 @@ struct ledger_config {
 int ledger_new(struct ledger **ret, const struct ledger_config *config);
 struct ledger *ledger_free(struct ledger *ledger);
 
-/** Sets the static power of the zone in a slot, for the intervals to come. 0: none. */
-void ledger_set_baseline(struct ledger *ledger, size_t slot, uint64_t power_uw);
+/**
+ * Sets the static power of the zone in a slot, for the intervals to come. What was learned is kept
+ * with the zone's totals.
+ */
+void ledger_set_baseline(struct ledger *ledger, size_t slot, const struct zone_baseline *baseline);
+
+/** What was learned of a zone's static power when it was last set; else origin BASELINE_NONE. */
+struct zone_baseline ledger_get_learned(const struct ledger *ledger, const char *source,
+                                        const char *zone);
 
 /**
  * Takes in which VMs there are; new ones get a row.

@@ -43,6 +43,7 @@ struct account {
     char name[ZONE_NAME_MAX];
     enum zone_kind kind;
     struct baseline baseline;
+    struct zone_baseline learned; /* of origin BASELINE_FROM_LOAD or BASELINE_NONE */
     uint64_t measured_uj;
     uint64_t carried_uj;
     uint64_t host_uj;
@@ -66,8 +67,8 @@ struct ledger {
     size_t n_accounts;
     struct account *slots[ZONES_MAX]; /* the account of each zone slot; NULL: there is no room */
     size_t n_slots;
-    uint64_t power_uw[ZONES_MAX]; /* static power, by slot */
-    struct row *rows;             /* newest first: in descending order of ids */
+    struct zone_baseline baselines[ZONES_MAX]; /* by slot */
+    struct row *rows;                          /* newest first: in descending order of ids */
     size_t n_rows;
     void *by_uuid; /* tsearch(3) tree of the same */
     uint32_t last_id;

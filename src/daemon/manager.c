@@ -25,8 +25,7 @@ static int enter_baselines(struct manager *manager)
     int r = baselines_add_zones(manager->baselines, zones);
 
     for (size_t slot = 0; slot < zones->n && r == 0; slot++)
-        ledger_set_baseline(manager->ledger, slot,
-                            baselines_get(manager->baselines, slot)->power_uw);
+        ledger_set_baseline(manager->ledger, slot, baselines_get(manager->baselines, slot));
     return r;
 }
 
@@ -117,8 +116,9 @@ int manager_tick(struct manager *manager)
     uint64_t time_ns = now_ns();
     int r;
 
+    sampler.suspended_before_ns = clock_suspended_ns();
     manager->source->ops->read(manager->source, readings);
-    sampler.suspended_ns = clock_suspended_ns();
+    sampler.suspended_after_ns = clock_suspended_ns();
     sampler_take(&sampler, &manager->source->zones, readings, time_ns, &manager->sample);
     r = manager_refresh_vms(manager, time_ns);
     if (r < 0)

@@ -245,6 +245,20 @@ static int new_usage(struct manager *manager)
     return 0;
 }
 
+static int resume_baselines(struct manager *manager)
+{
+    const struct zone_set *zones = &manager->source->zones;
+    int r = baselines_add_zones(manager->baselines, zones);
+
+    for (size_t slot = 0; slot < zones->n && r == 0; slot++) {
+        struct zone_baseline learned = ledger_get_learned(
+            manager->ledger, manager->source->ops->name, zones->zones[slot].name);
+
+        baselines_resume(manager->baselines, slot, &learned);
+    }
+    return r;
+}
+
 /* Only now is it sure that no other daemon keeps its ledger there. */
 static int load_ledger(struct manager *manager)
 {
@@ -267,7 +281,7 @@ static int load_ledger(struct manager *manager)
     /* An estimate counts from zero in every process. */
     if (!source->ops->estimate)
         manager->sampler = sampler;
-    return 0;
+    return resume_baselines(manager);
 }
 
 /* A VM needs a few descriptors for each of its processes. */

@@ -223,7 +223,7 @@ static void check_policy(enum static_policy policy, uint64_t vm0, uint64_t vm1, 
     struct host host;
 
     host_init(&host, policy);
-    ledger_set_baseline(host.ledger, PACKAGE_0, 12000000);
+    ledger_set_baseline(host.ledger, PACKAGE_0, &(struct zone_baseline){.power_uw = 12000000});
     host.usage_vms[0].amount.sockets[0].cpu_ns = SECOND(1);
     host.usage_vms[1].amount.sockets[0].cpu_ns = SECOND(3);
     set_energy(&host, PACKAGE_0, 20000000);
@@ -254,7 +254,7 @@ static void test_fractions_over_time(void **state)
     struct host host;
 
     host_init(&host, STATIC_EQUAL);
-    ledger_set_baseline(host.ledger, PACKAGE_0, 1);
+    ledger_set_baseline(host.ledger, PACKAGE_0, &(struct zone_baseline){.power_uw = 1});
     for (int i = 0; i < 3; i++)
         host.usage_vms[i].amount.sockets[0].cpu_ns = 1;
     for (int i = 0; i < 3000; i++) {
