@@ -35,7 +35,7 @@ HOST_COMMANDS, GUEST_COMMANDS = readme_commands()
 
 def type_in(machine, directory, command, timeout):
     """As an operator would. Nothing asks back: there is no terminal."""
-    machine.tell(machine.check(f"cd {directory} && {command}", timeout))
+    machine.check(f"cd {directory} && {command}", timeout)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,6 @@ def daemon(host):
 
 def doctor_finds_nothing(machine, timeout=60):
     answer = machine.run("virtjoule doctor", timeout)
-    machine.tell(answer.output)
     assert answer.status == 0, answer.output
 
 
@@ -137,22 +136,22 @@ def test_upgraded_by_the_playbook(host, daemon, guest, package, tmp_path):
                       "virtjoule_domains": [NAME],
                       "virtjoule_settings": {"attribution": {"static_policy": "vcpu"}}}}}}))
     directory = host.put(tmp_path / "ansible")
-    survive(daemon, guest, lambda: host.tell(host.check(
-        f"ansible-playbook -i {directory}/inventory.json {directory}/site.yml", timeout=400)))
+    survive(daemon, guest, lambda: host.check(
+        f"ansible-playbook -i {directory}/inventory.json {directory}/site.yml", timeout=400))
     assert host.check("dpkg-query -W -f '${Version}' virtjoule").endswith(NEXT)
     assert guest.check(f"cat {SHARE}/virtjoule/policy").strip() == "vcpu"
 
 
 def test_detached(host, guest):
     """The definition is the guest's own again; the running one lets go of the share."""
-    host.tell(host.check(f"virtjoule detach {NAME}", timeout=120))
+    host.check(f"virtjoule detach {NAME}", timeout=120)
     assert "virtiofs" not in guest.xml("--inactive")
     system.wait_until(lambda: "virtiofs" not in guest.xml(), 60, "the share is gone", interval=2)
     lives_on_without_a_counter(guest)
 
 
 def test_removed(host, guest):
-    host.tell(host.check("apt-get purge -y virtjoule", timeout=180))
+    host.check("apt-get purge -y virtjoule", timeout=180)
     assert host.run("virsh list --name").output.split() == [NAME]
     lives_on_without_a_counter(guest)
 
