@@ -40,6 +40,9 @@ SHARE = "/share"
 _QEMU = "/usr/bin/qemu-system-x86_64"
 _QEMU_MODULES = "/usr/lib/x86_64-linux-gnu/qemu"  # a QEMU elsewhere does not find them
 _MEMORY_MIB = 3072
+# libvirt asks but once, when it starts, whether there is a KVM; udev may load it later.
+_KERNEL_ARGUMENTS = ("console=ttyS0 quiet mitigations=off panic=1 tsc=reliable clocksource=tsc "
+                     "modules-load=kvm_amd")
 
 
 class Hypervisor(Machine):
@@ -125,7 +128,7 @@ class Hypervisor(Machine):
             "-nodefaults", "-display", "none",
             "-machine", "pc,accel=tcg", "-cpu", "max", "-smp", self._cpus, "-m", _MEMORY_MIB,
             "-kernel", IMAGES / "vmlinux", "-initrd", IMAGES / "initramfs.cpio",
-            "-append", "console=ttyS0 quiet mitigations=off panic=1 tsc=reliable clocksource=tsc",
+            "-append", _KERNEL_ARGUMENTS,
             "-drive", f"file={IMAGES}/root.img,if=virtio,format=raw,snapshot=on",
             "-drive", f"file={IMAGES}/guest.img,if=virtio,format=raw,snapshot=on",
             "-virtfs", f"local,path={self._share},mount_tag=share,security_model=none",

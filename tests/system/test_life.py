@@ -104,6 +104,19 @@ def test_guest_has_watts(host, daemon, guest):
     assert 0 < lowest <= joules[0] < joules[1] <= highest
 
 
+def test_host_shows_it(host, daemon, guest):
+    """Each command that README and manual name for it."""
+    assert NAME in host.check("virtjoule list")
+    assert json.loads(host.check(f"virtjoule show {NAME} --json"))["watts"] > 0
+    host.check(f"virtjoule show {NAME} && virtjoule show --host")
+
+
+def test_share_by_hand(guest):
+    """It is a root of sysfs."""
+    guest.check("mount -t virtiofs virtjoule /mnt && cat /mnt/class/powercap/intel-rapl:0/energy_uj"
+                " && umount /mnt")
+
+
 def test_doctor_of_both(host, guest):
     doctor_finds_nothing(host)
     doctor_finds_nothing(guest, timeout=120)
