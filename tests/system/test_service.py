@@ -6,18 +6,15 @@ no energy is lost.
 """
 
 import re
-import time
-from contextlib import contextmanager
 
 import pytest
 
-from conftest import COUNTERS, MAX_ENERGY_UJ
-from daemon import INTERVAL_S, UNIT, VMS, Daemon, FakeVm, Reader
+from conftest import COUNTERS
+from daemon import UNIT, VMS, Daemon, FakeVm
 from package import NEXT
+from survival import no_energy_lost, survive
 
 WATCHDOG_S = 5
-# What two looks at the ledger may differ by, late ticks included: 2 s at 80 W.
-TOLERANCE_UJ = 160_000_000
 UUID = "5ca1ab1e-0000-4000-8000-000000000001"
 
 
@@ -35,40 +32,6 @@ def vm(host, daemon):
     with FakeVm(host, "web", UUID) as vm:
         daemon.wait_metrics(lambda m: m.vm_energy(vm.uuid) > 0, "energy of the VM")
         yield vm
-
-
-@contextmanager
-def no_energy_lost(daemon):
-    """Nor invented: the ledger keeps its distance to the zone's own counter."""
-    before_uj = daemon.uncounted_uj(MAX_ENERGY_UJ)
-    yield
-    lost_uj = (daemon.uncounted_uj(MAX_ENERGY_UJ) - before_uj) % MAX_ENERGY_UJ
-    if lost_uj > MAX_ENERGY_UJ / 2:
-        lost_uj -= MAX_ENERGY_UJ
-    daemon.host.tell(f"the ledger fell back by {lost_uj} uJ")
-    assert abs(lost_uj) < TOLERANCE_UJ
-
-
-def survive(daemon, vm, event, rounds=1, hung_s=0):
-    """Lets an event befall the daemon under a reader, and checks all that must hold."""
-    before = daemon.totals()
-    longest_s = 0
-    with no_energy_lost(daemon), Reader(daemon.host, vm.tree) as reader:
-        for _ in range(rounds):
-            time.sleep(INTERVAL_S)
-            pid = daemon.pid()
-            event()
-            daemon.wait_active(other_than=pid)
-            longest_s = max(longest_s, daemon.last_downtime_s())
-            after = daemon.totals()
-            assert all(after[row] >= before[row] for row in before), (before, after)
-            before = after
-        seen = reader.result()
-    number, links = daemon.stored_descriptors()
-    daemon.host.tell(f"longest downtime {longest_s:.2f} s; joules {after}\n"
-                     f"NFileDescriptorStore={number}, of them in PID 1:\n{links}")
-    assert seen["longest_ms"] <= 1000 * (longest_s + hung_s + INTERVAL_S), seen
-    assert "/dev/fuse" in links
 
 
 def test_installed(host, daemon, vm):
@@ -131,7 +94,7 @@ def test_zones_vanish_and_appear(host, daemon, vm):
         return lambda m: [v for _, v in m.select("virtjoule_zone_readable")] == [value] * 2
 
     pid, before = daemon.pid(), daemon.totals()
-    with no_energy_lost(daemon), Reader(host, vm.tree) as reader:
+    with no_energy_lost(daemon), vm.reader() as reader:
         host.check("rmmod powercap_test")
         gone = daemon.wait_metrics(all_readable(0), "zones are gone")
         assert int(host.check(f"cat {reader.file}")) <= gone.vm_energy(vm.uuid) * 10**6
