@@ -7,8 +7,8 @@
         guest.check("systemctl status")                 # as with a Hypervisor
 
 It runs under KVM, on a CPU that is emulated: it is Debian without what it can do
-without (see build-root.sh), such as udev. Its definition is as an operator would have it who knows nothing of virtjoule. It
-runs on until the hypervisor ends.
+without (see build-root.sh), such as udev. Its definition is as an operator would
+have it who knows nothing of virtjoule. It runs on until the hypervisor ends.
 """
 
 import json

@@ -13,11 +13,12 @@
         host.reboot()
 
 It is made by build-root.sh (`make system-root`), runs under software emulation, in
-which it has a KVM of its own (QEMU emulates AMD's SVM), and forgets at its end whatever it wrote to its disk. It has no network: what is
-installed must be there already or come with put(). /dev/vdb is the disk of its
-own guest, see guest.py. The directory keeps
-console.log (the kernel), journal.log (all else), system.log (what was run in it
-and what that printed), the files that were got, also when a test fails.
+which it has a KVM of its own (QEMU emulates AMD's SVM), and forgets at its end
+whatever it wrote to its disk. It has no network: what is installed must be there
+already or come with put(). /dev/vdb is the disk of its own guest, see guest.py.
+The directory keeps console.log (the kernel), journal.log (all else), system.log
+(what was run in it and what that printed), the files that were got, also when a
+test fails.
 
 Its QEMU goes by another name: to the daemons of other tests on this machine it
 is no VM.
@@ -140,7 +141,7 @@ class Hypervisor(Machine):
             stdout=log, stderr=log, env={**os.environ, "QEMU_MODULE_DIR": _QEMU_MODULES})
         log.close()
 
-    def _wait_for_boot(self, condition="true", timeout=120):
+    def _wait_for_boot(self, condition="true", timeout=300):
         def is_up():
             if self._process.poll() is not None:
                 raise MachineError(f"QEMU ended with {self._process.returncode}")
