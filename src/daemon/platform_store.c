@@ -76,7 +76,7 @@ int platform_relation_parse(const char *text, size_t length, struct platform_rel
     relation.is_power = strcmp(load, "watts") == 0;
     if (!relation.is_power && strcmp(load, "cores") != 0)
         return -EINVAL;
-    strcpy(relation.meter, meter);
+    memcpy(relation.meter, meter, strlen(meter));
     r = parse_numbers(&rest, &relation.estimate);
     if (r < 0)
         return r;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "attribution/ledger.h"
+#include "conservation.h"
 #include "util/clock.h"
 
 /* Two sockets with DRAM, and psys over both. */
@@ -83,14 +84,7 @@ static struct snapshot *take_snapshot(struct host *host)
 
     assert_int_equal(ledger_snapshot(host->ledger, &zones, &host->sample, host->time_ns, &snapshot),
                      0);
-    for (size_t slot = 0; slot < snapshot->n_zones; slot++) {
-        const struct snapshot_zone *zone = &snapshot->zones[slot];
-        uint64_t sum = zone->host_uj + zone->static_uj + zone->unattributed_uj;
-
-        for (size_t i = 0; i < snapshot->n_vms; i++)
-            sum += snapshot->vms[i].dynamic_uj[slot];
-        assert_int_equal(sum, zone->measured_uj);
-    }
+    assert_conserved(snapshot);
     return snapshot;
 }
 

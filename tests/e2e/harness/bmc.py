@@ -12,6 +12,8 @@ import threading
 import time
 from pathlib import Path
 
+from .figure import Figure
+
 _MESSAGE_END, _COMMAND_END, _ESCAPE = 0xA0, 0xA1, 0xAA
 _APP, _GROUP, _DCMI = 0x06, 0x2C, 0xDC
 OK, BUSY, INVALID_COMMAND, INVALID_DATA, UNSPECIFIED = 0x00, 0xC0, 0xC1, 0xCC, 0xFF
@@ -60,12 +62,9 @@ class Framing:
                 self._escaped = False
 
 
-class Bmc:
+class Bmc(Figure):
     """The BMC. What it does is changed while it runs, by its attributes:
 
-    watts        the power, or a function of the monotonic time
-    lag          how old the figure is that it tells, seconds
-    frozen       the figure stays what it is
     delay        how long it takes to answer, seconds
     silent       it takes questions, and answers none
     completion   the completion code of Get Power Reading
@@ -76,12 +75,12 @@ class Bmc:
 
     def __init__(self, path):
         self.path = str(path)
-        self.watts, self.lag, self.delay = 291, 0, 0
+        super().__init__()
+        self.delay = 0
         self.silent = False
         self.completion, self.state, self.period_ms, self.cut = OK, ACTIVE, 1000, 0
         self.readings = 0  # asked for
         self._told = []  # figures
-        self._frozen = None
         self._listener = None
         self._connection = None
         self.start()
@@ -92,19 +91,6 @@ class Bmc:
         return ["-chardev", f"socket,id=bmc,path={self.path},reconnect=1",
                 "-device", "ipmi-bmc-extern,id=bmc0,chardev=bmc",
                 "-device", "isa-ipmi-kcs,bmc=bmc0"]
-
-    @property
-    def frozen(self):
-        return self._frozen is not None
-
-    @frozen.setter
-    def frozen(self, frozen):
-        self._frozen = self.figure() if frozen else None
-
-    def figure(self):
-        if self._frozen is not None:
-            return self._frozen
-        return int(self.watts(time.monotonic() - self.lag)) if callable(self.watts) else self.watts
 
     def start(self):
         """Comes (back): QEMU connects by itself."""
@@ -181,7 +167,7 @@ class Bmc:
         self.readings += 1
         if self.completion != OK:
             return bytes([self.completion])
-        watts = self.figure()
+        watts = int(self.figure())
         self._told.append(watts)
         answer = bytes([OK, _DCMI]) + struct.pack(
             "<HHHHIIB", watts, min(self._told), max(self._told), sum(self._told) // len(self._told),

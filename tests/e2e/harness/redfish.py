@@ -14,6 +14,8 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from .figure import Figure
+
 COLLECTION = "/redfish/v1/Chassis"
 
 
@@ -94,43 +96,27 @@ class Certificates:
         return path
 
 
-class Redfish:
+class Redfish(Figure):
     """The service. What it does is changed while it runs, by its attributes:
 
-    watts       the power, or a function of the monotonic time
-    lag         how old the figure is that it tells, seconds
-    frozen      the figure stays what it is
     delay       how long it takes to answer, seconds
     answer      a function (handler) that answers instead
     """
 
     def __init__(self, certificate, vendor=dell, user="monitor", password="secret"):
-        self.watts, self.lag, self.delay = 291, 0, 0
+        super().__init__()
+        self.delay = 0
         self.answer = None
         self.vendor, self.certificate = vendor, certificate
         self.authorization = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
         self.requests = []
         self.port = 0
         self.server = None
-        self._frozen = None
         self.start()
 
     @property
     def url(self):
         return f"https://localhost:{self.port}"
-
-    @property
-    def frozen(self):
-        return self._frozen is not None
-
-    @frozen.setter
-    def frozen(self, frozen):
-        self._frozen = self.figure() if frozen else None
-
-    def figure(self):
-        if self._frozen is not None:
-            return self._frozen
-        return self.watts(time.monotonic() - self.lag) if callable(self.watts) else self.watts
 
     def resources(self):
         found = self.vendor(self.figure())
