@@ -13,47 +13,11 @@
 #include "source/meter_threaded.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
-#include "util/cursor.h"
 
 #define TRY_TIMEOUT_US 1500000
 #define RETRIES 2
 /* Of SNMPv3's discovery and the question itself. */
 #define ANSWER_TIMEOUT_NS (15 * NSEC_PER_SEC)
-
-static int parse_oid(struct cursor *c, struct snmp_oid *ret)
-{
-    take_byte(c, '.');
-    for (ret->n = 0; ret->n < SNMP_OID_PARTS_MAX; ret->n++) {
-        uint64_t part;
-
-        if (ret->n > 0 && !take_byte(c, '.'))
-            break;
-        if (!take_digits(c, &part) || part > UINT32_MAX)
-            return -EINVAL;
-        ret->parts[ret->n] = (uint32_t)part;
-    }
-    /* The first two are encoded as one: 40 * first + second. */
-    return ret->n < 2 || ret->parts[0] > 2 || (ret->parts[0] < 2 && ret->parts[1] > 39) ? -EINVAL
-                                                                                        : 0;
-}
-
-int snmp_parse_oids(const char *text, struct snmp_oids *ret)
-{
-    struct cursor c = {text, text + strlen(text)};
-    struct snmp_oids oids = {0};
-
-    do {
-        skip_blanks(&c);
-        if (oids.n == SNMP_OIDS_MAX || parse_oid(&c, &oids.list[oids.n++]) < 0)
-            return -EINVAL;
-    } while (take_byte(&c, ' '));
-    if (c.p != c.end)
-        return -EINVAL;
-    *ret = oids;
-    return 0;
-}
-
-/* The question. */
 
 static int set_v3(netsnmp_session *session, struct credentials *credentials)
 {

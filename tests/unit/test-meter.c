@@ -18,6 +18,7 @@ struct puppet {
     struct meter meter;
     enum meter_state answer; /* METER_WAITING: none */
     uint64_t power_uw;
+    uint64_t start_ns;
     unsigned n_asked;
     uint64_t asked_ns[16];
     unsigned n_cancelled;
@@ -61,8 +62,16 @@ static sd_event *start(struct puppet *puppet)
     puppet->meter = (struct meter){
         .ops = &puppet_ops, .interval_ns = 20 * NSEC_PER_MSEC, .timeout_ns = 30 * NSEC_PER_MSEC};
     assert_int_equal(sd_event_new(&event), 0);
+    puppet->start_ns = now_ns();
     assert_int_equal(meter_start(&puppet->meter, event), 0);
     return event;
+}
+
+/* A delay counts from when the loop woke up, which is before the question it woke up for, but not
+   before that one was due; timers are in whole microseconds. */
+static void assert_not_asked_before(const struct puppet *puppet, unsigned i, unsigned ms)
+{
+    assert_true(puppet->asked_ns[i] + NSEC_PER_USEC >= puppet->start_ns + ms * NSEC_PER_MSEC);
 }
 
 static void run_until_asked(struct puppet *puppet, sd_event *event, unsigned n)
@@ -95,7 +104,7 @@ static void test_readings(void **state)
     assert_true(meter_age_ns(&puppet.meter, status->last.time_ns + 5) == 5);
     assert_true(meter_age_ns(&puppet.meter, status->last.time_ns - 5) == 0);
     for (unsigned i = 1; i < 3; i++)
-        assert_true(puppet.asked_ns[i] - puppet.asked_ns[i - 1] >= 20 * NSEC_PER_MSEC);
+        assert_not_asked_before(&puppet, i, i * 20);
     stop(&puppet, event);
 }
 
@@ -129,9 +138,11 @@ static void test_silent(void **state)
     assert_int_equal(puppet.n_cancelled, 4);
     assert_int_equal(status->state, METER_SILENT);
     assert_int_equal(status->failures, 4);
-    assert_true(puppet.asked_ns[1] - puppet.asked_ns[0] >= (30 + 20) * NSEC_PER_MSEC);
-    assert_true(puppet.asked_ns[3] - puppet.asked_ns[2] >= (30 + 40) * NSEC_PER_MSEC);
-    assert_true(puppet.asked_ns[4] - puppet.asked_ns[3] >= (30 + 80) * NSEC_PER_MSEC);
+    /* 30 ms of patience each, then twice as long as the last time. */
+    assert_not_asked_before(&puppet, 1, 30 + 20);
+    assert_not_asked_before(&puppet, 2, 2 * 30 + 20 + 40);
+    assert_not_asked_before(&puppet, 3, 3 * 30 + 20 + 40 + 80);
+    assert_not_asked_before(&puppet, 4, 4 * 30 + 20 + 40 + 80 + 160);
     /* The open question is given up as well. */
     stop(&puppet, event);
     assert_int_equal(puppet.n_cancelled, 5);

@@ -129,23 +129,24 @@ static void check_sum(const struct run *run, double tolerance)
 /* The sum of ten minutes is the truth's, with meters as they come. */
 static void test_sum_follows_the_meter(void **state)
 {
-    static const unsigned delays_s[] = {0, 20}, updates_s[] = {1, 7, 30};
+    static const struct {
+        unsigned delay_s, update_s;
+    } meters[] = {{0, 1}, {20, 7}, {20, 30}};
 
-    for (size_t d = 0; d < ELEMENTS(delays_s); d++)
-        for (size_t u = 0; u < ELEMENTS(updates_s); u++) {
-            struct machine machine = typical_machine;
-            struct run run;
+    for (size_t m = 0; m < ELEMENTS(meters); m++) {
+        struct machine machine = typical_machine;
+        struct run run;
 
-            machine.delay_s = delays_s[d];
-            machine.update_s = updates_s[u];
-            machine.io_max = 1e9;
-            machine.io_joules_per_byte = 2e-8;
-            begin(&run, &machine, 1);
-            run_seconds(&run, 10 * MINUTES);
-            assert_int_equal(run.silent_s, 0);
-            check_sum(&run, 0.02);
-            platform_free(run.platform);
-        }
+        machine.delay_s = meters[m].delay_s;
+        machine.update_s = meters[m].update_s;
+        machine.io_max = 1e9;
+        machine.io_joules_per_byte = 2e-8;
+        begin(&run, &machine, 1);
+        run_seconds(&run, 10 * MINUTES);
+        assert_int_equal(run.silent_s, 0);
+        check_sum(&run, 0.02);
+        platform_free(run.platform);
+    }
 }
 
 /* A machine that draws a little more than it did: the relation is late, the sum is not. */

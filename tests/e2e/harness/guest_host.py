@@ -142,15 +142,22 @@ class GuestHost:
     def suspend(self, seconds, reset=False):
         """To RAM; the clock that goes on meanwhile wakes it.
 
-        The counters run on, as in suspend-to-idle, or begin at zero before the daemon looks.
+        The counters run on, as in suspend-to-idle, or begin at zero. As hardware they have done so
+        before anybody looks; what draws here has to be woken up first, and may be half way through
+        the packages with an old time.
         """
-        if reset:
-            self.check("killall -STOP virtjouled")
-        self.check("cd /sys/class/rtc/rtc0; echo 0 >wakealarm; "
-                   f"echo +{seconds} >wakealarm; echo mem >/sys/power/state", timeout=seconds + 60)
-        if reset:
-            self.check("read up idle </proc/uptime; echo ${up%.*}${up#*.} >/tmp/base; sleep 0.2; "
-                       "killall -CONT virtjouled")
+        base = "read up idle </proc/uptime; echo ${up%.*}${up#*.} >/tmp/base"
+        self.check(f"""
+            killall -STOP virtjouled
+            cd /sys/class/rtc/rtc0; echo 0 >wakealarm; echo +{seconds} >wakealarm
+            echo mem >/sys/power/state
+            {base if reset else ":"}
+            cd /tmp/sys/class/powercap/intel-rapl:0
+            for update in first second; do
+                read old <energy_uj; new=$old
+                while [ $new = $old ]; do usleep 10000; read new <energy_uj; done
+            done
+            killall -CONT virtjouled""", timeout=seconds + 60)
 
     def tree_uj(self, vm):
         """What a guest of this host would read."""
