@@ -15,7 +15,7 @@ FUZZ_SECONDS ?= 30
 FUZZ_RUNS ?= 0
 PACKAGES = $(shell awk '/^(base|build|run|check|package) / { print $$2 }' packages.list)
 
-.PHONY: all deps build guest system-root system check check-slow beside sanitized fuzz \
+.PHONY: all deps build guest servers system-root system check check-slow beside sanitized fuzz \
     fuzz-coverage accuracy demo package clean
 
 all: build
@@ -36,6 +36,10 @@ build: deps
 
 guest: deps
 	tests/guest/build-guest.sh $(BUILD)/guest
+
+# The guest of test_request_servers.py, which is skipped without it.
+servers: deps
+	tests/guest/build-servers.sh $(BUILD)/servers
 
 system-root: deps
 	tests/system/build-root.sh $(BUILD)/system

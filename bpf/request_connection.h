@@ -59,6 +59,13 @@ struct {
     __type(value, __u64);
 } sockets SEC(".maps");
 
+/* Sockets that are left alone from now on: user space takes them out of the map. */
+struct {
+    __uint(type, BPF_MAP_TYPE_QUEUE);
+    __uint(max_entries, SOCKETS_MAX);
+    __type(value, __u64);
+} left SEC(".maps");
+
 /* Cookies count up; 2^20 requests later a number may come again. */
 static __u64 id_of(const struct connection *c, __u64 number)
 {

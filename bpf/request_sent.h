@@ -244,6 +244,7 @@ int rewrite_response(struct sk_msg_md *message)
     }
     if (c->out.state == HTTP_LOST) {
         leave_requests(c);
+        bpf_map_push_elem(&left, &c->cookie, BPF_ANY);
         return grown < 0 ? SK_DROP : SK_PASS;
     }
     if (grown < 0)

@@ -135,7 +135,7 @@ static int open_skeleton(struct request_programs *programs, unsigned counts, boo
     int r = 0;
 
     if (!skeleton)
-        return -errno;
+        return -ENOMEM;
     programs->skeleton = skeleton;
     per_cpu[0] = skeleton->maps.cpus;
     per_cpu[1] = skeleton->maps.cycles;
@@ -361,10 +361,22 @@ void request_programs_read(struct request_programs *programs, struct request_tot
     *ret = totals;
 }
 
+/* What they send then goes its usual way, as if nobody had ever looked. */
+static void let_go(const struct request_programs *programs)
+{
+    int sockets = bpf_map__fd(programs->skeleton->maps.sockets);
+    uint64_t cookie;
+
+    while (bpf_map_lookup_and_delete_elem(bpf_map__fd(programs->skeleton->maps.left), NULL,
+                                          &cookie) == 0)
+        bpf_map_delete_elem(sockets, &cookie);
+}
+
 int request_programs_take_ended(struct request_programs *programs,
                                 void (*on_request)(const struct request *request, void *userdata),
                                 void *userdata)
 {
+    let_go(programs);
     programs->on_request = on_request;
     programs->userdata = userdata;
     return ring_buffer__consume(programs->ended);

@@ -84,7 +84,11 @@ void request_programs_unwatch(int link);
 /** Counts what runs until now, and sums up. */
 void request_programs_read(struct request_programs *programs, struct request_totals *ret);
 
-/** Calls back for each request that is over. @return their number, or a negative errno */
+/**
+ * Calls back for each request that is over, and lets go of connections that are followed no longer;
+ * to be called several times a second.
+ * @return the requests' number, or a negative errno
+ */
 int request_programs_take_ended(struct request_programs *programs,
                                 void (*on_request)(const struct request *request, void *userdata),
                                 void *userdata);
