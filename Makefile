@@ -11,7 +11,7 @@ RUN_PYTEST := /usr/bin/python3 -m pytest
 PYTEST := VIRTJOULE_BUILD=$(abspath $(BUILD)) $(RUN_PYTEST) tests/e2e
 SANITIZED_E2E := $(addprefix tests/e2e/test_,bad_input.py prometheus.py restart.py)
 SLOW_RESULTS := check-slow.xml system.xml slow.xml sanitized.xml sanitized-e2e.xml valgrind.xml fuzz.xml
-FUZZ_SECONDS ?= 60
+FUZZ_SECONDS ?= 30
 FUZZ_RUNS ?= 0
 PACKAGES = $(shell awk '/^(base|build|run|check|package) / { print $$2 }' packages.list)
 

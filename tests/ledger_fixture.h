@@ -29,10 +29,10 @@ static inline int ledger_fixture_init(struct ledger_fixture *fixture, size_t n_v
         .n = 4,
         .zones =
             {
-                {"package-0", ZONE_PACKAGE, 0, UINT64_C(262143328850)},
-                {"dram", ZONE_DRAM, 0, UINT64_C(65712999613)},
-                {"package-1", ZONE_PACKAGE, 1, UINT64_C(262143328850)},
-                {"dram-1", ZONE_DRAM, 1, UINT64_C(65712999613)},
+                {"package-0", ZONE_PACKAGE, 0, UINT64_C(262143328850), NULL},
+                {"dram", ZONE_DRAM, 0, UINT64_C(65712999613), NULL},
+                {"package-1", ZONE_PACKAGE, 1, UINT64_C(262143328850), NULL},
+                {"dram-1", ZONE_DRAM, 1, UINT64_C(65712999613), NULL},
             },
     };
     struct ledger_config config = {.static_policy = policy, .interval_ns = NSEC_PER_SEC};
@@ -61,7 +61,8 @@ static inline int ledger_fixture_init(struct ledger_fixture *fixture, size_t n_v
         uuid_copy(fixture->usage.vms[i].uuid, vm->uuid);
     }
     for (size_t slot = 0; slot < zones.n; slot++)
-        ledger_set_baseline(fixture->ledger, slot, 7000001 + slot);
+        ledger_set_baseline(fixture->ledger, slot,
+                            &(struct zone_baseline){.power_uw = 7000001 + slot});
     return 0;
 }
 

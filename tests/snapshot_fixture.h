@@ -59,3 +59,22 @@ static inline struct snapshot *fixture_snapshot(const struct snapshot_vm *vms, s
     }
     return snapshot;
 }
+
+/* A good BMC, and a PDU that has never answered. */
+static inline void fixture_meters(struct snapshot *snapshot)
+{
+    snapshot->n_meters = 2;
+    snapshot->meters[0] = (struct snapshot_meter){
+        .source = "dcmi",
+        .state = "ok",
+        .known = {{7500000000, 364000000, 1000000},
+                  PLATFORM_TRUSTED,
+                  {BASELINE_LEARNED, true, 177.8, 1.5, 1.334, 0.01, 2e-8, 5, 1, 2}},
+        .used = true,
+    };
+    snapshot->meters[1] = (struct snapshot_meter){
+        .source = "snmp",
+        .state = "silent",
+        .known = {.trust = PLATFORM_SILENT, .estimate = {.state = BASELINE_LEARNING}},
+    };
+}

@@ -131,6 +131,7 @@ int baseline_learner_new(struct baseline_learner **ret)
     if (!learner)
         return -ENOMEM;
     learner->state = BASELINE_LEARNING;
+    learner->lowest_uw = INFINITY;
     *ret = learner;
     return 0;
 }
@@ -139,6 +140,14 @@ struct baseline_learner *baseline_learner_free(struct baseline_learner *learner)
 {
     free(learner);
     return NULL;
+}
+
+void baseline_learner_resume(struct baseline_learner *learner, uint64_t power_uw,
+                             uint64_t uncertainty_uw)
+{
+    learner->known = true;
+    learner->power_uw = learner->fitted_uw = (double)power_uw;
+    learner->uncertainty_uw = (double)uncertainty_uw;
 }
 
 /* The group's samples are appended to the deviations. */

@@ -40,6 +40,13 @@ int baseline_learner_new(struct baseline_learner **ret);
 struct baseline_learner *baseline_learner_free(struct baseline_learner *learner);
 
 /**
+ * Lets a new learner begin with what an earlier one knew: that holds until it has learned by
+ * itself, but is never above the lowest power it sees.
+ */
+void baseline_learner_resume(struct baseline_learner *learner, uint64_t power_uw,
+                             uint64_t uncertainty_uw);
+
+/**
  * Takes in one interval. Intervals shorter than a second are added up to one.
  * @param duration_ns  above 0
  * @param load         what the zone did per second in any fixed unit, such as busy cores;

@@ -138,6 +138,14 @@ int baselines_add_zones(struct baselines *baselines, const struct zone_set *zone
     return r;
 }
 
+void baselines_resume(struct baselines *baselines, size_t slot, const struct zone_baseline *learned)
+{
+    if (!baselines->learners[slot] || learned->origin != BASELINE_FROM_LOAD)
+        return;
+    baseline_learner_resume(baselines->learners[slot], learned->power_uw, learned->uncertainty_uw);
+    baselines->zones[slot] = *learned;
+}
+
 int baselines_update(struct baselines *baselines, const struct zone_set *zones,
                      const struct sample *sample, const struct usage *usage)
 {

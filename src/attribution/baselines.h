@@ -37,6 +37,10 @@ struct baselines *baselines_free(struct baselines *baselines);
 /** Takes in the zones: what is given is known from now on. @return 0 or -ENOMEM */
 int baselines_add_zones(struct baselines *baselines, const struct zone_set *zones);
 
+/** Lets the zone in a slot, if it learns, begin with what an earlier daemon had learned. */
+void baselines_resume(struct baselines *baselines, size_t slot,
+                      const struct zone_baseline *learned);
+
 /**
  * Takes in the zones and one interval; for the intervals that follow it.
  * @return 0 or -ENOMEM, then some zones may have learned nothing from it

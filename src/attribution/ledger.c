@@ -21,14 +21,6 @@ static void ignore_node(void *node)
 {
 }
 
-static void division_deinit(struct division *division)
-{
-    free(division->rows);
-    free(division->weights);
-    free(division->fractions);
-    free(division->shares);
-}
-
 int ledger_new(struct ledger **ret, const struct ledger_config *config)
 {
     struct ledger *ledger = calloc(1, sizeof(*ledger));
@@ -36,6 +28,7 @@ int ledger_new(struct ledger **ret, const struct ledger_config *config)
     if (!ledger)
         return -ENOMEM;
     ledger->config = *config;
+    ledger->platform_slot = NO_SLOT;
     ledger_reset(ledger);
     *ret = ledger;
     return 0;
@@ -68,14 +61,30 @@ struct ledger *ledger_free(struct ledger *ledger)
     if (!ledger)
         return NULL;
     free_rows(ledger);
-    division_deinit(&ledger->division);
+    ledger_division_deinit(&ledger->division);
     free(ledger);
     return NULL;
 }
 
-void ledger_set_baseline(struct ledger *ledger, size_t slot, uint64_t power_uw)
+void ledger_set_baseline(struct ledger *ledger, size_t slot, const struct zone_baseline *baseline)
 {
-    ledger->power_uw[slot] = power_uw;
+    ledger->baselines[slot] = *baseline;
+}
+
+struct zone_baseline ledger_get_learned(const struct ledger *ledger, const char *source,
+                                        const char *zone)
+{
+    for (size_t i = 0; i < ledger->n_accounts; i++)
+        if (strcmp(ledger->accounts[i].source, source) == 0 &&
+            strcmp(ledger->accounts[i].name, zone) == 0)
+            return ledger->accounts[i].learned;
+    return (struct zone_baseline){.origin = BASELINE_NONE};
+}
+
+void ledger_set_platform(struct ledger *ledger, size_t slot, uint64_t io_pj_per_byte)
+{
+    ledger->platform_slot = slot;
+    ledger->io_pj_per_byte = io_pj_per_byte;
 }
 
 struct account *ledger_get_account(struct ledger *ledger, const char *source, const char *name,
@@ -99,14 +108,13 @@ struct account *ledger_get_account(struct ledger *ledger, const char *source, co
     return account;
 }
 
-/* Gives the slots of new zones their accounts. */
-static void map_zones(struct ledger *ledger, const struct zone_set *zones)
+void ledger_map_zones(struct ledger *ledger, const struct zone_set *zones)
 {
     for (; ledger->n_slots < zones->n; ledger->n_slots++) {
         const struct zone *zone = &zones->zones[ledger->n_slots];
 
-        ledger->slots[ledger->n_slots] =
-            ledger_get_account(ledger, ledger->config.source, zone->name, zone->kind);
+        ledger->slots[ledger->n_slots] = ledger_get_account(
+            ledger, zone->source ? zone->source : ledger->config.source, zone->name, zone->kind);
     }
 }
 
@@ -144,7 +152,7 @@ int ledger_add_row(struct ledger *ledger, const uuid_t uuid, uint32_t id, struct
     return 0;
 }
 
-static int get_row(struct ledger *ledger, const uuid_t uuid, struct row **ret)
+int ledger_get_row(struct ledger *ledger, const uuid_t uuid, struct row **ret)
 {
     int r;
 
@@ -161,7 +169,7 @@ int ledger_update_vms(struct ledger *ledger, const struct vm_table *vms, uint64_
 {
     for (size_t i = 0; i < vms->n; i++) {
         struct row *row;
-        int r = get_row(ledger, vms->vms[i].uuid, &row);
+        int r = ledger_get_row(ledger, vms->vms[i].uuid, &row);
 
         if (r < 0)
             return r;
@@ -189,7 +197,7 @@ int ledger_update_vms(struct ledger *ledger, const struct vm_table *vms, uint64_
 int ledger_prepare_vm(struct ledger *ledger, const uuid_t uuid, uint64_t time_ns)
 {
     struct row *row;
-    int r = get_row(ledger, uuid, &row);
+    int r = ledger_get_row(ledger, uuid, &row);
 
     if (r < 0)
         return r;
@@ -203,143 +211,6 @@ int ledger_prepare_vm(struct ledger *ledger, const uuid_t uuid, uint64_t time_ns
 static bool is_expected(const struct row *row, uint64_t now)
 {
     return now < row->awaited_until_ns || now < row->prepared_until_ns;
-}
-
-static int reserve_division(struct ledger *ledger, size_t n)
-{
-    struct division grown = {0};
-
-    if (n <= ledger->division_size)
-        return 0;
-    n *= 2;
-    grown.rows = calloc(n, sizeof(*grown.rows));
-    grown.weights = calloc(n, sizeof(*grown.weights));
-    grown.fractions = calloc(n, sizeof(*grown.fractions));
-    grown.shares = calloc(n, sizeof(*grown.shares));
-    if (!grown.rows || !grown.weights || !grown.fractions || !grown.shares) {
-        division_deinit(&grown);
-        return -ENOMEM;
-    }
-    division_deinit(&ledger->division);
-    ledger->division = grown;
-    ledger->division_size = n;
-    return 0;
-}
-
-static int list_entities(struct ledger *ledger, const struct usage *usage)
-{
-    struct division *division = &ledger->division;
-    int r = reserve_division(ledger, usage_n_entities(usage));
-
-    if (r < 0)
-        return r;
-    division->n = usage_n_entities(usage);
-    for (size_t i = 0; i < usage->n_vms; i++) {
-        r = get_row(ledger, usage->vms[i].uuid, &division->rows[i + 1]);
-        if (r < 0)
-            return r;
-    }
-    return 0;
-}
-
-static uint64_t sum_weights(const uint64_t *weights, size_t n)
-{
-    uint64_t sum = 0;
-
-    for (size_t i = 0; i < n; i++)
-        sum += weights[i];
-    return sum;
-}
-
-/* Divides the dynamic energy over host and VMs; division.shares tell what each got. */
-static void divide_dynamic(struct ledger *ledger, struct account *account, const struct zone *zone,
-                           const struct usage *usage, uint64_t energy_uj, bool gap)
-{
-    size_t a = account_index(ledger, account);
-    struct division *d = &ledger->division;
-
-    memset(d->shares, 0, d->n * sizeof(*d->shares));
-    ledger->config.model->ops->weights(ledger->config.model, zone, usage, d->weights);
-    /* The usage at hand is that of the last interval only: it says nothing about a gap. */
-    if (gap || sum_weights(d->weights, d->n) == 0) {
-        account->unattributed_uj += energy_uj;
-        return;
-    }
-    d->fractions[0] = account->host_fraction;
-    for (size_t i = 1; i < d->n; i++)
-        d->fractions[i] = d->rows[i]->energies[a].dynamic_fraction;
-    share_divide(energy_uj, d->weights, d->n, d->fractions, &account->carried_uj, d->shares);
-    account->host_fraction = d->fractions[0];
-    account->host_uj += d->shares[0];
-    for (size_t i = 1; i < d->n; i++) {
-        d->rows[i]->energies[a].dynamic_fraction = d->fractions[i];
-        d->rows[i]->energies[a].dynamic_uj += d->shares[i];
-    }
-}
-
-/* Shows the VMs their parts of the static energy; division.shares still hold the dynamic ones. */
-static void divide_static(struct ledger *ledger, const struct account *account, uint64_t energy_uj)
-{
-    size_t a = account_index(ledger, account);
-    struct division *d = &ledger->division;
-    uint64_t carried_uj = 0; /* the rest stays in the static row */
-
-    d->weights[0] = 0;
-    for (size_t i = 1; i < d->n; i++)
-        d->weights[i] =
-            static_policy_weight(ledger->config.static_policy, d->rows[i]->vcpus, d->shares[i]);
-    if (sum_weights(d->weights, d->n) == 0)
-        return;
-    d->fractions[0] = 0;
-    for (size_t i = 1; i < d->n; i++)
-        d->fractions[i] = d->rows[i]->energies[a].static_fraction;
-    share_divide(energy_uj, d->weights, d->n, d->fractions, &carried_uj, d->shares);
-    for (size_t i = 1; i < d->n; i++) {
-        d->rows[i]->energies[a].static_fraction = d->fractions[i];
-        d->rows[i]->energies[a].static_uj += d->shares[i];
-    }
-}
-
-int ledger_record(struct ledger *ledger, const struct zone_set *zones, const struct sample *sample,
-                  const struct usage *usage)
-{
-    int r = list_entities(ledger, usage);
-
-    if (r < 0)
-        return r;
-    map_zones(ledger, zones);
-    for (size_t slot = 0; slot < zones->n; slot++) {
-        const struct sample_zone *zone = &sample->zones[slot];
-        struct account *account = ledger->slots[slot];
-        uint64_t dynamic_uj;
-
-        if (!zone->valid || !account)
-            continue;
-        account->baseline.power_uw = ledger->power_uw[slot];
-        dynamic_uj = baseline_split(&account->baseline, zone->energy_uj, zone->duration_ns);
-        account->measured_uj += zone->energy_uj;
-        account->static_uj += zone->energy_uj - dynamic_uj;
-        if (ledger->config.model->ops->learn && !zone->gap)
-            ledger->config.model->ops->learn(ledger->config.model, slot, &zones->zones[slot], zone,
-                                             usage);
-        divide_dynamic(ledger, account, &zones->zones[slot], usage, dynamic_uj, zone->gap);
-        divide_static(ledger, account, zone->energy_uj - dynamic_uj);
-    }
-    for (struct row *row = ledger->rows; row; row = row->next) {
-        row->memory_bytes = 0;
-        ledger_hold_floors(ledger, row);
-    }
-    for (size_t i = 1; i < ledger->division.n; i++) {
-        const struct usage_amount *amount = usage_entity(usage, i);
-        struct usage_socket used = usage_on_socket(amount, ZONE_ALL_SOCKETS);
-        struct row *row = ledger->division.rows[i];
-
-        row->cpu_ns += used.cpu_ns;
-        row->io_bytes += amount->io_bytes;
-        row->memory_bytes = used.memory_bytes;
-    }
-    ledger->recorded = true;
-    return 0;
 }
 
 static unsigned present_tree_zones(const struct ledger *ledger, const struct zone_set *zones)
@@ -491,7 +362,7 @@ int ledger_snapshot(struct ledger *ledger, const struct zone_set *zones,
     snapshot->model = ledger->config.model->ops->name;
     snapshot->static_policy = static_policy_to_string(ledger->config.static_policy);
     snapshot->n_zones = zones->n;
-    map_zones(ledger, zones);
+    ledger_map_zones(ledger, zones);
     for (size_t slot = 0; slot < zones->n; slot++) {
         static const struct account none;
         const struct account *account = ledger->slots[slot] ? ledger->slots[slot] : &none;

@@ -25,6 +25,7 @@
 #include "attribution/model.h"
 #include "attribution/snapshot.h"
 #include "attribution/static_policy.h"
+#include "attribution/zone_baseline.h"
 #include "discovery/vm.h"
 #include "source/sample.h"
 #include "usage/usage.h"
@@ -54,8 +55,23 @@ struct ledger_config {
 int ledger_new(struct ledger **ret, const struct ledger_config *config);
 struct ledger *ledger_free(struct ledger *ledger);
 
-/** Sets the static power of the zone in a slot, for the intervals to come. 0: none. */
-void ledger_set_baseline(struct ledger *ledger, size_t slot, uint64_t power_uw);
+/**
+ * Sets the static power of the zone in a slot, for the intervals to come. What was learned is kept
+ * with the zone's totals.
+ */
+void ledger_set_baseline(struct ledger *ledger, size_t slot, const struct zone_baseline *baseline);
+
+/** What was learned of a zone's static power when it was last set; else origin BASELINE_NONE. */
+struct zone_baseline ledger_get_learned(const struct ledger *ledger, const char *source,
+                                        const char *zone);
+
+/**
+ * Has the zone in a slot divided by the energy that the entities used of all
+ * packages and memory in the same interval, for it contains them, and by their
+ * block I/O.
+ * @param io_pj_per_byte  what a byte of it counts, picojoules of the former
+ */
+void ledger_set_platform(struct ledger *ledger, size_t slot, uint64_t io_pj_per_byte);
 
 /**
  * Takes in which VMs there are; new ones get a row.
@@ -88,7 +104,7 @@ int ledger_record(struct ledger *ledger, const struct zone_set *zones, const str
  * @param sample  the one that was recorded last
  * @param now     CLOCK_MONOTONIC nanoseconds
  * @param ret     to be completed by the caller: source, usage_provider, estimate, health,
- *                the zones' baselines, and the VMs' tree_reads
+ *                meters, the zones' baselines, and the VMs' tree_reads
  * @return 0 or -ENOMEM
  */
 int ledger_snapshot(struct ledger *ledger, const struct zone_set *zones,

@@ -11,7 +11,7 @@ static const char magic[8] = "vjledger";
 
 /* A byte offset and the absence of padding are part of the format. */
 _Static_assert(sizeof(struct image_head) == 96, "head");
-_Static_assert(sizeof(struct image_account) == 136, "account");
+_Static_assert(sizeof(struct image_account) == 160, "account");
 _Static_assert(sizeof(struct image_row) == 304, "row");
 _Static_assert(sizeof(struct image_energy) == 32, "energy");
 
@@ -139,13 +139,21 @@ static bool is_balanced(const struct ledger_image *image, size_t i)
     return sum == account->measured_uj;
 }
 
+static bool is_learned(const struct image_account *account)
+{
+    static const uint64_t most_uw = ZONE_POWER_MAX_W * UINT64_C(1000000);
+
+    return account->learned_known <= 1 && account->learned_uw <= most_uw &&
+           account->learned_uncertainty_uw <= most_uw;
+}
+
 static bool is_account(const struct ledger_image *image, size_t i)
 {
     const struct image_account *account = &image->accounts[i];
 
     return memchr(account->source, '\0', sizeof(account->source)) &&
            is_text(account->name, sizeof(account->name)) && !is_known_twice(image, i) &&
-           account->kind <= ZONE_PSYS && account->reading_valid <= 1 &&
+           account->kind <= ZONE_PSYS && account->reading_valid <= 1 && is_learned(account) &&
            account->measured_uj <= LEDGER_TOTAL_MAX && account->baseline_carry_uj <= 0 &&
            account->baseline_carry_uj > INT64_MIN / 2 && is_balanced(image, i);
 }

@@ -28,7 +28,7 @@
 
 /* To be raised with any change to the records below or to an enum that they hold. A version that
    has been released must be read by the later ones: guests run on over an upgrade. */
-#define LEDGER_IMAGE_VERSION 1
+#define LEDGER_IMAGE_VERSION 2
 #define LEDGER_SOURCE_MAX 16
 /* The source of what VMs used on other hosts, see ledger_carry.h. */
 #define LEDGER_SOURCE_ELSEWHERE "elsewhere"
@@ -76,6 +76,9 @@ struct image_account {
     uint64_t unattributed_uj;
     uint64_t baseline_remainder;
     int64_t baseline_carry_uj;
+    uint64_t learned_known; /* of the static power, from the load; 0 or 1 */
+    uint64_t learned_uw;
+    uint64_t learned_uncertainty_uw;
 };
 
 /** One VM's totals but for its energies, which follow it. */

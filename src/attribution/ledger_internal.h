@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What the files of the ledger share: ledger.c (arithmetic) and ledger_save.c (to bytes and back).
- */
+/* What the files of the ledger share: ledger.c (rows and what is seen of them), ledger_divide.c
+   (arithmetic) and ledger_save.c (to bytes and back). */
 
 #include "attribution/ledger.h"
 #include "attribution/ledger_image.h"
@@ -43,6 +43,7 @@ struct account {
     char name[ZONE_NAME_MAX];
     enum zone_kind kind;
     struct baseline baseline;
+    struct zone_baseline learned; /* of origin BASELINE_FROM_LOAD or BASELINE_NONE */
     uint64_t measured_uj;
     uint64_t carried_uj;
     uint64_t host_uj;
@@ -58,7 +59,11 @@ struct division {
     uint64_t *weights;
     uint64_t *fractions;
     uint64_t *shares;
+    uint64_t *contained_uj; /* of packages and memory, in this interval */
 };
+
+/* No slot. */
+#define NO_SLOT SIZE_MAX
 
 struct ledger {
     struct ledger_config config;
@@ -66,8 +71,10 @@ struct ledger {
     size_t n_accounts;
     struct account *slots[ZONES_MAX]; /* the account of each zone slot; NULL: there is no room */
     size_t n_slots;
-    uint64_t power_uw[ZONES_MAX]; /* static power, by slot */
-    struct row *rows;             /* newest first: in descending order of ids */
+    struct zone_baseline baselines[ZONES_MAX]; /* by slot */
+    size_t platform_slot;                      /* divided by energy; NO_SLOT: there is none */
+    uint64_t io_pj_per_byte;                   /* ... and by block I/O at that energy */
+    struct row *rows;                          /* newest first: in descending order of ids */
     size_t n_rows;
     void *by_uuid; /* tsearch(3) tree of the same */
     uint32_t last_id;
@@ -91,6 +98,9 @@ void ledger_reset(struct ledger *ledger);
 /** Adds a row of zeros as the newest. @return 0, -EEXIST or -ENOMEM */
 int ledger_add_row(struct ledger *ledger, const uuid_t uuid, uint32_t id, struct row **ret);
 
+/** The row of that VM, begun if there is none. @return 0 or -ENOMEM */
+int ledger_get_row(struct ledger *ledger, const uuid_t uuid, struct row **ret);
+
 /** The row of that VM, or NULL. */
 struct row *ledger_find_row(const struct ledger *ledger, const uuid_t uuid);
 
@@ -98,12 +108,20 @@ struct row *ledger_find_row(const struct ledger *ledger, const uuid_t uuid);
 struct account *ledger_get_account(struct ledger *ledger, const char *source, const char *name,
                                    enum zone_kind kind);
 
+/** Gives the slots of new zones their accounts. */
+void ledger_map_zones(struct ledger *ledger, const struct zone_set *zones);
+
 /** What a VM's tree runs up to in zones of a kind, over all accounts ever. */
 uint64_t ledger_shown_total(const struct ledger *ledger, const struct row *row,
                             enum zone_kind kind);
 
 /** The row's trees stand at its totals. */
 void ledger_settle_ramps(const struct ledger *ledger, struct row *row);
+
+/* Of ledger_divide.c, beside ledger_record(): */
+
+/** Frees the work space. */
+void ledger_division_deinit(struct division *division);
 
 /* Of ledger_carry.c: */
 

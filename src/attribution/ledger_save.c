@@ -16,6 +16,9 @@ static struct image_account save_account(const struct account *account)
         .unattributed_uj = account->unattributed_uj,
         .baseline_remainder = account->baseline.remainder,
         .baseline_carry_uj = account->baseline.carry_uj,
+        .learned_known = account->learned.origin == BASELINE_FROM_LOAD,
+        .learned_uw = account->learned.power_uw,
+        .learned_uncertainty_uw = account->learned.uncertainty_uw,
     };
 
     memcpy(image.source, account->source, sizeof(image.source));
@@ -35,6 +38,13 @@ static void restore_account(struct account *account, const struct image_account 
         .static_uj = image->static_uj,
         .unattributed_uj = image->unattributed_uj,
     };
+    if (image->learned_known)
+        account->learned = (struct zone_baseline){
+            .origin = BASELINE_FROM_LOAD,
+            .state = BASELINE_LEARNING,
+            .power_uw = image->learned_uw,
+            .uncertainty_uw = image->learned_uncertainty_uw,
+        };
     memcpy(account->source, image->source, sizeof(account->source));
     memcpy(account->name, image->name, sizeof(account->name));
 }

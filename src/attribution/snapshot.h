@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "attribution/platform.h"
 #include "attribution/zone_baseline.h"
 #include "discovery/vm.h"
 #include "source/zone.h"
@@ -80,6 +81,14 @@ struct snapshot_health {
     uint64_t unlisted_processes; /* of VMs, counted to the host for want of room */
 };
 
+/** A meter of the whole machine's power. */
+struct snapshot_meter {
+    const char *source; /* static strings */
+    const char *state;  /* how the last question to it ended */
+    struct platform_meter known;
+    bool used; /* the platform's energy is by this one */
+};
+
 struct snapshot {
     uint64_t time_ns;       /* CLOCK_MONOTONIC of the sample */
     uint64_t ramp_start_ns; /* CLOCK_MONOTONIC at which the ramps begin */
@@ -91,6 +100,8 @@ struct snapshot {
     bool estimate;
     size_t n_zones;
     struct snapshot_zone zones[ZONES_MAX];
+    size_t n_meters;
+    struct snapshot_meter meters[PLATFORM_METERS_MAX];
     struct snapshot_health health;
     size_t n_vms;
     struct snapshot_vm *vms; /* sorted by UUID */

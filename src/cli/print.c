@@ -64,6 +64,11 @@ static void print_origin(FILE *stream, struct json_object *answer)
     if (is_true(answer, "estimate"))
         fputs("The energy is an ESTIMATE from CPU utilisation: this host has no sensor to read.\n",
               stream);
+    else if (strcmp(text_of(answer, "source"), "modelled") == 0)
+        fputs(
+            "The energy is MODELLED from the power of the whole machine and CPU utilisation: this "
+            "host has no RAPL to read.\n",
+            stream);
     else
         fprintf(stream, "Energy from %s.\n", text_of(answer, "source"));
 }
@@ -134,6 +139,33 @@ static void print_baseline(FILE *stream, struct json_object *zone)
             text_of(baseline, "state"));
 }
 
+static void print_meter(FILE *stream, struct json_object *meter)
+{
+    struct json_object *relation = json_object_object_get(meter, "relation");
+
+    fprintf(stream, "%-20s %18s %18s  %s, %s%s\n", text_of(meter, "source"),
+            text_of(meter, "watts"), text_of(meter, "age_seconds"), text_of(meter, "state"),
+            text_of(meter, "trust"), is_true(meter, "used") ? ", used" : "");
+    if (!json_object_object_get(relation, "slope")) {
+        fprintf(stream, "  relation to the processors: %s\n", text_of(relation, "state"));
+        return;
+    }
+    fprintf(stream, "  %s: %s W (+- %s) + %s (+- %s) x processors + %s J per GB, %s s late\n",
+            text_of(relation, "state"), text_of(relation, "static_watts"),
+            text_of(relation, "static_uncertainty_watts"), text_of(relation, "slope"),
+            text_of(relation, "slope_uncertainty"), text_of(relation, "io_joules_per_gigabyte"),
+            text_of(relation, "delay_seconds"));
+}
+
+static void print_meters(FILE *stream, struct json_object *meters)
+{
+    if (!meters || json_object_array_length(meters) == 0)
+        return;
+    fprintf(stream, "\n%-20s %18s %18s  %s\n", "METER", "WATTS", "AGE SECONDS", "STATE");
+    for (size_t i = 0; i < json_object_array_length(meters); i++)
+        print_meter(stream, json_object_array_get_idx(meters, i));
+}
+
 void print_host(FILE *stream, struct json_object *answer)
 {
     struct json_object *zones = json_object_object_get(answer, "zones");
@@ -157,4 +189,5 @@ void print_host(FILE *stream, struct json_object *answer)
     fprintf(stream, "\n%-20s %18s %18s  %s\n", "ZONE (WATTS)", "BASELINE", "UNCERTAINTY", "ORIGIN");
     for (size_t i = 0; i < json_object_array_length(zones); i++)
         print_baseline(stream, json_object_array_get_idx(zones, i));
+    print_meters(stream, json_object_object_get(answer, "meters"));
 }

@@ -81,6 +81,43 @@ static int value_smt_ratio(const char *value, void *target)
     return decimal_between(value, UINT64_C(1000000000), UINT64_C(2000000000), target);
 }
 
+static int value_dcmi_device(const char *value, void *target)
+{
+    bool word = strcmp(value, "auto") == 0 || strcmp(value, "none") == 0;
+
+    return word ? value_text(value, target) : value_path(value, target);
+}
+
+static int value_hwmon(const char *value, void *target)
+{
+    struct config *config = target;
+    int word = find_word(value, (const char *const[]){"auto", "none", NULL});
+    int r = word < 0 ? hwmon_parse_sensors(value, &config->hwmon_sensors) : 0;
+
+    if (r == 0)
+        config->hwmon = word < 0 ? CONFIG_HWMON_GIVEN : (enum config_hwmon)word;
+    return r;
+}
+
+/* A password goes there: never in the clear, and no user in the URL itself. */
+static int value_https_url(const char *value, void *target)
+{
+    static const char scheme[] = "https://";
+    const char *host = value + strlen(scheme);
+
+    if (value[0] == '\0')
+        return value_text(value, target);
+    if (strncmp(value, scheme, strlen(scheme)) != 0 || *host == '\0' || *host == '/' ||
+        value[strcspn(value, "@?# \t\\")] != '\0')
+        return -EINVAL;
+    return value_text(value, target);
+}
+
+static int value_oids(const char *value, void *target)
+{
+    return snmp_parse_oids(value, target);
+}
+
 static int value_policy(const char *value, void *target)
 {
     return static_policy_from_string(value, target);
@@ -149,6 +186,29 @@ static const struct config_key keys[] = {
      "a power with its unit, such as 120W"},
     {"estimate", "exponent", value_exponent, FIELD(estimate.exponent),
      "a number above 0 and up to 10"},
+    {"dcmi", "device", value_dcmi_device, FIELD(dcmi.device), "auto, none or an absolute path"},
+    {"dcmi", "interval", value_duration, FIELD(dcmi.interval_ns),
+     "a duration with its unit, such as 5s"},
+    {"hwmon", "sensors", value_hwmon, 0,
+     "auto, none, or sensors of chips by their names, such as \"ina226/power1\""},
+    {"hwmon", "interval", value_duration, FIELD(hwmon_interval_ns),
+     "a duration with its unit, such as 5s"},
+    {"redfish", "url", value_https_url, FIELD(redfish.url),
+     "an https:// URL without user and password, or nothing"},
+    {"redfish", "credentials", value_path_or_none, FIELD(redfish.credentials),
+     "the absolute path of a file, or nothing"},
+    {"redfish", "ca_file", value_path_or_none, FIELD(redfish.ca_file),
+     "the absolute path of a file, or nothing"},
+    {"redfish", "interval", value_duration, FIELD(redfish.interval_ns),
+     "a duration with its unit, such as 10s"},
+    {"snmp", "address", value_text, FIELD(snmp.address), "a host name or address, or nothing"},
+    {"snmp", "oids", value_oids, FIELD(snmp.oids),
+     "object identifiers in numbers, up to 8, with a blank between them"},
+    {"snmp", "unit", value_power, FIELD(snmp.unit_uw), "a power with its unit, such as 1W"},
+    {"snmp", "credentials", value_path_or_none, FIELD(snmp.credentials),
+     "the absolute path of a file, or nothing"},
+    {"snmp", "interval", value_duration, FIELD(snmp.interval_ns),
+     "a duration with its unit, such as 5s"},
     {"discovery", "libvirt_uri", value_text, FIELD(libvirt_uri), "a libvirt URI, or nothing"},
     {"discovery", "procfs", value_bool, FIELD(procfs), "yes or no"},
     {"discovery", "proc_root", value_path, FIELD(proc_root), "an absolute path"},
@@ -185,6 +245,10 @@ void config_init(struct config *config)
         .state_dir = "/var/lib/virtjoule",
         .sysfs_root = "/sys",
         .estimate = {.idle_uw = 40000000, .max_uw = 120000000, .exponent = 1.0},
+        .dcmi = {.device = "auto", .interval_ns = 5 * NSEC_PER_SEC},
+        .hwmon_interval_ns = 5 * NSEC_PER_SEC,
+        .redfish = {.interval_ns = 10 * NSEC_PER_SEC},
+        .snmp = {.unit_uw = 1000000, .interval_ns = 5 * NSEC_PER_SEC},
         .libvirt_uri = "qemu:///system",
         .procfs = true,
         .proc_root = "/proc",
@@ -299,6 +363,29 @@ static void fail_key(struct parser *parser, const char *section, const char *key
     config_text_fail(&parser->text, section, key, "%s", problem);
 }
 
+static void validate_meter_interval(struct parser *parser, const char *section,
+                                    uint64_t interval_ns)
+{
+    if (interval_ns < NSEC_PER_SEC || interval_ns > 3600 * NSEC_PER_SEC)
+        fail_key(parser, section, "interval", "not between 1s and 60min");
+}
+
+static void validate_meters(struct parser *parser)
+{
+    const struct config *config = &parser->config;
+
+    validate_meter_interval(parser, "dcmi", config->dcmi.interval_ns);
+    validate_meter_interval(parser, "hwmon", config->hwmon_interval_ns);
+    validate_meter_interval(parser, "redfish", config->redfish.interval_ns);
+    validate_meter_interval(parser, "snmp", config->snmp.interval_ns);
+    if (config->snmp.unit_uw == 0 || config->snmp.unit_uw > UINT64_C(1000) * 1000000)
+        fail_key(parser, "snmp", "unit", "not above 0 and up to 1000W");
+    if (config->snmp.address[0] && config->snmp.oids.n == 0)
+        fail_key(parser, "snmp", "oids", "missing: which gauges of the address tell the power");
+    if (config->snmp.address[0] && !config->snmp.credentials[0])
+        fail_key(parser, "snmp", "credentials", "missing: the file with the community or user");
+}
+
 /* What a parser of one value cannot tell. */
 static void validate(struct parser *parser)
 {
@@ -316,6 +403,7 @@ static void validate(struct parser *parser)
         fail_key(parser, "estimate", "idle_watts", "above max_watts");
     if (config->quantum_uj > 1000000)
         fail_key(parser, "powercapfs", "quantum", "above 1J");
+    validate_meters(parser);
 }
 
 static int finish(const struct parser *parser, struct config *ret, struct config_error *ret_error)

@@ -14,6 +14,10 @@
 #include "attribution/model.h"
 #include "attribution/static_policy.h"
 #include "source/estimate.h"
+#include "source/meter_dcmi.h"
+#include "source/meter_hwmon.h"
+#include "source/meter_redfish.h"
+#include "source/meter_snmp.h"
 #include "source/zone.h"
 #include "util/config_keys.h"
 
@@ -40,6 +44,17 @@ struct config {
     enum config_energy energy;
     char sysfs_root[CONFIG_PATH_MAX];
     struct estimate_curve estimate;
+
+    struct dcmi_options dcmi; /* device: "auto", "none" or a path */
+    enum config_hwmon {
+        CONFIG_HWMON_AUTO, /* ACPI's power meter, if there is one */
+        CONFIG_HWMON_NONE,
+        CONFIG_HWMON_GIVEN,
+    } hwmon;
+    struct hwmon_sensors hwmon_sensors;
+    uint64_t hwmon_interval_ns;
+    struct redfish_options redfish; /* empty URL: off */
+    struct snmp_options snmp;       /* empty address: off */
 
     char libvirt_uri[CONFIG_PATH_MAX]; /* empty: off */
     bool procfs;

@@ -13,7 +13,13 @@
 /* From the next interval on: what has been entered stays. */
 static void update_baselines(struct manager *manager, const struct usage *usage)
 {
-    int r = baselines_update(manager->baselines, &manager->source->zones, &manager->sample, usage);
+    struct sample sample = manager->sample;
+    int r;
+
+    /* The platform's own is learned with it. */
+    for (size_t slot = 0; slot < manager_first_slot(manager); slot++)
+        sample.zones[slot].valid = false;
+    r = baselines_update(manager->baselines, &manager->zones, &sample, usage);
 
     if (r < 0)
         log_error("static powers could not be learned in this interval", F_ERROR(r));
@@ -21,12 +27,11 @@ static void update_baselines(struct manager *manager, const struct usage *usage)
 
 static int enter_baselines(struct manager *manager)
 {
-    const struct zone_set *zones = &manager->source->zones;
+    const struct zone_set *zones = &manager->zones;
     int r = baselines_add_zones(manager->baselines, zones);
 
     for (size_t slot = 0; slot < zones->n && r == 0; slot++)
-        ledger_set_baseline(manager->ledger, slot,
-                            baselines_get(manager->baselines, slot)->power_uw);
+        ledger_set_baseline(manager->ledger, slot, baselines_get(manager->baselines, slot));
     return r;
 }
 
@@ -53,8 +58,8 @@ int manager_refresh_vms(struct manager *manager, uint64_t time_ns)
 int manager_publish(struct manager *manager)
 {
     struct snapshot *snapshot;
-    int r = ledger_snapshot(manager->ledger, &manager->source->zones, &manager->sample, now_ns(),
-                            &snapshot);
+    int r =
+        ledger_snapshot(manager->ledger, &manager->zones, &manager->sample, now_ns(), &snapshot);
 
     if (r < 0)
         return r;
@@ -64,6 +69,7 @@ int manager_publish(struct manager *manager)
     snapshot->health = manager->health;
     for (size_t slot = 0; slot < snapshot->n_zones; slot++)
         snapshot->zones[slot].baseline = *baselines_get(manager->baselines, slot);
+    manager_show_platform(manager, snapshot);
     for (size_t i = 0; i < snapshot->n_vms; i++)
         snapshot->vms[i].tree_reads = powercapfs_reads(manager->powercapfs, snapshot->vms[i].id);
     /* Nothing is seen that a later daemon would not know. */
@@ -111,15 +117,17 @@ static int carry_energies(struct manager *manager)
 
 int manager_tick(struct manager *manager)
 {
-    struct reading readings[ZONES_MAX] = {0};
+    struct reading readings[ZONES_MAX + 1] = {0};
     struct sampler sampler = manager->sampler;
     struct usage usage = {0};
     uint64_t time_ns = now_ns();
     int r;
 
-    manager->source->ops->read(manager->source, readings);
-    sampler.suspended_ns = clock_suspended_ns();
-    sampler_take(&sampler, &manager->source->zones, readings, time_ns, &manager->sample);
+    manager_update_zones(manager);
+    sampler.suspended_before_ns = clock_suspended_ns();
+    manager->source->ops->read(manager->source, readings + manager_first_slot(manager));
+    sampler.suspended_after_ns = clock_suspended_ns();
+    sampler_take(&sampler, &manager->zones, readings, time_ns, &manager->sample);
     r = manager_refresh_vms(manager, time_ns);
     if (r < 0)
         return r;
@@ -130,7 +138,9 @@ int manager_tick(struct manager *manager)
     manager->health.unlisted_processes = usage.n_unlisted;
     r = enter_baselines(manager);
     if (r == 0)
-        r = ledger_record(manager->ledger, &manager->source->zones, &manager->sample, &usage);
+        manager_advance_platform(manager, &usage, time_ns);
+    if (r == 0)
+        r = ledger_record(manager->ledger, &manager->zones, &manager->sample, &usage);
     if (r == 0)
         update_baselines(manager, &usage);
     usage_deinit(&usage);
@@ -139,6 +149,7 @@ int manager_tick(struct manager *manager)
     /* Only now has the energy been entered: after a failure the next interval covers it. */
     manager->sampler = sampler;
     usage_store_save(manager->usage_store, manager->usage, time_ns);
+    manager_keep_platform(manager);
     ledger_expire(manager->ledger, time_ns, forget_vm, manager);
     r = carry_energies(manager);
     return r < 0 ? r : manager_publish(manager);

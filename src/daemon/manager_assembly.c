@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 
 #include "daemon/manager_internal.h"
+#include "daemon/meters.h"
 #include "source/rapl.h"
 #include "usage/bpf.h"
 #include "usage/bpf_store.h"
@@ -38,11 +39,35 @@ static int new_source(struct manager *manager)
     return estimate_new(&manager->source, &config->estimate, config->proc_root);
 }
 
+_Static_assert(METERS_MAX <= PLATFORM_METERS_MAX, "the platform takes every meter");
+
+static int new_meters(struct manager *manager)
+{
+    int r = meters_new(&manager->config, manager->event, manager->meters);
+
+    if (r < 0)
+        return r;
+    manager->n_meters = (size_t)r;
+    return 0;
+}
+
+/* The platform's zone comes with the first meter. */
+static int new_platform(struct manager *manager)
+{
+    int r = manager->n_meters ? platform_new(&manager->platform, manager->n_meters) : 0;
+
+    if (r < 0)
+        return r;
+    manager_update_zones(manager);
+    manager_restore_platform(manager);
+    return 0;
+}
+
 /* A calibration of another machine, or a misspelt zone. */
 static void check_baselines(const struct manager *manager)
 {
     const struct config *config = &manager->config;
-    const struct zone_set *zones = &manager->source->zones;
+    const struct zone_set *zones = &manager->zones;
 
     for (size_t i = 0; i < config->n_baselines; i++) {
         const struct baseline_setting *setting = &config->baselines[i];
@@ -245,6 +270,21 @@ static int new_usage(struct manager *manager)
     return 0;
 }
 
+static int resume_baselines(struct manager *manager)
+{
+    const struct zone_set *zones = &manager->zones;
+    int r = baselines_add_zones(manager->baselines, zones);
+
+    /* The platform's own is learned with it. */
+    for (size_t slot = manager_first_slot(manager); slot < zones->n && r == 0; slot++) {
+        struct zone_baseline learned = ledger_get_learned(
+            manager->ledger, manager->source->ops->name, zones->zones[slot].name);
+
+        baselines_resume(manager->baselines, slot, &learned);
+    }
+    return r;
+}
+
 /* Only now is it sure that no other daemon keeps its ledger there. */
 static int load_ledger(struct manager *manager)
 {
@@ -258,7 +298,7 @@ static int load_ledger(struct manager *manager)
     int r = ledger_store_new(&manager->store, &config);
 
     if (r == 0)
-        r = ledger_store_load(manager->store, manager->ledger, source->ops->name, &source->zones,
+        r = ledger_store_load(manager->store, manager->ledger, source->ops->name, &manager->zones,
                               now_ns(), &sampler, &manager->sample.time_ns);
     if (r < 0) {
         log_error("the ledger cannot be kept", F_ERROR(r));
@@ -267,7 +307,7 @@ static int load_ledger(struct manager *manager)
     /* An estimate counts from zero in every process. */
     if (!source->ops->estimate)
         manager->sampler = sampler;
-    return 0;
+    return resume_baselines(manager);
 }
 
 /* A VM needs a few descriptors for each of its processes. */
@@ -327,6 +367,7 @@ struct manager *manager_free(struct manager *manager)
     snapshot_board_free(manager->board);
     ledger_store_free(manager->store);
     ledger_free(manager->ledger);
+    platform_free(manager->platform);
     baselines_free(manager->baselines);
     attribution_model_free(manager->model);
     usage_provider_free(manager->usage);
@@ -334,6 +375,8 @@ struct manager *manager_free(struct manager *manager)
     vm_table_deinit(&manager->vms);
     discovery_free(manager->discovery);
     energy_source_free(manager->source);
+    for (size_t i = 0; i < manager->n_meters; i++)
+        meter_free(manager->meters[i]);
     descriptors_deinit(&manager->descriptors);
     sd_event_unref(manager->event);
     free(manager);
@@ -345,8 +388,9 @@ int manager_new(struct manager **ret, const struct config *config)
 {
     /* What is slow comes after powercapfs. The first tick's readings begin the first interval. */
     static int (*const steps[])(struct manager *) = {
-        new_event,     new_source,     new_baselines, new_ledger,   new_control,  load_ledger,
-        new_discovery, new_powercapfs, new_usage,     manager_tick, new_exporter,
+        new_event,  new_source,   new_meters,   new_platform,  new_baselines,
+        new_ledger, new_control,  load_ledger,  new_discovery, new_powercapfs,
+        new_usage,  manager_tick, new_exporter,
     };
     _cleanup_(cleanup_manager_free) struct manager *manager = calloc(1, sizeof(*manager));
     int r;

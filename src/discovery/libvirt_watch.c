@@ -8,9 +8,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "discovery/libvirt_carry.h"
 #include "util/cleanup.h"
@@ -54,7 +52,7 @@
 struct libvirt_watch {
     char *uri;
     pthread_t thread;
-    int event_fd;
+    struct libvirt_table table;
     struct libvirt_carry *carry;
 
     pthread_mutex_t lock;
@@ -62,9 +60,6 @@ struct libvirt_watch {
     /* Under the lock: */
     unsigned owners;
     bool stop;
-    struct libvirt_domain *domains; /* sorted by UUID */
-    size_t n_domains;
-    size_t room;
 
     /* Of the thread alone: */
     virConnectPtr connection;
@@ -75,53 +70,16 @@ struct libvirt_watch {
     int wake_timer;   /* made due by libvirt_watch_free() */
 };
 
-static int compare_domains(const void *a, const void *b)
-{
-    const struct libvirt_domain *x = a, *y = b;
-
-    return uuid_compare(x->uuid, y->uuid);
-}
-
-static void signal_change(struct libvirt_watch *watch)
-{
-    /* Can only fail when the counter is full: it is readable then. */
-    (void)!eventfd_write(watch->event_fd, 1);
-}
-
-/* The domain's place in the table: where it is or would be. Under the lock. */
-static size_t find_place(const struct libvirt_watch *watch, const uuid_t uuid, bool *ret_present)
-{
-    size_t low = 0, high = watch->n_domains;
-
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-
-        if (uuid_compare(watch->domains[middle].uuid, uuid) < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    *ret_present = low < watch->n_domains && uuid_compare(watch->domains[low].uuid, uuid) == 0;
-    return low;
-}
-
 /* What the domain brought with it is read once in each run: later it is what we wrote. */
 static void read_carried(struct libvirt_watch *watch, virDomainPtr domain,
                          struct libvirt_domain *result)
 {
     unsigned run = virDomainGetID(domain);
-    bool present;
-    size_t i;
 
     if (run == (unsigned)-1)
         return;
-    pthread_mutex_lock(&watch->lock);
-    i = find_place(watch, result->uuid, &present);
-    present = present && watch->domains[i].run == run;
-    if (present)
-        result->carried = watch->domains[i].carried;
-    pthread_mutex_unlock(&watch->lock);
-    if (present || libvirt_carry_read(domain, &result->carried))
+    if (libvirt_table_carried(&watch->table, result->uuid, run, &result->carried) ||
+        libvirt_carry_read(domain, &result->carried))
         result->run = run;
 }
 
@@ -143,32 +101,6 @@ static bool read_domain(struct libvirt_watch *watch, virDomainPtr domain,
     read_carried(watch, domain, &result);
     *ret = result;
     return true;
-}
-
-static bool is_same_domain(const struct libvirt_domain *a, const struct libvirt_domain *b)
-{
-    return uuid_compare(a->uuid, b->uuid) == 0 && strcmp(a->name, b->name) == 0 &&
-           a->defined == b->defined && a->vcpus == b->vcpus && a->run == b->run;
-}
-
-/* Takes over the memory of `domains`. */
-static void replace_table(struct libvirt_watch *watch, struct libvirt_domain *domains, size_t n)
-{
-    struct libvirt_domain *old;
-    bool same;
-
-    qsort(domains, n, sizeof(*domains), compare_domains);
-    pthread_mutex_lock(&watch->lock);
-    same = watch->n_domains == n;
-    for (size_t i = 0; same && i < n; i++)
-        same = is_same_domain(&watch->domains[i], &domains[i]);
-    old = watch->domains;
-    watch->domains = domains;
-    watch->n_domains = watch->room = n;
-    pthread_mutex_unlock(&watch->lock);
-    free(old);
-    if (!same)
-        signal_change(watch);
 }
 
 static bool list_domains(struct libvirt_watch *watch)
@@ -194,63 +126,8 @@ static bool list_domains(struct libvirt_watch *watch)
         free(domains);
         return false;
     }
-    replace_table(watch, domains, n);
+    libvirt_table_replace(&watch->table, domains, n);
     return true;
-}
-
-static void remove_domain(struct libvirt_watch *watch, const uuid_t uuid)
-{
-    bool present;
-    size_t i;
-
-    pthread_mutex_lock(&watch->lock);
-    i = find_place(watch, uuid, &present);
-    if (present) {
-        watch->n_domains--;
-        memmove(&watch->domains[i], &watch->domains[i + 1],
-                (watch->n_domains - i) * sizeof(*watch->domains));
-    }
-    pthread_mutex_unlock(&watch->lock);
-    if (present)
-        signal_change(watch);
-}
-
-/* Under the lock. */
-static bool make_room(struct libvirt_watch *watch)
-{
-    size_t room = 2 * watch->room + 16;
-    struct libvirt_domain *grown;
-
-    if (watch->n_domains < watch->room)
-        return true;
-    grown = realloc(watch->domains, room * sizeof(*grown));
-    if (!grown)
-        return false;
-    watch->domains = grown;
-    watch->room = room;
-    return true;
-}
-
-static void put_domain(struct libvirt_watch *watch, const struct libvirt_domain *domain)
-{
-    bool present, change = false;
-    size_t i;
-
-    pthread_mutex_lock(&watch->lock);
-    i = find_place(watch, domain->uuid, &present);
-    if (present) {
-        change = !is_same_domain(&watch->domains[i], domain);
-        watch->domains[i] = *domain;
-    } else if (make_room(watch)) {
-        memmove(&watch->domains[i + 1], &watch->domains[i],
-                (watch->n_domains - i) * sizeof(*domain));
-        watch->domains[i] = *domain;
-        watch->n_domains++;
-        change = true;
-    }
-    pthread_mutex_unlock(&watch->lock);
-    if (change)
-        signal_change(watch);
 }
 
 static int on_lifecycle(virConnectPtr connection, virDomainPtr domain, int event, int detail,
@@ -264,9 +141,9 @@ static int on_lifecycle(virConnectPtr connection, virDomainPtr domain, int event
         return 0;
     libvirt_carry_touch(watch->carry, uuid);
     if (read_domain(watch, domain, &result))
-        put_domain(watch, &result);
+        libvirt_table_put(&watch->table, &result);
     else if (virGetLastErrorCode() == VIR_ERR_NO_DOMAIN)
-        remove_domain(watch, uuid);
+        libvirt_table_remove(&watch->table, uuid);
     return 0;
 }
 
@@ -310,15 +187,6 @@ static void on_error(void *data, virErrorPtr error)
 {
 }
 
-/* A restarted libvirtd may give a later run the number of an earlier one. */
-static void forget_runs(struct libvirt_watch *watch)
-{
-    pthread_mutex_lock(&watch->lock);
-    for (size_t i = 0; i < watch->n_domains; i++)
-        watch->domains[i].run = 0;
-    pthread_mutex_unlock(&watch->lock);
-}
-
 /* Returns NULL, or why it failed. */
 static const char *open_connection(struct libvirt_watch *watch)
 {
@@ -337,7 +205,7 @@ static const char *open_connection(struct libvirt_watch *watch)
     type = virConnectGetType(watch->connection);
     if (!type || strcmp(type, "QEMU") != 0)
         return "not a QEMU driver";
-    forget_runs(watch);
+    libvirt_table_forget_runs(&watch->table);
     libvirt_carry_connected(watch->carry, writable);
     return NULL;
 }
@@ -414,10 +282,8 @@ static void release(struct libvirt_watch *watch)
         virEventRemoveTimeout(watch->wake_timer);
     pthread_cond_destroy(&watch->changed);
     pthread_mutex_destroy(&watch->lock);
-    if (watch->event_fd >= 0)
-        close(watch->event_fd);
+    libvirt_table_deinit(&watch->table);
     libvirt_carry_free(watch->carry);
-    free(watch->domains);
     free(watch->uri);
     free(watch);
 }
@@ -491,9 +357,9 @@ int libvirt_watch_new(const char *uri, struct libvirt_watch **ret)
     init_lock(watch);
     watch->owners = 1;
     watch->lifecycle = watch->relist_timer = watch->wake_timer = -1;
-    watch->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (watch->event_fd < 0)
-        return -errno;
+    r = libvirt_table_init(&watch->table);
+    if (r < 0)
+        return r;
     watch->uri = strdup(uri);
     if (!watch->uri)
         return -ENOMEM;
@@ -541,24 +407,7 @@ struct libvirt_watch *libvirt_watch_free(struct libvirt_watch *watch)
 
 int libvirt_watch_domains(struct libvirt_watch *watch, struct libvirt_domain **ret, size_t *ret_n)
 {
-    struct libvirt_domain *copy = NULL;
-    eventfd_t count;
-    size_t n;
-
-    (void)!eventfd_read(watch->event_fd, &count);
-    pthread_mutex_lock(&watch->lock);
-    n = watch->n_domains;
-    if (n > 0) {
-        copy = malloc(n * sizeof(*copy));
-        if (copy)
-            memcpy(copy, watch->domains, n * sizeof(*copy));
-    }
-    pthread_mutex_unlock(&watch->lock);
-    if (n > 0 && !copy)
-        return -ENOMEM;
-    *ret = copy;
-    *ret_n = n;
-    return 0;
+    return libvirt_table_copy(&watch->table, ret, ret_n);
 }
 
 void libvirt_watch_carry(struct libvirt_watch *watch, struct vm_leave *leaves, size_t n)
@@ -569,5 +418,5 @@ void libvirt_watch_carry(struct libvirt_watch *watch, struct vm_leave *leaves, s
 
 int libvirt_watch_event_fd(const struct libvirt_watch *watch)
 {
-    return watch->event_fd;
+    return watch->table.event_fd;
 }

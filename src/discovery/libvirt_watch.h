@@ -9,20 +9,10 @@
  * below only look at that table and never wait for libvirt.
  */
 
-#include <stdbool.h>
 #include <stddef.h>
-#include <uuid/uuid.h>
 
+#include "discovery/libvirt_table.h"
 #include "discovery/vm.h"
-
-struct libvirt_domain {
-    uuid_t uuid;
-    char name[VM_NAME_MAX];
-    bool defined;   /* persistent: stays when it is off */
-    unsigned vcpus; /* at the next start, or present when it was last listed; 1 or more */
-    unsigned run;   /* another number each time it begins to run; 0: off, or carried unknown */
-    struct vm_carried carried; /* what it brought with it */
-};
 
 struct libvirt_watch;
 

@@ -130,7 +130,7 @@ static void add_sample(struct power_tree *tree, const struct reading *readings)
     struct reading last[ZONES_MAX];
 
     memcpy(last, sampler->last, sizeof(last));
-    sampler->suspended_ns = clock_suspended_ns();
+    sampler->suspended_after_ns = clock_suspended_ns();
     sampler_take(sampler, &tree->zones, readings, now_ns(), &sample);
     for (size_t i = 0; i < tree->zones.n; i++) {
         if (!counts(&tree->zones, i) || !readings[i].valid || !last[i].valid)
@@ -148,6 +148,7 @@ static bool read_zones(struct power_tree *tree)
     struct reading readings[ZONES_MAX] = {0};
     bool any = false;
 
+    tree->sampler.suspended_before_ns = clock_suspended_ns();
     tree->source->ops->read(tree->source, readings);
     for (size_t i = 0; i < tree->zones.n; i++)
         any |= counts(&tree->zones, i) && readings[i].valid;

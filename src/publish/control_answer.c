@@ -41,8 +41,16 @@ static json *json_zone_joules(const struct snapshot *snapshot, const uint64_t *e
 {
     json *object = json_object_new_object();
 
-    for (size_t i = 0; i < snapshot->n_zones; i++)
-        json_object_object_add(object, snapshot->zones[i].zone.name, json_joules(energy_uj[i]));
+    /* Two sources may have told of one zone, one after the other. */
+    for (size_t i = 0; i < snapshot->n_zones; i++) {
+        const char *name = snapshot->zones[i].zone.name;
+        uint64_t sum_uj = 0;
+
+        for (size_t other = 0; other < snapshot->n_zones; other++)
+            if (strcmp(snapshot->zones[other].zone.name, name) == 0)
+                sum_uj += energy_uj[other];
+        json_object_object_add(object, name, json_joules(sum_uj));
+    }
     return object;
 }
 
@@ -103,6 +111,8 @@ static json *json_zone(const struct snapshot_zone *zone)
     json *object = json_object_new_object();
 
     json_object_object_add(object, "name", json_object_new_string(zone->zone.name));
+    json_object_object_add(object, "source",
+                           zone->zone.source ? json_object_new_string(zone->zone.source) : NULL);
     json_object_object_add(object, "readable", json_object_new_boolean(zone->readable));
     json_object_object_add(object, "measured_joules", json_joules(zone->measured_uj));
     json_object_object_add(object, "host_joules", json_joules(zone->host_uj));
@@ -112,10 +122,51 @@ static json *json_zone(const struct snapshot_zone *zone)
     return object;
 }
 
+static json *json_relation(const struct platform_estimate *estimate)
+{
+    json *object = json_object_new_object();
+
+    json_object_object_add(object, "state",
+                           json_object_new_string(baseline_state_to_string(estimate->state)));
+    if (!estimate->known)
+        return object;
+    json_object_object_add(object, "static_watts", json_decimal(estimate->static_watts));
+    json_object_object_add(object, "static_uncertainty_watts",
+                           json_decimal(estimate->static_sigma));
+    json_object_object_add(object, "slope", json_decimal(estimate->slope));
+    json_object_object_add(object, "slope_uncertainty", json_decimal(estimate->slope_sigma));
+    json_object_object_add(object, "io_joules_per_gigabyte",
+                           json_decimal(estimate->io_joules_per_byte * 1e9));
+    json_object_object_add(object, "delay_seconds",
+                           json_decimal(estimate->delay_s + estimate->window_s / 2));
+    return object;
+}
+
+static json *json_meter(const struct snapshot *snapshot, const struct snapshot_meter *meter)
+{
+    const struct platform_reading *last = &meter->known.last;
+    json *object = json_object_new_object();
+
+    json_object_object_add(object, "source", json_object_new_string(meter->source));
+    json_object_object_add(object, "state", json_object_new_string(meter->state));
+    json_object_object_add(object, "trust",
+                           json_object_new_string(platform_trust_to_string(meter->known.trust)));
+    json_object_object_add(object, "used", json_object_new_boolean(meter->used));
+    json_object_object_add(object, "watts",
+                           last->time_ns ? json_decimal((double)last->power_uw / 1e6) : NULL);
+    json_object_object_add(object, "age_seconds",
+                           last->time_ns
+                               ? json_decimal(((double)snapshot->time_ns - (double)last->time_ns) /
+                                              (double)NSEC_PER_SEC)
+                               : NULL);
+    json_object_object_add(object, "relation", json_relation(&meter->known.estimate));
+    return object;
+}
+
 static json *json_host(const struct snapshot *snapshot)
 {
     json *object = json_object_new_object();
-    json *zones = json_object_new_array();
+    json *zones = json_object_new_array(), *meters = json_object_new_array();
 
     json_object_object_add(object, "version", json_object_new_string(VIRTJOULE_VERSION));
     json_object_object_add(object, "source", json_object_new_string(snapshot->source));
@@ -133,6 +184,9 @@ static json *json_host(const struct snapshot *snapshot)
     for (size_t i = 0; i < snapshot->n_zones; i++)
         json_object_array_add(zones, json_zone(&snapshot->zones[i]));
     json_object_object_add(object, "zones", zones);
+    for (size_t i = 0; i < snapshot->n_meters; i++)
+        json_object_array_add(meters, json_meter(snapshot, &snapshot->meters[i]));
+    json_object_object_add(object, "meters", meters);
     return object;
 }
 

@@ -16,8 +16,10 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
+#include "util/clock.h"
 #include "util/metrics_text.h"
 
 #define UW_PER_W UINT64_C(1000000)
@@ -30,9 +32,12 @@ static bool zone_measured(const struct snapshot_zone *zone)
 /* The labels of where energy was measured. */
 static void write_origin(FILE *stream, const struct snapshot *snapshot, size_t zone)
 {
-    metrics_write_label(stream, "source", snapshot->source, SIZE_MAX);
+    const struct zone *origin = &snapshot->zones[zone].zone;
+
+    metrics_write_label(stream, "source", origin->source ? origin->source : snapshot->source,
+                        SIZE_MAX);
     fputc(',', stream);
-    metrics_write_label(stream, "zone", snapshot->zones[zone].zone.name, ZONE_NAME_MAX);
+    metrics_write_label(stream, "zone", origin->name, ZONE_NAME_MAX);
 }
 
 static void write_vm(FILE *stream, const struct snapshot_vm *vm)
@@ -149,6 +154,98 @@ static void write_baselines(FILE *stream, const struct snapshot *snapshot)
     }
 }
 
+/* A metric with one real number per meter; NAN: it has none. */
+static void write_meter_number(FILE *stream, const struct snapshot *snapshot, const char *name,
+                               const char *help,
+                               double (*value)(const struct snapshot *,
+                                               const struct snapshot_meter *))
+{
+    metrics_write_family(stream, name, "gauge", help);
+    for (size_t m = 0; m < snapshot->n_meters; m++) {
+        double number = value(snapshot, &snapshot->meters[m]);
+
+        if (!isnan(number))
+            fprintf(stream, "%s{source=\"%s\"} %.9g\n", name, snapshot->meters[m].source, number);
+    }
+}
+
+static double meter_watts(const struct snapshot *snapshot, const struct snapshot_meter *meter)
+{
+    const struct platform_reading *last = &meter->known.last;
+
+    return last->time_ns && meter->known.trust != PLATFORM_SILENT ? (double)last->power_uw / 1e6
+                                                                  : NAN;
+}
+
+static double meter_age(const struct snapshot *snapshot, const struct snapshot_meter *meter)
+{
+    const struct platform_reading *last = &meter->known.last;
+
+    return last->time_ns
+               ? ((double)snapshot->time_ns - (double)last->time_ns) / (double)NSEC_PER_SEC
+               : NAN;
+}
+
+static double meter_delay(const struct snapshot *snapshot, const struct snapshot_meter *meter)
+{
+    const struct platform_estimate *estimate = &meter->known.estimate;
+
+    return estimate->known ? estimate->delay_s + estimate->window_s / 2 : NAN;
+}
+
+/* One of the numbers of struct platform_estimate, where they are known. */
+static void write_relation(FILE *stream, const struct snapshot *snapshot, const char *name,
+                           const char *help, size_t field)
+{
+    metrics_write_family(stream, name, "gauge", help);
+    for (size_t m = 0; m < snapshot->n_meters; m++) {
+        const struct platform_estimate *estimate = &snapshot->meters[m].known.estimate;
+
+        if (estimate->known)
+            fprintf(stream, "%s{source=\"%s\"} %.9g\n", name, snapshot->meters[m].source,
+                    *(const double *)((const char *)estimate + field));
+    }
+}
+
+static void write_meters(FILE *stream, const struct snapshot *snapshot)
+{
+    if (snapshot->n_meters == 0)
+        return;
+    metrics_write_family(
+        stream, "virtjoule_meter_info", "gauge",
+        "A meter of the whole machine's power: how the last question to it ended, whether "
+        "it is believed, what is learned from it, whether it is used; always 1.");
+    for (size_t m = 0; m < snapshot->n_meters; m++) {
+        const struct snapshot_meter *meter = &snapshot->meters[m];
+
+        fprintf(stream,
+                "virtjoule_meter_info{source=\"%s\",state=\"%s\",trust=\"%s\",learning=\"%s\","
+                "used=\"%s\"} 1\n",
+                meter->source, meter->state, platform_trust_to_string(meter->known.trust),
+                baseline_state_to_string(meter->known.estimate.state), meter->used ? "yes" : "no");
+    }
+    write_meter_number(stream, snapshot, "virtjoule_platform_watts",
+                       "Power of the whole machine as the meter told it last.", meter_watts);
+    write_meter_number(stream, snapshot, "virtjoule_meter_age_seconds",
+                       "Age of the meter's last good reading.", meter_age);
+    write_meter_number(stream, snapshot, "virtjoule_meter_delay_seconds",
+                       "How far the meter's readings lag behind, as learned.", meter_delay);
+    write_relation(stream, snapshot, "virtjoule_platform_static_watts",
+                   "What the machine draws beside the processors, as learned: a in a + b x RAPL.",
+                   offsetof(struct platform_estimate, static_watts));
+    write_relation(stream, snapshot, "virtjoule_platform_static_uncertainty_watts",
+                   "Its standard uncertainty.", offsetof(struct platform_estimate, static_sigma));
+    write_relation(stream, snapshot, "virtjoule_platform_slope",
+                   "What the machine draws for each watt of the processors (without RAPL: for "
+                   "each busy core), as learned: b.",
+                   offsetof(struct platform_estimate, slope));
+    write_relation(stream, snapshot, "virtjoule_platform_slope_uncertainty",
+                   "Its standard uncertainty.", offsetof(struct platform_estimate, slope_sigma));
+    write_relation(stream, snapshot, "virtjoule_platform_io_joules_per_byte",
+                   "What a byte of block I/O costs beyond that; 0 where it cannot be told.",
+                   offsetof(struct platform_estimate, io_joules_per_byte));
+}
+
 /* A metric with one whole number per VM. */
 static void write_vm_number(FILE *stream, const struct snapshot *snapshot, const char *name,
                             const char *type, const char *help,
@@ -258,6 +355,7 @@ int exporter_render(FILE *stream, const struct snapshot *snapshot, const char *v
         write_energy(stream, snapshot);
         write_zones(stream, snapshot);
         write_baselines(stream, snapshot);
+        write_meters(stream, snapshot);
         write_vm_cpu(stream, snapshot);
         write_vm_number(stream, snapshot, "virtjoule_vm_memory_bytes", "gauge",
                         "Memory of the VM that is resident on the host.", vm_memory_bytes);

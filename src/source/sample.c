@@ -37,7 +37,7 @@ static struct sample_zone difference(const struct zone *zone, const struct readi
 
 static uint64_t slept_since(const struct sampler *sampler, size_t slot)
 {
-    uint64_t now = sampler->suspended_ns, last = sampler->suspended_at_last_ns[slot];
+    uint64_t now = sampler->suspended_after_ns, last = sampler->suspended_at_last_ns[slot];
 
     return now >= last + SUSPENSION_MIN_NS ? now - last : 0;
 }
@@ -58,7 +58,7 @@ void sampler_take(struct sampler *sampler, const struct zone_set *zones,
             ret->zones[i].gap = sampler->gap[i] || slept_ns > 0;
         }
         sampler->last[i] = readings[i];
-        sampler->suspended_at_last_ns[i] = sampler->suspended_ns;
+        sampler->suspended_at_last_ns[i] = sampler->suspended_before_ns;
         sampler->gap[i] = false;
     }
 }

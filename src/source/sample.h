@@ -32,7 +32,9 @@ struct sample {
 struct sampler {
     struct reading last[ZONES_MAX];
     bool gap[ZONES_MAX];
-    uint64_t suspended_ns; /* set before each sampler_take(): clock_suspended_ns(), or always 0 */
+    /* clock_suspended_ns() before and after the zones are read, or always 0: the machine may sleep
+     * in between. Set before each sampler_take(). */
+    uint64_t suspended_before_ns, suspended_after_ns;
     uint64_t suspended_at_last_ns[ZONES_MAX]; /* 0 after a restart: it may have slept meanwhile */
 };
 
@@ -47,7 +49,8 @@ struct sampler {
  *
  * Suspension of the machine: in suspend-to-idle counters run on, for longer
  * maybe than CLOCK_MONOTONIC tells; in suspend-to-RAM the packages are off, and
- * their counters begin at zero. So the interval is a gap, its energy is judged
+ * their counters begin at zero. So the interval, or both that meet at a reading
+ * in which it slept, is a gap, its energy is judged
  * by all of its time, and a counter that fell was reset: it may have wrapped as
  * well, any number of times. The energy of a gap is nobody's but the static
  * power's, for the time awake.

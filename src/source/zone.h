@@ -34,6 +34,7 @@ struct zone {
     enum zone_kind kind;
     int socket;             /* physical package id, or ZONE_ALL_SOCKETS */
     uint64_t max_energy_uj; /* the counter runs from 0 to this value, then wraps; > 0 */
+    const char *source;     /* static: where its energy comes from; NULL: the source of its set */
 };
 
 /** Zones by slot. A slot keeps its zone while the daemon runs, also when the zone vanishes. */

@@ -141,12 +141,15 @@ static void record(struct run *run, const struct observation *observation)
             "out of memory");
     for (size_t slot = 0; slot < zones->n; slot++) {
         const struct zone *zone = &zones->zones[slot];
+        const struct zone_baseline known = {
+            .power_uw = (uint64_t)(true_static_watts(run, zone) * 1e6),
+        };
 
         for (unsigned model = 0; model < MODELS; model++) {
             ledger_set_baseline(run->ledgers[contender_of_model(model, BASELINE_KNOWN)], slot,
-                                (uint64_t)(true_static_watts(run, zone) * 1e6));
+                                &known);
             ledger_set_baseline(run->ledgers[contender_of_model(model, BASELINE_LEARNER)], slot,
-                                baselines_get(run->learned, slot)->power_uw);
+                                baselines_get(run->learned, slot));
         }
     }
     for (unsigned i = 0; i < MODELS * BASELINES; i++)

@@ -40,6 +40,7 @@ static void run(struct results *results, bool quick, uint64_t seed)
     for (unsigned trace = 0; trace < TRACES; trace++)
         for (unsigned i = 0; i < results->n_seeds; i++)
             trace_run(&traces[trace], seed + i, &results->traces[trace][i]);
+    platform_run(seed, results->platform);
 }
 
 static int judge(const struct results *results)

@@ -312,6 +312,33 @@ static void write_baseline(const struct results *results, FILE *file)
           file);
 }
 
+static void write_platform(const struct results *results, FILE *file)
+{
+    fprintf(
+        file,
+        "## The whole machine\n\n"
+        "A small host draws %.0f W + %.1f x RAPL + %.0f J per GB of block I/O. A meter shows it "
+        "in whole watts, late, and\nmeasures anew every so often; it is read every 5 s. After "
+        "%d minutes of learning the VMs' dynamic energy of the\nzone `platform` over %d minutes, "
+        "by `counters` with learned static powers, is off by:\n\n"
+        "| meter late by s | updates every s | mean, %% | worst VM, %% | all of the machine's "
+        "energy, %% | a, W | b | J per GB | lateness found, s |\n"
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+        PLATFORM_STATIC_WATTS, PLATFORM_SLOPE, PLATFORM_IO_JOULES * 1e9, PLATFORM_LEARN_MINUTES,
+        PLATFORM_WINDOW_MINUTES);
+    for (unsigned i = 0; i < PLATFORM_CASES; i++) {
+        const struct platform_result *result = &results->platform[i];
+
+        fprintf(file, "| %u | %u | %.2f | %.2f | %.2f | %.1f | %.3f | %.1f | %.1f |\n",
+                platform_cases[i].delay_s, platform_cases[i].update_s, result->mean_error,
+                result->largest_error, result->sum_error, result->static_watts, result->slope,
+                result->io_joules * 1e9, result->delay_s);
+    }
+    fputs("\nThe rows of the ledger add up to the zone's energy to the microjoule; the run fails "
+          "where they do not.\n\n",
+          file);
+}
+
 static void write_insight(const struct results *results, FILE *file)
 {
     const enum group seen[] = {GROUP_MEMORY, GROUP_MIXES, GROUP_FREQUENCY, GROUP_INSTRUCTIONS};
@@ -362,6 +389,7 @@ void report_write(const struct results *results, const struct results *checks, s
     write_insight(results, file);
     write_thesis(results, file);
     write_baseline(results, file);
+    write_platform(results, file);
     write_scenarios(results, file);
     write_truth(file);
     write_machines(file);

@@ -12,6 +12,7 @@ struct thesis_point {
     unsigned container[THESIS_NODES]; /* of the noise containers in the same VMs */
     unsigned neighbours;              /* VMs beside the cluster's */
     unsigned neighbour_workers;       /* in each of them */
+    double ipmi_watts;                /* the whole machine, as its BMC tells it */
     double rapl_watts, rapl_sigma;
     double attributed_watts, attributed_sigma; /* all VMs together */
     double vm_watts[2 * THESIS_NODES];         /* each VM: nodes, then neighbours; 0: not told */

@@ -16,13 +16,13 @@ const struct trace traces[TRACES] = {
                               0.88, 0.1, 0, 600},
 };
 
-static const struct workload load = {.name = "trace",
-                                     .mixes = {MIX_SERVER, MIX_INTEGER, MIX_BRANCHY},
-                                     .n_mixes = 3,
-                                     .burst_ms = 20,
-                                     .random = true,
-                                     .level_s = 15,
-                                     .common = true};
+const struct workload trace_load = {.name = "trace",
+                                    .mixes = {MIX_SERVER, MIX_INTEGER, MIX_BRANCHY},
+                                    .n_mixes = 3,
+                                    .burst_ms = 20,
+                                    .random = true,
+                                    .level_s = 15,
+                                    .common = true};
 
 static struct host *start(const struct trace *trace, uint64_t seed)
 {
@@ -34,7 +34,7 @@ static struct host *start(const struct trace *trace, uint64_t seed)
     for (unsigned i = 0; i < TRACE_VMS; i++) {
         unsigned vm = host_add_vm(host, 8, ALL_SOCKETS, 100);
 
-        host_add_tasks(host, vm, host->n_cpus / TRACE_VMS, &load, ALL_SOCKETS, 0, INFINITY);
+        host_add_tasks(host, vm, host->n_cpus / TRACE_VMS, &trace_load, ALL_SOCKETS, 0, INFINITY);
     }
     return host;
 }

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "attribution/zone_baseline.h"
-#include "physics.h"
+#include "host.h"
 
 #define TRACE_POINTS_MAX 8000
 
@@ -31,6 +31,9 @@ enum trace_id {
 };
 
 extern const struct trace traces[TRACES];
+
+/** Of the VMs of a trace: servers in bursts, all busy at the same times. */
+extern const struct workload trace_load;
 
 /** Of package-0, second by second. */
 struct trace_point {

@@ -82,6 +82,15 @@ static double late_error(const struct trace_result *result, double at_s)
     return trace_mean_error(result, result->n - 1800);
 }
 
+static double platform_error(const struct results *results)
+{
+    double largest = 0;
+
+    for (unsigned i = 0; i < PLATFORM_CASES; i++)
+        largest = fmax(largest, results->platform[i].largest_error);
+    return largest;
+}
+
 size_t verdict_limits(const struct results *results, struct limit ret[LIMITS_MAX])
 {
     unsigned known = contender_of_model(MODEL_COUNTERS, BASELINE_KNOWN);
@@ -111,5 +120,9 @@ size_t verdict_limits(const struct results *results, struct limit ret[LIMITS_MAX
     ret[n++] = (struct limit){"constant load: said to be not identifiable, and static power taken "
                               "as part of the measured",
                               unsafe, 100, "%"};
+    ret[n++] =
+        (struct limit){"whole machine, by a meter in steps of 1 W that is up to 20 s late and "
+                       "updates every 1 to 30 s: error of the worst VM with the worst meter",
+                       platform_error(results), LIMIT_PLATFORM, "%"};
     return n;
 }

@@ -4,6 +4,7 @@
 /* All results of a run, and the limits that they must keep. */
 
 #include "laboratory.h"
+#include "platform.h"
 #include "trace.h"
 
 #define TRACE_SEEDS 3
@@ -13,6 +14,7 @@
 #define LIMIT_LEARNED 3.0
 #define LIMIT_DRAM 10.0
 #define LIMIT_STATIC 5.0
+#define LIMIT_PLATFORM 5.0
 /* After this many seconds of trace. */
 #define LEARN_S 600
 
@@ -23,6 +25,7 @@ struct results {
     unsigned n_seeds; /* of each trace */
     struct result *scenarios;
     struct trace_result (*traces)[TRACE_SEEDS]; /* by trace and seed */
+    struct platform_result platform[PLATFORM_CASES];
 };
 
 struct limit {

@@ -176,6 +176,12 @@ def test_learned_while_running(directory, simulate, start_daemon):
     assert 0.7 * STATIC_WATTS < watts < 1.05 * STATIC_WATTS
     assert abs(float(watts) - STATIC_WATTS) < 2.5 * sigma
     assert rows[2] > 30 * STATIC_WATTS
+    # The next daemon begins with it.
+    daemon.stop()
+    daemon.start()
+    (labels, again), = daemon.wait_ticks(2).select("virtjoule_baseline_watts")
+    assert (labels["origin"], labels["state"]) == ("learned", "learning")
+    assert float(again) == pytest.approx(float(watts), abs=3 * sigma)
 
 
 def test_baseline_file_of_another_machine(directory, simulate, start_daemon):

@@ -123,7 +123,7 @@ def test_cpu_comes_after_the_daemon(host):
 
 # Of a counter that begins at zero what looks like a wrap would be below what a socket can draw.
 RANGE_UJ = 3 * 10**9
-SLEEP_S = 5
+SLEEP_S = 8  # from the order on; falling asleep takes its part
 
 
 def unattributed(metrics):
@@ -155,7 +155,7 @@ def sleep_with_counters_running(host, vm, audit):
     awake_s = (ticks(end) - ticks(start)) * INTERVAL_S
     slept_s = end_s - start_s - awake_s
     print(f"awake {awake_s} s, slept {slept_s:.2f} s")
-    assert slept_s == pytest.approx(SLEEP_S, abs=2)
+    assert 1 < slept_s < SLEEP_S + 1
     assert measured(end) - measured(start) == pytest.approx(
         2 * WATTS * (end_s - start_s), abs=2 * WATTS * 2 * INTERVAL_S)
     # And that of a package on which nothing ran afterwards.

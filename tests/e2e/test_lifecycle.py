@@ -15,6 +15,8 @@ from harness.audit import Audit
 from harness.daemon import FAST
 from harness.powercap import Package, SimulatedPowercap
 
+# What reading its tree five times a second for some seconds may cost a VM.
+READING_S = 0.02
 PACKAGE = Package(cpus=tuple(range(os.cpu_count())))
 INTERVAL_S = 0.2
 
@@ -30,11 +32,13 @@ def daemon(directory, stack, libvirtd, start_daemon):
 
 @pytest.fixture
 def audit(daemon, start_vm):
-    """The audit, and at its end the bystander's account: its CPU time was paid for, no more."""
+    """The audit, and at its end the bystander's account: its CPU time was paid for, no more.
+
+    Nobody reads its tree: that is paid for by the VM as well.
+    """
     bystander = start_vm(name="bystander", duty=20)
     with Audit(daemon) as audit:
         wait_energy(daemon, bystander)
-        audit.watch_tree(bystander.uuid)
         yield audit
         truth = bystander.stop_load() / 1e9
         metrics = daemon.wait_ticks(2)
@@ -77,7 +81,7 @@ def test_paused_guest_uses_nothing(daemon, guest):
     before, kernel_before = daemon.wait_ticks(2), guest.cgroup_cpu_seconds()
     time.sleep(2)
     paused, kernel_paused = daemon.metrics(), guest.cgroup_cpu_seconds()
-    assert joules(paused, guest) - joules(before, guest) < 0.02 * PACKAGE.watts_per_cpu
+    assert joules(paused, guest) - joules(before, guest) < READING_S * PACKAGE.watts_per_cpu
 
     for _ in range(5):  # at another place in its interval each time
         guest.domain.resume()
@@ -86,9 +90,9 @@ def test_paused_guest_uses_nothing(daemon, guest):
     after, kernel_after = daemon.wait_ticks(2), guest.cgroup_cpu_seconds()
     worked = cpu_seconds(after, guest) - cpu_seconds(paused, guest)
     assert worked > INTERVAL_S
-    assert worked == pytest.approx(kernel_after - kernel_paused, rel=0.01, abs=0.01)
+    assert worked == pytest.approx(kernel_after - kernel_paused, rel=0.01, abs=READING_S)
     assert cpu_seconds(paused, guest) - cpu_seconds(before, guest) == pytest.approx(
-        kernel_paused - kernel_before, abs=0.01)
+        kernel_paused - kernel_before, abs=READING_S)
     assert joules(after, guest) - joules(paused, guest) == pytest.approx(
         worked * PACKAGE.watts_per_cpu, rel=0.05)
     guest.domain.resume()

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The small parsers of sysfs texts, mount tables, listen addresses and names. */
+/* The small parsers of sysfs texts, mount tables, listen addresses, sensors, learned
+   relations and names. */
 
 #include "fuzz.h"
 
 #include <math.h>
 #include <string.h>
 
+#include "daemon/platform_store.h"
 #include "publish/powercapfs_mount.h"
 #include "publish/powercapfs_names.h"
+#include "source/meter_hwmon.h"
+#include "source/meter_snmp.h"
 #include "source/rapl.h"
 #include "util/metrics_server.h"
 #include "util/parse.h"
@@ -16,6 +20,8 @@
 
 static void fuzz_strings(const char *text)
 {
+    static struct snmp_oids oids;
+    struct hwmon_sensors sensors;
     char host[64], copy[256];
     struct zone zone = {0};
     tree_name name;
@@ -35,6 +41,10 @@ static void fuzz_strings(const char *text)
     if (rapl_parse_zone("intel-rapl:0", text, NULL, &zone) == 0)
         require(strnlen(zone.name, ZONE_NAME_MAX) < ZONE_NAME_MAX);
     (void)rapl_parse_zone("intel-rapl:0:0", "core", text, &zone);
+    if (hwmon_parse_sensors(text, &sensors) == 0)
+        require(sensors.n > 0 && sensors.n <= HWMON_SENSORS_MAX);
+    if (snmp_parse_oids(text, &oids) == 0)
+        require(oids.n > 0 && oids.n <= SNMP_OIDS_MAX && oids.list[0].n >= 2);
     tree_name_sanitise(text, name);
     require(name[0] != '\0' && name[0] != '.' && !strchr(name, '/') && strlen(name) <= NAME_MAX);
     utf8_replace_invalid(text, copy, sizeof(copy));
@@ -48,7 +58,8 @@ static void fuzz_strings(const char *text)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    char *text = malloc(size + 1);
+    char *text = malloc(size + 1), line[PLATFORM_RELATION_MAX];
+    struct platform_relation relation;
     struct mount_entry entry;
     size_t rest_size = size;
     uint64_t value;
@@ -60,6 +71,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     (void)mountinfo_find((const char *)data, size, 1, &entry);
     for (const char *rest = (const char *)data; mountinfo_next(&rest, &rest_size, &entry);)
         require(rest_size < size);
+    if (platform_relation_parse((const char *)data, size, &relation) == 0)
+        require(platform_relation_format(&relation, line, sizeof(line)) > 0 &&
+                platform_relation_parse(line, strlen(line) - 1, &relation) == 0);
     fuzz_strings(text);
     free(text);
     return 0;

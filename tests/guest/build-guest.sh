@@ -27,6 +27,12 @@ drivers/virtio/virtio_pci.ko
 fs/fuse/fuse.ko
 fs/fuse/virtiofs.ko'
 
+# Of a guest that has a BMC, loaded by its test.
+ipmi_modules='
+drivers/char/ipmi/ipmi_msghandler.ko
+drivers/char/ipmi/ipmi_si.ko
+drivers/char/ipmi/ipmi_devintf.ko'
+
 programs='usr/bin/prometheus-node-exporter usr/bin/powercap-info'
 
 wanted=$( (cat "$0" "$here/init"; grep '^guest ' "$packages") | sha256sum)
@@ -63,17 +69,27 @@ done
 
 echo "guest: packing the initramfs"
 cd "$out/initramfs"
-mkdir -p bin dev etc lib64 modules proc run/virtjoule/share sys tmp
+mkdir -p bin dev etc ipmi lib64 modules proc run/virtjoule/share sys tmp
 cp /bin/busybox bin/
 cp "$here/init" init
 chmod 755 init
 echo 'root:x:0:0:root:/:/bin/sh' >etc/passwd
 
-number=10
-for module in $modules; do
-    cp "$out"/root/lib/modules/*/kernel/"$module" "modules/$number-${module##*/}"
-    number=$((number + 1))
-done
+# Numbered in the order that they are loaded in.
+copy_modules() { # DIRECTORY MODULE...
+    directory=$1
+    shift
+    number=10
+    for module; do
+        cp "$out"/root/lib/modules/*/kernel/"$module" "$directory/$number-${module##*/}"
+        number=$((number + 1))
+    done
+}
+# shellcheck disable=SC2086 # lists
+{
+    copy_modules modules $modules
+    copy_modules ipmi $ipmi_modules
+}
 
 # A program and the libraries it names; the loader is found at its fixed path.
 library_dir=$out/root/lib/x86_64-linux-gnu

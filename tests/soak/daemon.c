@@ -135,7 +135,7 @@ void daemon_tick(struct soak_daemon *daemon, struct host *host)
     require(ledger_record(daemon->ledger, &daemon->zones, &daemon->sample, &usage) == 0);
     require(baselines_update(daemon->baselines, &daemon->zones, &daemon->sample, &usage) == 0);
     for (size_t slot = 0; slot < daemon->zones.n; slot++)
-        ledger_set_baseline(daemon->ledger, slot, baselines_get(daemon->baselines, slot)->power_uw);
+        ledger_set_baseline(daemon->ledger, slot, baselines_get(daemon->baselines, slot));
     usage_deinit(&usage);
     ledger_expire(daemon->ledger, host->time_ns, forget, daemon);
     publish(daemon, host);

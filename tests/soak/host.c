@@ -15,11 +15,20 @@
 #define WATTS_PER_CPU 2.0
 
 static const struct zone zones[HOST_ZONES] = {
-    {"package-0", ZONE_PACKAGE, 0, UINT64_C(262143328850)},
-    {"dram", ZONE_DRAM, 0, UINT64_C(65712999613)},
-    {"package-1", ZONE_PACKAGE, 1, UINT64_C(262143328850)},
-    {"dram-1", ZONE_DRAM, 1, UINT64_C(65712999613)},
-    {"psys", ZONE_PSYS, ZONE_ALL_SOCKETS, UINT64_C(262143328850)},
+    {.name = "package-0",
+     .kind = ZONE_PACKAGE,
+     .socket = 0,
+     .max_energy_uj = UINT64_C(262143328850)},
+    {.name = "dram", .kind = ZONE_DRAM, .socket = 0, .max_energy_uj = UINT64_C(65712999613)},
+    {.name = "package-1",
+     .kind = ZONE_PACKAGE,
+     .socket = 1,
+     .max_energy_uj = UINT64_C(262143328850)},
+    {.name = "dram-1", .kind = ZONE_DRAM, .socket = 1, .max_energy_uj = UINT64_C(65712999613)},
+    {.name = "psys",
+     .kind = ZONE_PSYS,
+     .socket = ZONE_ALL_SOCKETS,
+     .max_energy_uj = UINT64_C(262143328850)},
 };
 static const double static_watts[HOST_ZONES] = {41, 6, 38, 5, 130};
 

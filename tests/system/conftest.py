@@ -27,12 +27,18 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="module")
-def host(request):
+def devices():
+    """Further ones of the hypervisor, as options of QEMU."""
+    return ()
+
+
+@pytest.fixture(scope="module")
+def host(request, devices):
     """Up, with energy counters, without virtjoule."""
     if not (IMAGES / "stamp").exists():
         pytest.skip("no disk for the hypervisor: run make system-root")
     name = request.module.__name__.removeprefix("test_")
-    with Hypervisor(system.BUILD / "results/system" / name) as host:
+    with Hypervisor(system.BUILD / "results/system" / name, options=devices) as host:
         host.load_energy_counters(**COUNTERS)
         yield host
 

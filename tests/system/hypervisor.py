@@ -12,17 +12,18 @@
         host.get("/var/log/dpkg.log")           # the path of a copy beside the logs
         host.reboot()
 
-It is made by build-root.sh (`make system-root`), runs under software emulation,
-and forgets at its end whatever it wrote to its disk. It has no network: what is
-installed must be there already or come with put(). The directory keeps
-console.log (the kernel), journal.log (all else), system.log (what was run in it
-and what that printed), the files that were got, also when a test fails.
+It is made by build-root.sh (`make system-root`), runs under software emulation, in
+which it has a KVM of its own (QEMU emulates AMD's SVM), and forgets at its end
+whatever it wrote to its disk. It has no network: what is installed must be there
+already or come with put(). /dev/vdb is the disk of its own guest, see guest.py.
+The directory keeps console.log (the kernel), journal.log (all else), system.log
+(what was run in it and what that printed), the files that were got, also when a
+test fails.
 
 Its QEMU goes by another name: to the daemons of other tests on this machine it
 is no VM.
 """
 
-import base64
 import json
 import os
 import shlex
@@ -31,30 +32,21 @@ import socket
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from harness import system
+from machine import Machine, MachineError
 
 IMAGES = system.BUILD / "system"
 SHARE = "/share"
 _QEMU = "/usr/bin/qemu-system-x86_64"
 _QEMU_MODULES = "/usr/lib/x86_64-linux-gnu/qemu"  # a QEMU elsewhere does not find them
 _MEMORY_MIB = 3072
-_POLL_S = (0.01, 0.2)  # whether a command has ended: at first, at most
+# libvirt asks but once, when it starts, whether there is a KVM; udev may load it later.
+_KERNEL_ARGUMENTS = ("console=ttyS0 quiet mitigations=off panic=1 tsc=reliable clocksource=tsc "
+                     "modules-load=kvm_amd")
 
 
-class Answer(NamedTuple):
-    """What a command printed (both streams) and its exit status, negative for a signal."""
-
-    status: int
-    output: str
-
-
-class HypervisorError(Exception):
-    pass
-
-
-class Hypervisor:
+class Hypervisor(Machine):
     """Use as a context, which boots it. `options` are further ones of QEMU."""
 
     def __init__(self, directory, cpus=2, options=()):
@@ -89,18 +81,6 @@ class Hypervisor:
         self._disconnect()
         self._temporary.__exit__()
 
-    def run(self, script, timeout=60):
-        """Runs a script of bash as root."""
-        return self.start(script).wait(timeout)
-
-    def check(self, script, timeout=60):
-        """Runs a script that must succeed; returns its output."""
-        return self.start(script).check(timeout)
-
-    def start(self, script):
-        """Starts a script; returns the Job."""
-        return Job(self, script)
-
     def put(self, path, name=None):
         """Copies a file or a directory into the machine's /share; returns its path there."""
         target = self._share / (name or Path(path).name)
@@ -129,11 +109,6 @@ class Hypervisor:
         self.run("touch /run/before-reboot; systemctl --no-block reboot")
         self._wait_for_boot("test ! -e /run/before-reboot")
 
-    def tell(self, text):
-        """Prints what was seen; it is in system.log as well."""
-        print(text)
-        self.log(text)
-
     def log(self, text):
         with open(self.directory / "system.log", "a") as log:
             log.write(f"[{time.strftime('%H:%M:%S')}] {text}\n")
@@ -152,10 +127,11 @@ class Hypervisor:
         self._process = system.start_child([
             qemu, "-name", "hypervisor", "-L", "/usr/share/qemu", "-L", "/usr/share/seabios",
             "-nodefaults", "-display", "none",
-            "-machine", "pc,accel=tcg", "-smp", self._cpus, "-m", _MEMORY_MIB,
-            "-kernel", IMAGES / "vmlinuz", "-initrd", IMAGES / "initramfs.cpio.gz",
-            "-append", "console=ttyS0 quiet mitigations=off panic=1",
+            "-machine", "pc,accel=tcg", "-cpu", "max", "-smp", self._cpus, "-m", _MEMORY_MIB,
+            "-kernel", IMAGES / "vmlinux", "-initrd", IMAGES / "initramfs.cpio",
+            "-append", _KERNEL_ARGUMENTS,
             "-drive", f"file={IMAGES}/root.img,if=virtio,format=raw,snapshot=on",
+            "-drive", f"file={IMAGES}/guest.img,if=virtio,format=raw,snapshot=on",
             "-virtfs", f"local,path={self._share},mount_tag=share,security_model=none",
             "-serial", f"file:{self.directory}/console.log",
             "-device", "virtio-rng-pci", "-device", "virtio-serial-pci",
@@ -165,12 +141,12 @@ class Hypervisor:
             stdout=log, stderr=log, env={**os.environ, "QEMU_MODULE_DIR": _QEMU_MODULES})
         log.close()
 
-    def _wait_for_boot(self, condition="true", timeout=120):
+    def _wait_for_boot(self, condition="true", timeout=300):
         def is_up():
             if self._process.poll() is not None:
-                raise HypervisorError(f"QEMU ended with {self._process.returncode}")
+                raise MachineError(f"QEMU ended with {self._process.returncode}")
             self._disconnect()
-            with suppress(system.TestTimeout, OSError, HypervisorError):
+            with suppress(system.TestTimeout, OSError, MachineError):
                 return self.run(condition, timeout=5).status == 0
             return False
 
@@ -187,46 +163,6 @@ class Hypervisor:
         self.check(f"journalctl -b -o short-precise >{SHARE}/.journal", timeout=20)
         with open(self.directory / "journal.log", "a") as log:
             log.write((self._share / ".journal").read_text(errors="replace"))
-
-
-class Job:
-    """A script that runs in the machine."""
-
-    def __init__(self, host, script):
-        self._host = host
-        self._script = script
-        started = host.ask("guest-exec", **{
-            "path": "/bin/bash", "arg": ["-c", f"exec 2>&1\n{script}"], "capture-output": True})
-        self.pid = started["pid"]
-        self._answer = None
-
-    def wait(self, timeout=60):
-        """Waits for its end."""
-        end = time.monotonic() + timeout
-        interval, longest = _POLL_S
-        while not self.has_ended():
-            if time.monotonic() > end:
-                raise system.TestTimeout(f"{self._script!r}: not within {timeout} s")
-            time.sleep(interval)
-            interval = min(interval * 1.5, longest)
-        return self._answer
-
-    def check(self, timeout=60):
-        """Waits for it to succeed; returns its output."""
-        answer = self.wait(timeout)
-        if answer.status != 0:
-            raise HypervisorError(f"{self._script!r} gave {answer.status}:\n{answer.output}")
-        return answer.output
-
-    def has_ended(self):
-        if self._answer:
-            return True
-        status = self._host.ask("guest-exec-status", pid=self.pid)
-        if status["exited"]:
-            output = base64.b64decode(status.get("out-data", "")).decode(errors="replace")
-            self._answer = Answer(status.get("exitcode", -status.get("signal", 0)), output)
-            self._host.log(f"{self._script}\n{output}= {self._answer.status}")
-        return self._answer is not None
 
 
 class _Agent:
@@ -252,7 +188,7 @@ class _Agent:
         self._send({"execute": command, "arguments": arguments})
         answer = self._receive()
         if "error" in answer:
-            raise HypervisorError(f"{command}: {answer['error']['desc']}")
+            raise MachineError(f"{command}: {answer['error']['desc']}")
         return answer["return"]
 
     def _send(self, request):
@@ -265,7 +201,7 @@ class _Agent:
             except TimeoutError as error:
                 raise system.TestTimeout("the guest agent does not answer") from error
             if not data:
-                raise HypervisorError("the hypervisor is gone")
+                raise MachineError("the hypervisor is gone")
             self._received += data
         line, self._received = self._received.split(b"\n", 1)
         return json.loads(line)

@@ -109,6 +109,53 @@ static void test_only_whole_intervals_teach(void **state)
     baselines_free(baselines);
 }
 
+/* The next daemon knows at once what this one has learned, and learns on. */
+static void test_learned_is_kept(void **state)
+{
+    struct host host = {.random = 1};
+    struct zone_baseline learned, resumed;
+    struct baselines *baselines;
+
+    assert_int_equal(baselines_new(&baselines, NULL, 0, learn), 0);
+    for (int i = 0; i < 600; i++) {
+        run_second(&host);
+        assert_int_equal(baselines_update(baselines, &zones, &host.sample, &host.usage), 0);
+    }
+    learned = *baselines_get(baselines, PACKAGE);
+    baselines_free(baselines);
+
+    assert_int_equal(baselines_new(&baselines, NULL, 0, learn), 0);
+    assert_int_equal(baselines_add_zones(baselines, &zones), 0);
+    baselines_resume(baselines, PACKAGE, &learned);
+    for (int i = 0; i < 50; i++) {
+        run_second(&host);
+        assert_int_equal(baselines_update(baselines, &zones, &host.sample, &host.usage), 0);
+        resumed = *baselines_get(baselines, PACKAGE);
+        assert_int_equal(resumed.origin, BASELINE_FROM_LOAD);
+        assert_int_equal(resumed.state, BASELINE_LEARNING);
+        assert_int_equal(resumed.power_uw, learned.power_uw);
+        assert_int_equal(resumed.uncertainty_uw, learned.uncertainty_uw);
+    }
+    /* A host that draws less than what was known: at most what it draws. */
+    host.sample.zones[PACKAGE].energy_uj = learned.power_uw / 2;
+    assert_int_equal(baselines_update(baselines, &zones, &host.sample, &host.usage), 0);
+    assert_in_range(baselines_get(baselines, PACKAGE)->power_uw, 1, learned.power_uw / 2);
+    baselines_free(baselines);
+}
+
+static void test_given_is_not_replaced(void **state)
+{
+    static const struct zone_baseline given = {.origin = BASELINE_CONFIGURED, .power_uw = 5},
+                                      learned = {.origin = BASELINE_FROM_LOAD, .power_uw = 7};
+    struct baselines *baselines;
+
+    assert_int_equal(baselines_new(&baselines, NULL, 0, given), 0);
+    assert_int_equal(baselines_add_zones(baselines, &zones), 0);
+    baselines_resume(baselines, PACKAGE, &learned);
+    assert_int_equal(baselines_get(baselines, PACKAGE)->power_uw, 5);
+    baselines_free(baselines);
+}
+
 static void check_grown(const struct snapshot *before, const struct snapshot *after)
 {
     const struct snapshot_zone *a = &before->zones[PACKAGE], *b = &after->zones[PACKAGE];
@@ -149,7 +196,7 @@ static void test_learning_moves_no_counter_backwards(void **state)
         assert_int_equal(ledger_update_vms(ledger, &vms, host.sample.time_ns), 0);
         assert_int_equal(ledger_record(ledger, &zones, &host.sample, &host.usage), 0);
         assert_int_equal(baselines_update(baselines, &zones, &host.sample, &host.usage), 0);
-        ledger_set_baseline(ledger, PACKAGE, baselines_get(baselines, PACKAGE)->power_uw);
+        ledger_set_baseline(ledger, PACKAGE, baselines_get(baselines, PACKAGE));
         assert_int_equal(
             ledger_snapshot(ledger, &zones, &host.sample, host.sample.time_ns, &snapshot), 0);
         dynamic_uj = snapshot->vms[0].dynamic_uj[PACKAGE];
@@ -175,6 +222,8 @@ int main(void)
         cmocka_unit_test(test_settings),
         cmocka_unit_test(test_load),
         cmocka_unit_test(test_only_whole_intervals_teach),
+        cmocka_unit_test(test_learned_is_kept),
+        cmocka_unit_test(test_given_is_not_replaced),
         cmocka_unit_test(test_learning_moves_no_counter_backwards),
     };
 

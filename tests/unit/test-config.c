@@ -69,6 +69,15 @@ static void test_documented_defaults(void **state)
     assert_int_equal(documented.file_gid, defaults.file_gid);
     assert_int_equal(documented.quantum_uj, defaults.quantum_uj);
     assert_string_equal(documented.listen, defaults.listen);
+    assert_string_equal(documented.dcmi.device, defaults.dcmi.device);
+    assert_int_equal(documented.dcmi.interval_ns, defaults.dcmi.interval_ns);
+    assert_int_equal(documented.hwmon, defaults.hwmon);
+    assert_int_equal(documented.hwmon_interval_ns, defaults.hwmon_interval_ns);
+    assert_string_equal(documented.redfish.url, defaults.redfish.url);
+    assert_int_equal(documented.redfish.interval_ns, defaults.redfish.interval_ns);
+    assert_string_equal(documented.snmp.address, defaults.snmp.address);
+    assert_int_equal(documented.snmp.unit_uw, defaults.snmp.unit_uw);
+    assert_int_equal(documented.snmp.interval_ns, defaults.snmp.interval_ns);
 }
 
 static void test_every_key(void **state)
@@ -130,6 +139,38 @@ static void test_every_key(void **state)
     assert_string_equal(config.listen, "[::1]:9");
 }
 
+static void test_meters(void **state)
+{
+    static const char text[] =
+        "[dcmi]\ndevice=/dev/ipmi1\ninterval=30s\n"
+        "[hwmon]\nsensors=ina226/power1 psu/energy2\ninterval=1s\n"
+        "[redfish]\nurl=https://[::1]:8443/redfish/v1/Chassis/1/Power\n"
+        "credentials=/etc/virtjoule/redfish\nca_file=/etc/virtjoule/bmc.pem\ninterval=20s\n"
+        "[snmp]\naddress=udp6:[::1]:161\noids=1.3.6.1.4.1.318.1 .1.3.6.1\nunit=100mW\n"
+        "credentials=/etc/virtjoule/snmp\ninterval=60min\n";
+    struct config_error error;
+    struct config config;
+
+    assert_int_equal(parse(text, &config, &error), 0);
+    assert_string_equal(config.dcmi.device, "/dev/ipmi1");
+    assert_int_equal(config.dcmi.interval_ns, 30000000000);
+    assert_int_equal(config.hwmon, CONFIG_HWMON_GIVEN);
+    assert_int_equal(config.hwmon_sensors.n, 2);
+    assert_int_equal(config.hwmon_interval_ns, 1000000000);
+    assert_string_equal(config.redfish.url, "https://[::1]:8443/redfish/v1/Chassis/1/Power");
+    assert_string_equal(config.redfish.credentials, "/etc/virtjoule/redfish");
+    assert_string_equal(config.redfish.ca_file, "/etc/virtjoule/bmc.pem");
+    assert_int_equal(config.redfish.interval_ns, 20000000000);
+    assert_string_equal(config.snmp.address, "udp6:[::1]:161");
+    assert_int_equal(config.snmp.oids.n, 2);
+    assert_int_equal(config.snmp.oids.list[0].n, 8);
+    assert_int_equal(config.snmp.oids.list[0].parts[6], 318);
+    assert_int_equal(config.snmp.oids.list[1].n, 4);
+    assert_int_equal(config.snmp.unit_uw, 100000);
+    assert_string_equal(config.snmp.credentials, "/etc/virtjoule/snmp");
+    assert_int_equal(config.snmp.interval_ns, 3600000000000);
+}
+
 static void test_errors_name_the_place(void **state)
 {
     static const struct {
@@ -174,6 +215,21 @@ static void test_errors_name_the_place(void **state)
         {"[powercapfs]\nfile_mode = 0044\n", 2, "powercapfs", "file_mode", "octal mode"},
         {"[powercapfs]\nfile_uid = root\n", 2, "powercapfs", "file_uid", "user id"},
         {"[powercapfs]\nquantum = 2J\n", 2, "powercapfs", "quantum", "above 1J"},
+        {"[dcmi]\ndevice = ipmi0\n", 2, "dcmi", "device", "an absolute path"},
+        {"[dcmi]\ninterval = 5\n", 2, "dcmi", "interval", "a duration with its unit"},
+        {"[dcmi]\ninterval = 999ms\n", 2, "dcmi", "interval", "between 1s and 60min"},
+        {"[hwmon]\nsensors =\n", 2, "hwmon", "sensors", "sensors of chips"},
+        {"[hwmon]\ninterval = 61min\n", 2, "hwmon", "interval", "between 1s and 60min"},
+        {"[redfish]\nurl = http://bmc\n", 2, "redfish", "url", "https://"},
+        {"[redfish]\nurl = https://\n", 2, "redfish", "url", "https://"},
+        {"[redfish]\nurl = https://a:b@bmc\n", 2, "redfish", "url", "without user"},
+        {"[redfish]\ncredentials = secret\n", 2, "redfish", "credentials", "absolute path"},
+        {"[snmp]\noids = sysDescr.0\n", 2, "snmp", "oids", "in numbers"},
+        {"[snmp]\noids = 1.3.\n", 2, "snmp", "oids", "in numbers"},
+        {"[snmp]\noids = 1.40\n", 2, "snmp", "oids", "in numbers"},
+        {"[snmp]\noids = 3.1\n", 2, "snmp", "oids", "in numbers"},
+        {"[snmp]\noids = 1.3.4294967296\n", 2, "snmp", "oids", "in numbers"},
+        {"[snmp]\nunit = 0W\n", 2, "snmp", "unit", "above 0"},
         {"[exporter]\nlisten = 9177\n", 2, "exporter", "listen", "an address and port"},
     };
 
@@ -291,6 +347,7 @@ int main(void)
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_documented_defaults),
         cmocka_unit_test(test_every_key),
+        cmocka_unit_test(test_meters),
         cmocka_unit_test(test_errors_name_the_place),
         cmocka_unit_test(test_baseline_file),
         cmocka_unit_test(test_bad_baseline_file),

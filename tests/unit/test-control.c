@@ -2,9 +2,12 @@
 #include "unit.h"
 
 #include <json-c/json.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "../snapshot_fixture.h"
+#include "cli/print.h"
 #include "publish/control.h"
 
 static struct snapshot *two_vms(void)
@@ -179,6 +182,57 @@ static void test_prepare(void **state)
     snapshot_free(snapshot);
 }
 
+/* Two sources told of one zone, one after the other: a VM's energy is the sum. */
+static void test_zone_of_two_sources(void **state)
+{
+    struct snapshot *snapshot = two_vms();
+    struct json_object *answer;
+
+    snapshot->n_zones = 2;
+    snapshot->zones[1] = snapshot->zones[0];
+    snapshot->zones[1].zone.source = "modelled";
+    snapshot->vms[0].dynamic_uj[1] = 2000000;
+    answer = ask(snapshot, "{\"command\":\"show\",\"vm\":\"web\"}");
+    assert_string_equal(text_of(json_object_object_get(answer, "energy_joules"), "package-0"),
+                        "3.000001");
+    json_object_put(answer);
+    answer = ask(snapshot, "{\"command\":\"show\"}");
+    assert_string_equal(
+        text_of(json_object_array_get_idx(json_object_object_get(answer, "zones"), 1), "source"),
+        "modelled");
+    json_object_put(answer);
+    snapshot_free(snapshot);
+}
+
+/* `virtjoule show --host` says how the meters are. */
+static void test_meters(void **state)
+{
+    struct snapshot *snapshot = two_vms();
+    struct json_object *answer;
+    char *text = NULL;
+    size_t length;
+    FILE *stream = open_memstream(&text, &length);
+
+    snapshot->time_ns = 10000000000;
+    snapshot->source = "modelled";
+    snapshot->estimate = false;
+    fixture_meters(snapshot);
+    answer = ask(snapshot, "{\"command\":\"show\"}");
+    print_host(stream, answer);
+    fclose(stream);
+    assert_null(strstr(text, "ESTIMATE"));
+    assert_non_null(strstr(text, "MODELLED"));
+    assert_non_null(strstr(text, "364.000"));
+    assert_non_null(strstr(text, "2.500  ok, trusted, used\n"));
+    assert_non_null(strstr(text, "learned: 177.800 W (+- 1.500) + 1.334 (+- 0.010) x processors + "
+                                 "20.000 J per GB, 3.500 s late\n"));
+    assert_non_null(strstr(text, "-  silent, silent\n"));
+    assert_non_null(strstr(text, "relation to the processors: learning\n"));
+    free(text);
+    json_object_put(answer);
+    snapshot_free(snapshot);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -186,6 +240,8 @@ int main(void)
         cmocka_unit_test(test_show),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_prepare),
+        cmocka_unit_test(test_zone_of_two_sources),
+        cmocka_unit_test(test_meters),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

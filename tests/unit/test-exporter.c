@@ -159,6 +159,42 @@ static void test_estimate_is_labelled(void **state)
     snapshot_free(snapshot);
 }
 
+static void test_meters(void **state)
+{
+    static const char *const lines[] = {
+        "virtjoule_meter_info{source=\"dcmi\",state=\"ok\",trust=\"trusted\","
+        "learning=\"learned\",used=\"yes\"} 1",
+        "virtjoule_meter_info{source=\"snmp\",state=\"silent\",trust=\"silent\","
+        "learning=\"learning\",used=\"no\"} 1",
+        "virtjoule_platform_watts{source=\"dcmi\"} 364",
+        "virtjoule_meter_age_seconds{source=\"dcmi\"} 2.5",
+        "virtjoule_meter_delay_seconds{source=\"dcmi\"} 3.5",
+        "virtjoule_platform_static_watts{source=\"dcmi\"} 177.8",
+        "virtjoule_platform_static_uncertainty_watts{source=\"dcmi\"} 1.5",
+        "virtjoule_platform_slope{source=\"dcmi\"} 1.334",
+        "virtjoule_platform_slope_uncertainty{source=\"dcmi\"} 0.01",
+        "virtjoule_platform_io_joules_per_byte{source=\"dcmi\"} 2e-08",
+        "virtjoule_source_energy_joules_total{source=\"modelled\",zone=\"package-0\"} 4.000048",
+    };
+    struct snapshot *snapshot = two_vms();
+    char *text;
+
+    snapshot->time_ns = 10000000000;
+    snapshot->zones[0].zone.source = "modelled";
+    fixture_meters(snapshot);
+    text = render(snapshot);
+    assert_lines(text, lines, ELEMENTS(lines));
+    /* What is not known is not there, neither before nor after it falls silent. */
+    snapshot->meters[1].known.trust = PLATFORM_UNKNOWN;
+    free(text);
+    text = render(snapshot);
+    assert_null(strstr(text, "virtjoule_platform_watts{source=\"snmp\"}"));
+    assert_null(strstr(text, "virtjoule_meter_age_seconds{source=\"snmp\"}"));
+    assert_null(strstr(text, "virtjoule_platform_static_watts{source=\"snmp\"}"));
+    free(text);
+    snapshot_free(snapshot);
+}
+
 static void test_before_the_first(void **state)
 {
     char *text = render(NULL);
@@ -351,13 +387,10 @@ static void test_parse_listen(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_render),
-        cmocka_unit_test(test_estimate_is_labelled),
-        cmocka_unit_test(test_before_the_first),
-        cmocka_unit_test(test_escaping),
-        cmocka_unit_test(test_parts_are_the_whole),
-        cmocka_unit_test(test_full_disk),
-        cmocka_unit_test(test_parse_listen),
+        cmocka_unit_test(test_render),    cmocka_unit_test(test_estimate_is_labelled),
+        cmocka_unit_test(test_meters),    cmocka_unit_test(test_before_the_first),
+        cmocka_unit_test(test_escaping),  cmocka_unit_test(test_parts_are_the_whole),
+        cmocka_unit_test(test_full_disk), cmocka_unit_test(test_parse_listen),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -89,6 +89,32 @@ static void test_continues_as_if_never_stopped(void **state)
     ledger_fixture_deinit(&other);
 }
 
+static void test_learned_static_power_is_kept(void **state)
+{
+    static const struct zone_baseline learned = {BASELINE_FROM_LOAD, BASELINE_LEARNED, 40000000,
+                                                 900000},
+                                      given = {.origin = BASELINE_CONFIGURED, .power_uw = 3};
+    struct ledger_fixture fixture;
+    struct zone_baseline kept;
+
+    start(&fixture, "rapl", STATIC_EQUAL);
+    run(&fixture, 2);
+    ledger_set_baseline(fixture.ledger, 0, &learned);
+    ledger_set_baseline(fixture.ledger, 1, &given);
+    run(&fixture, 1);
+    restart(&fixture, "rapl", STATIC_EQUAL);
+    kept = ledger_get_learned(fixture.ledger, "rapl", fixture.zones.zones[0].name);
+    assert_int_equal(kept.origin, BASELINE_FROM_LOAD);
+    assert_int_equal(kept.state, BASELINE_LEARNING);
+    assert_int_equal(kept.power_uw, learned.power_uw);
+    assert_int_equal(kept.uncertainty_uw, learned.uncertainty_uw);
+    kept = ledger_get_learned(fixture.ledger, "rapl", fixture.zones.zones[1].name);
+    assert_int_equal(kept.origin, BASELINE_NONE);
+    kept = ledger_get_learned(fixture.ledger, "estimate", fixture.zones.zones[0].name);
+    assert_int_equal(kept.origin, BASELINE_NONE);
+    ledger_fixture_deinit(&fixture);
+}
+
 /* Open files of a guest must not go stale before discovery has found its VM again. */
 static void test_trees_are_there_at_once(void **state)
 {
@@ -390,6 +416,9 @@ static const struct {
     FIELD(ACCOUNT, image_account, host_uj, UINT64_MAX),
     FIELD(ACCOUNT, image_account, baseline_carry_uj, 1),
     FIELD(ACCOUNT, image_account, baseline_carry_uj, UINT64_C(1) << 63),
+    FIELD(ACCOUNT, image_account, learned_known, 2),
+    FIELD(ACCOUNT, image_account, learned_uw, ZONE_POWER_MAX_W *UINT64_C(1000000) + 1),
+    FIELD(ACCOUNT, image_account, learned_uncertainty_uw, UINT64_MAX),
     {ACCOUNT, offsetof(struct image_account, name), 1, 0},
     {SECOND_ACCOUNT, offsetof(struct image_account, name), 1, 0},
     FIELD(ROW, image_row, id, 0),
@@ -516,6 +545,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_continues_as_if_never_stopped),
+        cmocka_unit_test(test_learned_static_power_is_kept),
         cmocka_unit_test(test_trees_are_there_at_once),
         cmocka_unit_test(test_found_once_is_awaited_no_more),
         cmocka_unit_test(test_zones_are_known_by_name),

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "attribution/ledger.h"
+#include "conservation.h"
 #include "util/clock.h"
 
 /* Two sockets with DRAM, and psys over both. */
@@ -83,14 +84,7 @@ static struct snapshot *take_snapshot(struct host *host)
 
     assert_int_equal(ledger_snapshot(host->ledger, &zones, &host->sample, host->time_ns, &snapshot),
                      0);
-    for (size_t slot = 0; slot < snapshot->n_zones; slot++) {
-        const struct snapshot_zone *zone = &snapshot->zones[slot];
-        uint64_t sum = zone->host_uj + zone->static_uj + zone->unattributed_uj;
-
-        for (size_t i = 0; i < snapshot->n_vms; i++)
-            sum += snapshot->vms[i].dynamic_uj[slot];
-        assert_int_equal(sum, zone->measured_uj);
-    }
+    assert_conserved(snapshot);
     return snapshot;
 }
 
@@ -223,7 +217,7 @@ static void check_policy(enum static_policy policy, uint64_t vm0, uint64_t vm1, 
     struct host host;
 
     host_init(&host, policy);
-    ledger_set_baseline(host.ledger, PACKAGE_0, 12000000);
+    ledger_set_baseline(host.ledger, PACKAGE_0, &(struct zone_baseline){.power_uw = 12000000});
     host.usage_vms[0].amount.sockets[0].cpu_ns = SECOND(1);
     host.usage_vms[1].amount.sockets[0].cpu_ns = SECOND(3);
     set_energy(&host, PACKAGE_0, 20000000);
@@ -254,7 +248,7 @@ static void test_fractions_over_time(void **state)
     struct host host;
 
     host_init(&host, STATIC_EQUAL);
-    ledger_set_baseline(host.ledger, PACKAGE_0, 1);
+    ledger_set_baseline(host.ledger, PACKAGE_0, &(struct zone_baseline){.power_uw = 1});
     for (int i = 0; i < 3; i++)
         host.usage_vms[i].amount.sockets[0].cpu_ns = 1;
     for (int i = 0; i < 3000; i++) {
@@ -384,6 +378,88 @@ static void test_zones_stay_while_a_vm_runs(void **state)
     host_deinit(&host);
 }
 
+/* The platform goes by what the packages and memory gave everybody, not by a weight of its own. */
+static void test_platform_follows_its_parts(void **state)
+{
+    struct snapshot *snapshot;
+    struct host host;
+
+    host_init(&host, STATIC_EXCLUDE);
+    ledger_set_platform(host.ledger, PSYS, 0);
+    ledger_set_baseline(host.ledger, PSYS, &(struct zone_baseline){.power_uw = 40000000});
+    host.usage_vms[0].amount.sockets[0].cpu_ns = SECOND(1);
+    host.usage_vms[1].amount.sockets[1].cpu_ns = SECOND(1);
+    host.usage_vms[2].amount.io_bytes = 1000000;
+    set_energy(&host, PACKAGE_0, 30000000);
+    set_energy(&host, PACKAGE_1, 10000000);
+    set_energy(&host, PSYS, 100000000);
+    record(&host);
+    snapshot = take_snapshot(&host);
+    assert_int_equal(snapshot->zones[PSYS].static_uj, 40000000);
+    assert_int_equal(snapshot->vms[0].dynamic_uj[PSYS], 45000000);
+    assert_int_equal(snapshot->vms[1].dynamic_uj[PSYS], 15000000);
+    assert_int_equal(snapshot->vms[2].dynamic_uj[PSYS], 0);
+    snapshot_free(snapshot);
+    /* A million bytes at 20 uJ each count 20 J beside the packages' 40. */
+    ledger_set_platform(host.ledger, PSYS, 20000000);
+    record(&host);
+    snapshot = take_snapshot(&host);
+    assert_int_equal(snapshot->vms[0].dynamic_uj[PSYS], 45000000 + 30000000);
+    assert_int_equal(snapshot->vms[1].dynamic_uj[PSYS], 15000000 + 10000000);
+    assert_int_equal(snapshot->vms[2].dynamic_uj[PSYS], 20000000);
+    snapshot_free(snapshot);
+    host_deinit(&host);
+}
+
+/* The platform is entered after its parts, whichever slot it has; without them it is nobody's. */
+static void test_platform_in_the_first_slot(void **state)
+{
+    struct snapshot *snapshot;
+    struct host host;
+
+    host_init(&host, STATIC_EXCLUDE);
+    ledger_set_platform(host.ledger, PACKAGE_0, 0);
+    host.usage_vms[0].amount.sockets[0].cpu_ns = SECOND(1);
+    host.usage_vms[1].amount.sockets[1].cpu_ns = SECOND(1);
+    set_energy(&host, PACKAGE_0, 100000000);
+    set_energy(&host, PACKAGE_1, 10000000);
+    record(&host);
+    snapshot = take_snapshot(&host);
+    assert_int_equal(snapshot->vms[0].dynamic_uj[PACKAGE_0], 0);
+    assert_int_equal(snapshot->vms[1].dynamic_uj[PACKAGE_0], 100000000);
+    snapshot_free(snapshot);
+    host.sample.zones[PACKAGE_1].valid = false;
+    record(&host);
+    snapshot = take_snapshot(&host);
+    assert_int_equal(snapshot->zones[PACKAGE_0].unattributed_uj, 100000000);
+    snapshot_free(snapshot);
+    host_deinit(&host);
+}
+
+/* Uneven energies for a long time: whole microjoules, nothing lost (take_snapshot() sums up). */
+static void test_platform_is_conserved(void **state)
+{
+    struct snapshot *snapshot;
+    struct host host;
+
+    host_init(&host, STATIC_PROPORTIONAL);
+    ledger_set_platform(host.ledger, PSYS, 333);
+    ledger_set_baseline(host.ledger, PSYS, &(struct zone_baseline){.power_uw = 17777777});
+    for (unsigned i = 0; i < 1000; i++) {
+        for (unsigned vm = 0; vm < 3; vm++) {
+            host.usage_vms[vm].amount.sockets[0].cpu_ns = SECOND(1) / (vm + 3) + i * 7919;
+            host.usage_vms[vm].amount.io_bytes = i * 104729 * vm;
+        }
+        set_energy(&host, PACKAGE_0, 31000003 + i * 97);
+        set_energy(&host, PSYS, 99999989 + i * 131);
+        record(&host);
+    }
+    snapshot = take_snapshot(&host);
+    assert_true(snapshot->zones[PSYS].measured_uj > UINT64_C(99999989) * 1000);
+    snapshot_free(snapshot);
+    host_deinit(&host);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -397,6 +473,9 @@ int main(void)
         cmocka_unit_test(test_ramps_never_step),
         cmocka_unit_test(test_ended_vms),
         cmocka_unit_test(test_zones_stay_while_a_vm_runs),
+        cmocka_unit_test(test_platform_follows_its_parts),
+        cmocka_unit_test(test_platform_in_the_first_slot),
+        cmocka_unit_test(test_platform_is_conserved),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

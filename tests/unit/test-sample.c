@@ -72,11 +72,17 @@ static void test_gap(void **state)
     assert_false(take(&sampler, true, 302000, 5).zones[0].gap);
 }
 
+static void has_slept(struct sampler *sampler, uint64_t ns)
+{
+    sampler->suspended_before_ns += ns;
+    sampler->suspended_after_ns += ns;
+}
+
 /* Awake for a second, asleep for the rest. */
 static struct sample sleep_and_take(struct sampler *sampler, uint64_t slept_s, uint64_t energy_uj,
                                     uint64_t second)
 {
-    sampler->suspended_ns += slept_s * NSEC_PER_SEC;
+    has_slept(sampler, slept_s * NSEC_PER_SEC);
     return take(sampler, true, energy_uj, second);
 }
 
@@ -97,6 +103,24 @@ static void test_suspended_to_idle(void **state)
     assert_true(sample.zones[0].valid);
     assert_false(sample.zones[0].gap);
     assert_int_equal(sample.zones[0].energy_uj, 20000000);
+}
+
+/* While the zones were read: nobody knows on which side of the readings its energy is. */
+static void test_suspended_in_a_reading(void **state)
+{
+    struct sampler sampler = {0};
+    struct sample sample;
+
+    take(&sampler, true, 1000000, 1);
+    sampler.suspended_after_ns = 3600 * NSEC_PER_SEC;
+    sample = take(&sampler, true, 21000000, 2);
+    assert_true(sample.zones[0].valid);
+    assert_true(sample.zones[0].gap);
+    sampler.suspended_before_ns = sampler.suspended_after_ns;
+    sample = take(&sampler, true, 7200000000, 3);
+    assert_true(sample.zones[0].valid);
+    assert_true(sample.zones[0].gap);
+    assert_false(take(&sampler, true, 7220000000, 4).zones[0].gap);
 }
 
 /* The packages were off: the counter begins at zero, and this is no wrap, however near it was. */
@@ -125,7 +149,7 @@ static void test_unreadable_after_suspension(void **state)
     struct sample sample;
 
     take(&sampler, true, 65532610987, 1);
-    sampler.suspended_ns = 3600 * NSEC_PER_SEC;
+    has_slept(&sampler, 3600 * NSEC_PER_SEC);
     take(&sampler, false, 0, 2);
     assert_false(take(&sampler, true, 5000000, 3).zones[0].valid);
     sample = take(&sampler, true, 6000000, 4);
@@ -136,15 +160,16 @@ static void test_unreadable_after_suspension(void **state)
 /* The pair of clocks is never read at one moment. */
 static void test_clock_error_is_no_suspension(void **state)
 {
-    struct sampler sampler = {.suspended_ns = NSEC_PER_SEC};
+    struct sampler sampler = {0};
     struct sample sample;
 
+    has_slept(&sampler, NSEC_PER_SEC);
     take(&sampler, true, 65532610987 - 70000000, 1);
-    sampler.suspended_ns += NSEC_PER_MSEC;
+    has_slept(&sampler, NSEC_PER_MSEC);
     sample = take(&sampler, true, 30000000, 2);
     assert_true(sample.zones[0].valid);
     assert_false(sample.zones[0].gap);
-    sampler.suspended_ns -= NSEC_PER_MSEC;
+    has_slept(&sampler, -NSEC_PER_MSEC);
     sample = take(&sampler, true, 40000000, 3);
     assert_true(sample.zones[0].valid);
     assert_false(sample.zones[0].gap);
@@ -158,6 +183,7 @@ int main(void)
         cmocka_unit_test(test_reset_is_no_wrap),
         cmocka_unit_test(test_gap),
         cmocka_unit_test(test_suspended_to_idle),
+        cmocka_unit_test(test_suspended_in_a_reading),
         cmocka_unit_test(test_suspended_to_ram),
         cmocka_unit_test(test_unreadable_after_suspension),
         cmocka_unit_test(test_clock_error_is_no_suspension),

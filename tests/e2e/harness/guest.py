@@ -24,7 +24,7 @@ from . import cgroup, system
 from .libvirtd import remove_domain
 
 _XML = """
-<domain type='qemu'>
+<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>{name}</name>
   <uuid>{uuid}</uuid>
   <memory unit='MiB'>{memory_mib}</memory>
@@ -43,7 +43,7 @@ _XML = """
     </serial>
     <memballoon model='none'/>
   </devices>
-</domain>
+{arguments}</domain>
 """
 _BACKING_XML = """
   <memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>
@@ -65,6 +65,15 @@ _SHARE_XML = """
 """
 
 
+def _arguments_xml(arguments):
+    """What QEMU gets beside libvirt's own; libvirt marks a domain that has any."""
+    if not arguments:
+        return ""
+    return ("  <qemu:commandline>"
+            + "".join(f"<qemu:arg value='{argument}'/>" for argument in arguments)
+            + "</qemu:commandline>\n")
+
+
 class Answer(NamedTuple):
     """What a command in the guest printed (both streams) and its exit status."""
 
@@ -82,7 +91,8 @@ class Guest:
     `mountpoint` is the daemon's: the guest is given the directory of its UUID
     there as its energy share. With None it has no share: libvirt cannot save
     a domain with virtiofs. Without wait_for_share the start is left to find it.
-    `tools` is a directory that the guest is to have as well.
+    `tools` is a directory that the guest is to have as well; `arguments` are QEMU's,
+    for what libvirt does not know.
     """
 
     POWERCAP = "/sys/class/powercap"
@@ -94,7 +104,7 @@ class Guest:
 
     def __init__(self, libvirtd, directory, mountpoint, vcpus=1, max_vcpus=None, cpus=None,
                  label="", wait_for_share=True, shared_memory=True, cache="none", tools=None,
-                 memory_mib=192):
+                 memory_mib=192, arguments=()):
         self.name = f"{system.PREFIX}{label}{random.randrange(16**6):06x}"
         self.uuid = str(uuid.uuid4())
         self._libvirtd = libvirtd
@@ -114,7 +124,8 @@ class Guest:
                                     _SHARE_XML.format(directory=path, tag=tag, cache=mode)
                                     for path, tag, mode in shares),
                                 vcpus=vcpus, max_vcpus=max_vcpus or vcpus, memory_mib=memory_mib,
-                                cpuset=f" cpuset='{cpus}'" if cpus else "")
+                                cpuset=f" cpuset='{cpus}'" if cpus else "",
+                                arguments=_arguments_xml(arguments))
 
     def __enter__(self):
         try:

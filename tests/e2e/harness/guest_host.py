@@ -5,10 +5,12 @@ virtjouled runs in it beside processes under QEMU's name, over a simulated
 package for each CPU: the guest's sockets have one each.
 """
 
+import json
 import re
 import shutil
 import subprocess
 import uuid
+from contextlib import contextmanager
 
 from . import system
 from .daemon import VIRTJOULED
@@ -41,9 +43,6 @@ while read up idle </proc/uptime; do
     usleep 20000
 done
 EOF
-cat >/tmp/virtjouled.conf <<'EOF'
-{config}
-EOF
 sh /tmp/draw >/tmp/draw.log 2>&1 &
 """
 _CONFIG = """[daemon]
@@ -59,12 +58,17 @@ libvirt_uri =
 
 
 class GuestHost:
-    """Use as a context: the guest is then up, the daemon not yet started."""
+    """Use as a context: the guest is then up, the daemon not yet started.
 
-    def __init__(self, libvirtd, directory, provider, cpus=2, range_uj=10**12, memory_mib=192):
+    `programs` of this machine are there as well; with a `bmc` it is that BMC's machine.
+    """
+
+    def __init__(self, libvirtd, directory, provider, cpus=2, range_uj=10**12, memory_mib=192,
+                 programs=(), bmc=None):
         self._config = _CONFIG.format(provider=provider)
+        self._copied = [VIRTJOULED, _FAKE_QEMU, *programs]
         self._guest = Guest(libvirtd, directory, mountpoint=directory / "hosts", vcpus=cpus,
-                            memory_mib=memory_mib)
+                            memory_mib=memory_mib, arguments=bmc.qemu_arguments if bmc else ())
         self._range_uj = range_uj
         self._packages = " ".join(str(i) for i in range(cpus))
         self._programs = directory / "hosts" / self._guest.uuid / "programs"
@@ -72,12 +76,12 @@ class GuestHost:
 
     def __enter__(self):
         self._programs.mkdir(parents=True)
-        for program in (VIRTJOULED, _FAKE_QEMU):
+        for program in self._copied:
             copy_with_libraries(program, self._programs)
         (self._programs / _FAKE_QEMU.name).rename(self._programs / "qemu-system-x86_64")
         self._guest.__enter__()
         self.check(_PREPARE.format(programs=_SHARED_PROGRAMS, packages=self._packages,
-                                   range_uj=self._range_uj, config=self._config))
+                                   range_uj=self._range_uj))
         return self
 
     def __exit__(self, *exception):
@@ -86,10 +90,31 @@ class GuestHost:
     def check(self, script, timeout=30):
         return self._guest.check(script, timeout)
 
-    def start_daemon(self):
-        self.check(f"LD_LIBRARY_PATH={self._bin} {self._bin}/virtjouled "
-                   "--config /tmp/virtjouled.conf >/tmp/virtjouled.log 2>&1 &")
+    def program(self, name):
+        """How the guest's shell starts one."""
+        return f"LD_LIBRARY_PATH={self._bin} {self._bin}/{name}"
+
+    def start_daemon(self, settings="", through=()):
+        """With more settings; `through` are commands of programs that are to run it."""
+        commands = [*through, "virtjouled --config /tmp/virtjouled.conf"]
+        self.check(f"cat >/tmp/virtjouled.conf <<'EOF'\n{self._config}{settings}\nEOF\n"
+                   f"LD_LIBRARY_PATH={self._bin} "
+                   f"{' '.join(f'{self._bin}/{command}' for command in commands)} "
+                   ">/tmp/virtjouled.log 2>&1 &")
         system.wait_until(lambda: "info: ready" in self.log(), 20, "virtjouled is ready")
+
+    def stop_daemon(self):
+        self.check("killall virtjouled; while pidof virtjouled; do usleep 20000; done")
+
+    @contextmanager
+    def daemon(self, settings="", through=()):
+        self.start_daemon(settings, through)
+        yield
+        self.stop_daemon()
+
+    def show_host(self):
+        """What `virtjoule`, one of the programs, tells."""
+        return json.loads(self.check(f"{self.program('virtjoule')} show --host --json"))
 
     def log(self):
         return self.check("cat /tmp/virtjouled.log")
@@ -117,15 +142,22 @@ class GuestHost:
     def suspend(self, seconds, reset=False):
         """To RAM; the clock that goes on meanwhile wakes it.
 
-        The counters run on, as in suspend-to-idle, or begin at zero before the daemon looks.
+        The counters run on, as in suspend-to-idle, or begin at zero. As hardware they have done so
+        before anybody looks; what draws here has to be woken up first, and may be half way through
+        the packages with an old time.
         """
-        if reset:
-            self.check("killall -STOP virtjouled")
-        self.check("cd /sys/class/rtc/rtc0; echo 0 >wakealarm; "
-                   f"echo +{seconds} >wakealarm; echo mem >/sys/power/state", timeout=seconds + 60)
-        if reset:
-            self.check("read up idle </proc/uptime; echo ${up%.*}${up#*.} >/tmp/base; sleep 0.2; "
-                       "killall -CONT virtjouled")
+        base = "read up idle </proc/uptime; echo ${up%.*}${up#*.} >/tmp/base"
+        self.check(f"""
+            killall -STOP virtjouled
+            cd /sys/class/rtc/rtc0; echo 0 >wakealarm; echo +{seconds} >wakealarm
+            echo mem >/sys/power/state
+            {base if reset else ":"}
+            cd /tmp/sys/class/powercap/intel-rapl:0
+            for update in first second; do
+                read old <energy_uj; new=$old
+                while [ $new = $old ]; do usleep 10000; read new <energy_uj; done
+            done
+            killall -CONT virtjouled""", timeout=seconds + 60)
 
     def tree_uj(self, vm):
         """What a guest of this host would read."""

@@ -33,6 +33,7 @@ class Package:
     watts_per_cpu: int = 500
     max_energy_uj: int = 10_000_000_000
     total_uj: int = 0  # not wrapped
+    _offset_uj: int = 0  # its static power has not been the same since the start
     _fd: int = field(default=-1, repr=False)
 
 
@@ -69,6 +70,14 @@ class SimulatedPowercap:
         """What the package has used since the start, not wrapped."""
         with self._lock:
             return self.packages[number].total_uj
+
+    def draw(self, number, static_watts):
+        """The package's static power from now on."""
+        with self._lock:
+            package = self.packages[number]
+            elapsed_ns = time.monotonic_ns() - self._start_ns
+            package._offset_uj += (package.static_watts - static_watts) * elapsed_ns // 1000
+            package.static_watts = static_watts
 
     def spoil(self, number, text: bytes):
         """The energy_uj of a zone reads as this text from now on."""
@@ -130,15 +139,15 @@ class SimulatedPowercap:
             self._update()
 
     def _update(self):
-        elapsed_ns = time.monotonic_ns() - self._start_ns
-        for cpu, idle_ns in read_idle_ns().items():
-            busy_ns = elapsed_ns - (idle_ns - self._idle_at_start[cpu])
-            self._busy_ns[cpu] = max(busy_ns, self._busy_ns.get(cpu, 0))
         with self._lock:
+            elapsed_ns = time.monotonic_ns() - self._start_ns
+            for cpu, idle_ns in read_idle_ns().items():
+                busy_ns = elapsed_ns - (idle_ns - self._idle_at_start[cpu])
+                self._busy_ns[cpu] = max(busy_ns, self._busy_ns.get(cpu, 0))
             for package in self.packages:
                 busy_ns = sum(self._busy_ns[cpu] for cpu in package.cpus)
-                package.total_uj = (package.static_watts * elapsed_ns
-                                    + package.watts_per_cpu * busy_ns) // 1000
+                package.total_uj = package._offset_uj + (package.static_watts * elapsed_ns
+                                                         + package.watts_per_cpu * busy_ns) // 1000
                 if package._fd >= 0:
                     self._write(package)
 
