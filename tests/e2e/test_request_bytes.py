@@ -43,9 +43,11 @@ def talk():
     """talk(answer, ...): what a client receives on a connection; see there."""
     with system.TemporaryDirectory() as directory:
         plan_file = directory / "plan"
-        with Server("raw", ["/usr/bin/python3", RAW_SERVER, plan_file]) as server, \
-                RequestsDaemon(directory, {"cgroup": server.cgroup.path,
-                                           "attribution_mode": "model"}) as daemon:
+        # One watched cgroup in another: each connection is followed once.
+        with Server("outer/raw", ["/usr/bin/python3", RAW_SERVER, plan_file]) as server, \
+                RequestsDaemon(directory, {
+                    "cgroup": [server.cgroup.path, server.cgroup.path.parent],
+                    "attribution_mode": "model"}) as daemon:
             yield lambda *arguments, **plan: converse(server, plan_file, *arguments, **plan)
             assert daemon.metrics().value("virtjoule_request_missed_total") == 0
 
