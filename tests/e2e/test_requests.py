@@ -6,6 +6,7 @@ the daemon makes of it can be checked against the counter itself.
 """
 
 import csv
+import http.client
 import os
 import subprocess
 import time
@@ -231,6 +232,26 @@ def test_cgroups_come_and_go(powercap, stack, start_requests):
         daemon.wait_log(f"cgroup gone cgroup={later.path}", count=round_number)
     # Said once, not in every second.
     assert daemon.log().count("nosuch.service") == 1
+
+
+def test_older_connections(powercap, start_server, start_requests):
+    """A connection that was there before the daemon is told from its next request on."""
+    server = start_server()
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+
+    def ask_again():
+        connection.request("GET", "/cpu?iters=100000")
+        answer = connection.getresponse()
+        answer.read()
+        return answer.headers[FIELD]
+
+    assert ask_again() is None
+    socket = connection.sock
+    start_requests({"cgroup": server.cgroup.path, "psys_interval_ms": 200})
+    wait_energy(server)
+    assert int(ask_again()) > 0
+    assert connection.sock is socket
+    connection.close()
 
 
 def test_rotation(directory, powercap, start_server, start_requests):
