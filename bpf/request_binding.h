@@ -9,6 +9,7 @@
  *
  *     woken by a task of its process   for the waker's request, as a worker thread would
  *     has written a response's end     for that request still
+ *     has called poll() or select()    for the same, with what it asked others for
  *
  * What is done under a guess is pending: it goes to the request that the task
  * writes to next (then it worked for that one, which it took from a queue, say),
@@ -125,19 +126,46 @@ static void turn_to_written(__u64 id)
         turn(cpu, id, id);
 }
 
-/* The running task wrote the end of the response: it may go on to something else. */
-static void doubt_running(__u64 id)
+/* A guess is as good as it gets when the task sleeps or wakes another. */
+static void settle_guess(struct request_cpu *cpu, struct request_worker *worker)
 {
-    struct request_cpu *cpu = this_cpu();
+    if (worker && cpu->is_guess)
+        settle_pending(cpu, worker, cpu->request);
+}
+
+/* From now on it is a guess that the running task works for its request. */
+static void doubt_running(struct request_cpu *cpu)
+{
     struct request_worker *worker;
 
-    if (!cpu || cpu->request != id)
-        return;
     charge_running(cpu);
     worker = find_worker(running());
+    settle_guess(cpu, worker);
     if (worker)
         worker->is_guess = 1;
     cpu->is_guess = 1;
+}
+
+/* The running task wrote the end of the response: it may go on to something else. */
+static void doubt_answered(__u64 id)
+{
+    struct request_cpu *cpu = this_cpu();
+
+    if (cpu && cpu->request == id)
+        doubt_running(cpu);
+}
+
+/* It waits for some sockets: for an answer to what it asked for the request, or for clients. */
+static void doubt_waiting(void)
+{
+    struct request_cpu *cpu = this_cpu();
+
+    if (!cpu || !cpu->request)
+        return;
+    if (is_open(cpu->request))
+        doubt_running(cpu);
+    else
+        turn_to_nothing();
 }
 
 static __u64 request_of(__s32 tid)
@@ -145,13 +173,6 @@ static __u64 request_of(__s32 tid)
     struct request_worker *worker = find_worker(tid);
 
     return worker && !worker->is_guess ? worker->request : 0;
-}
-
-/* A guess is as good as it gets when the task sleeps or wakes another. */
-static void settle_guess(struct request_cpu *cpu, struct request_worker *worker)
-{
-    if (worker && cpu->is_guess)
-        settle_pending(cpu, worker, cpu->request);
 }
 
 /*
@@ -283,10 +304,12 @@ int enter_call(struct bpf_raw_tracepoint_args *arguments)
     switch (arguments->args[1]) {
     case NR_poll:
     case NR_select:
-    case NR_accept:
-    case NR_epoll_wait:
     case NR_pselect6:
     case NR_ppoll:
+        doubt_waiting();
+        break;
+    case NR_accept:
+    case NR_epoll_wait:
     case NR_epoll_pwait:
     case NR_accept4:
     case NR_io_uring_enter:

@@ -240,7 +240,7 @@ int rewrite_response(struct sk_msg_md *message)
     if (sent->insert)
         grown = insert_line(message, c, sent->insert_at);
     if (sent->event == HTTP_END) {
-        doubt_running(first_request(c));
+        doubt_answered(first_request(c));
         end_response(c);
     }
     if (c->out.state == HTTP_LOST) {
