@@ -275,6 +275,7 @@ def misbehave_pdu(daemon, machine, pdu):
     misbehave(daemon, "snmp", pdu_faults(pdu, honest))
 
 
+@pytest.mark.slow
 def test_misbehaviours(tmp_path, directory, certificates, service, pdu):
     """Of every meter, at once, for a VM that is shown its part of the whole machine: the operator
     sees which and why, energy is divided without rest and never falls, no tick waits, no energy is

@@ -18,6 +18,8 @@ PARSERS = {
                "tests/workload/mix.c:mix_parse,parse_line,add,next_word,is_word"],
     "config": ["src/util/config_text.c", "src/daemon/config.c"],
     "control": ["src/publish/control_answer.c"],
+    "credentials": ["src/source/credentials.c:credentials_parse,parse_line"],
+    "dcmi": ["src/source/meter_dcmi.c:dcmi_parse_power,completion_to_state"],
     "domain-virtiofs": ["src/cli/domain_virtiofs.c"],
     "domain-xml": ["src/util/xml_text.c", "src/cli/domain_xml.c", "src/cli/domain_xml_attach.c",
                    "src/cli/domain_xml_detach.c", "src/cli/share_path.c"],
@@ -33,6 +35,7 @@ PARSERS = {
     "proc-text": ["src/util/proc_text.c"],
     "qemu-cmdline": ["src/discovery/arguments.c", "src/discovery/qemu_cmdline.c",
                      "src/discovery/helper_cmdline.c", "src/util/machine_cgroup.c"],
+    "redfish": ["src/source/redfish.c"],
     "request-record": ["src/guest/access_log.c:access_log_format,add_string",
                        "src/guest/request_metrics.c:request_route,has_digit"],
     "requests-config": ["src/guest/requests_config.c"],
@@ -40,7 +43,8 @@ PARSERS = {
     "text": ["src/publish/powercapfs_mount.c:mountinfo_find,parse_mount,span_cut,span_decode,is_octal",
              "src/source/rapl.c:rapl_parse_zone",
              "src/util/metrics_server.c:metrics_parse_listen,address_parse", "src/util/parse.c",
-             "src/util/utf8.c"],
+             "src/util/utf8.c",
+             "src/daemon/platform_store.c:platform_relation_parse,parse_numbers,next_word"],
     "usage-state": ["src/usage/usage_state.c", "src/usage/bpf_population.c:population_restore"],
 }
 CORPUS = pathlib.Path(__file__).parent / "corpus"
