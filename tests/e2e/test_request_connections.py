@@ -15,8 +15,6 @@ from harness.bpf_maps import BpfMaps
 from harness.requests import WORKLOAD, RequestsDaemon, workload_server
 
 CONNECTIONS = int(os.environ.get("CONNECTIONS", 10**4))
-# Connections that the tool's clients leave without a word.
-HALF_OPEN = ("half-open in a head", "half-open after an answer")
 GROWTH_MAX = 2**20  # bytes of memory: 100 of each of ten thousand connections, one of a million
 
 
@@ -27,6 +25,16 @@ def anonymous_memory(pid):
 def entries_of(maps):
     """Of those maps that hold what is of connections."""
     return {name: n for name, n in maps.entries().items() if name != "frequencies"}
+
+
+def server_is_idle(server, entries):
+    """Only what waits in the server is there: connections, all answered, and its threads."""
+    process = Path(f"/proc/{server.pid}")
+    sockets = [path for path in (process / "fd").iterdir()
+               if os.readlink(path).startswith("socket:")]
+    return entries["sockets"] == len(sockets) - 1 > 0 and \
+        entries["workers"] <= len(list((process / "task").iterdir())) and \
+        entries["requests"] == entries["left"] == entries["listening"] == 0
 
 
 def churn(server, maps):
@@ -56,12 +64,9 @@ def test_nothing_is_left(directory, stack):
         assert told["failed"] == 0
         # Not even one kind of them stays.
         assert max(peaks.values()) < min(n for n in told["kinds"].values() if n > 64)
-        # The server does not know yet that these clients have gone.
-        waiting = {"sockets": sum(told["kinds"][kind] for kind in HALF_OPEN), "requests": 0,
-                   "left": 0, "listening": 0}
-        system.wait_until(lambda: waiting.items() <= entries_of(maps).items(), 10,
-                          f"{waiting} and not {entries_of(maps)}")
-        assert entries_of(maps)["workers"] <= server.threads()
+        # Of those whose clients have gone without a word the server does not know.
+        system.wait_until(lambda: server_is_idle(server, entries_of(maps)), 10,
+                          "no more entries than the server has connections")
     system.wait_until(lambda: not any(entries_of(maps).values()), 10, "the maps are empty")
     metrics = daemon.metrics()
     after = anonymous_memory(pid), maps.memory()

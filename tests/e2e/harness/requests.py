@@ -134,8 +134,9 @@ class Server:
         system.stop_child(self._process)
         self.cgroup.__exit__()
 
-    def threads(self):
-        return len(os.listdir(f"/proc/{self._process.pid}/task"))
+    @property
+    def pid(self):
+        return self._process.pid
 
 
 def workload_server(mode):
