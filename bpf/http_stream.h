@@ -54,12 +54,14 @@ enum http_state {
     HTTP_COLON,
     HTTP_LENGTH,
     HTTP_CODING,
-    HTTP_REST, /* of a line that says nothing to us */
-    HTTP_LAST, /* the line feed of the empty line */
-    HTTP_BODY, /* until body_end */
+    HTTP_REST,     /* of a line that says nothing to us */
+    HTTP_REST_END, /* its line feed */
+    HTTP_LAST,     /* the line feed of the empty line */
+    HTTP_BODY,     /* until body_end */
     HTTP_CHUNK,
     HTTP_CHUNK_REST,
-    HTTP_CHUNK_END, /* the line end after a chunk */
+    HTTP_CHUNK_LAST, /* the line feed of its first line */
+    HTTP_CHUNK_END,  /* the line end after a chunk */
     HTTP_UNTIL_CLOSE,
     HTTP_LOST, /* left alone for ever */
 };
@@ -270,17 +272,19 @@ HTTP_INLINE enum http_event http_version_byte(struct http_stream *s, __u8 c)
     return s->state == HTTP_LOST ? HTTP_BAD : HTTP_MORE;
 }
 
+/* Some take a carriage return alone for a line's end. */
+HTTP_INLINE enum http_event http_rest_byte(struct http_stream *s, __u8 c)
+{
+    s->state = c == '\n' ? HTTP_LINE : c == '\r' ? HTTP_REST_END : HTTP_REST;
+    return HTTP_MORE;
+}
+
 /* What follows the version of a request, or the status of a response. */
 HTTP_INLINE enum http_event http_reason_byte(struct http_stream *s, __u8 c)
 {
-    if (c == '\n') {
-        s->state = HTTP_LINE;
-        return HTTP_MORE;
-    }
-    if (s->is_response ? s->matched && c != ' ' && c != '\r' : c != '\r')
+    if (c != '\r' && c != '\n' && (!s->is_response || c != ' '))
         return http_lose(s);
-    s->matched = 0; /* after the first byte a reason may be anything */
-    return HTTP_MORE;
+    return http_rest_byte(s, c);
 }
 
 HTTP_INLINE enum http_event http_begin_line(struct http_stream *s, __u8 c)
@@ -312,14 +316,8 @@ HTTP_INLINE enum http_event http_name_byte(struct http_stream *s, __u8 c)
 
     if (name >= HTTP_NAMES || i >= sizeof(http_names[0]) - 1)
         return http_lose(s);
-    if (c == '\n') {
-        s->state = HTTP_LINE;
-        return HTTP_MORE;
-    }
-    if (http_lower(c) != (__u8)http_names[name][i]) {
-        s->state = HTTP_REST;
-        return HTTP_MORE;
-    }
+    if (http_lower(c) != (__u8)http_names[name][i])
+        return http_rest_byte(s, c);
     if (http_names[name][i + 1] != '\0')
         return HTTP_MORE;
     if (name == HTTP_NAME_SCORE) {
@@ -346,9 +344,11 @@ HTTP_INLINE enum http_event http_colon_byte(struct http_stream *s, __u8 c)
     return HTTP_MORE;
 }
 
-/* Digits between blanks; matched: 0 before them, 1 in them, 2 behind them. */
+/* Digits between blanks; matched: 0 before them, 1 in them, 2 behind them, 3 at the line's end. */
 HTTP_INLINE enum http_event http_length_byte(struct http_stream *s, __u8 c)
 {
+    if (s->matched == 3 && c != '\n')
+        return http_lose(s);
     if (http_is_digit(c)) {
         if (s->matched == 2 || s->length >= HTTP_LENGTH_MAX / 16)
             return http_lose(s);
@@ -356,13 +356,17 @@ HTTP_INLINE enum http_event http_length_byte(struct http_stream *s, __u8 c)
         s->length = s->length * 10 + (c - '0');
         return HTTP_MORE;
     }
-    if (http_is_blank(c) || c == '\r') {
+    if (http_is_blank(c)) {
         if (s->matched == 1)
             s->matched = 2;
         return HTTP_MORE;
     }
-    if (c != '\n' || s->matched == 0)
+    if (s->matched == 0 || (c != '\r' && c != '\n'))
         return http_lose(s);
+    if (c == '\r') {
+        s->matched = 3;
+        return HTTP_MORE;
+    }
     s->has_length = 1;
     s->state = HTTP_LINE;
     return HTTP_MORE;
@@ -371,14 +375,20 @@ HTTP_INLINE enum http_event http_length_byte(struct http_stream *s, __u8 c)
 /* "chunked" between blanks. */
 HTTP_INLINE enum http_event http_coding_byte(struct http_stream *s, __u8 c)
 {
-    __u8 i = s->matched;
+    __u8 i = s->matched, last = sizeof(http_chunked) + 1;
 
     if (c == '\n' && i >= sizeof(http_chunked) - 1) {
         s->is_chunked = 1;
         s->state = HTTP_LINE;
         return HTTP_MORE;
     }
-    if (http_is_blank(c) || c == '\r') {
+    if (i == last)
+        return http_lose(s);
+    if (c == '\r') {
+        s->matched = last;
+        return i >= sizeof(http_chunked) - 1 ? HTTP_MORE : http_lose(s);
+    }
+    if (http_is_blank(c)) {
         if (i == sizeof(http_chunked) - 1)
             s->matched = sizeof(http_chunked);
         return i == 0 || i >= sizeof(http_chunked) - 1 ? HTTP_MORE : http_lose(s);
@@ -400,6 +410,15 @@ HTTP_INLINE enum http_event http_chunk_line_end(struct http_stream *s)
     return HTTP_MORE;
 }
 
+/* Extensions. Here a line feed alone is a line's end to some, and none to others. */
+HTTP_INLINE enum http_event http_chunk_rest_byte(struct http_stream *s, __u8 c)
+{
+    if (c == '\n')
+        return http_lose(s);
+    s->state = c == '\r' ? HTTP_CHUNK_LAST : HTTP_CHUNK_REST;
+    return HTTP_MORE;
+}
+
 HTTP_INLINE enum http_event http_chunk_byte(struct http_stream *s, __u8 c)
 {
     __u8 lower = http_lower(c);
@@ -411,14 +430,9 @@ HTTP_INLINE enum http_event http_chunk_byte(struct http_stream *s, __u8 c)
         s->length = s->length * 16 + (http_is_digit(c) ? c - '0' : lower - 'a' + 10);
         return HTTP_MORE;
     }
-    if (!s->matched)
+    if (!s->matched || (!http_is_blank(c) && c != '\r' && c != ';'))
         return http_lose(s);
-    if (c == '\n')
-        return http_chunk_line_end(s);
-    if (!http_is_blank(c) && c != '\r' && c != ';')
-        return http_lose(s);
-    s->state = HTTP_CHUNK_REST;
-    return HTTP_MORE;
+    return http_chunk_rest_byte(s, c);
 }
 
 HTTP_INLINE enum http_event http_chunk_end_byte(struct http_stream *s, __u8 c)
@@ -427,7 +441,7 @@ HTTP_INLINE enum http_event http_chunk_end_byte(struct http_stream *s, __u8 c)
         s->matched = 1;
         return HTTP_MORE;
     }
-    if (c != '\n')
+    if (c != '\n' || !s->matched)
         return http_lose(s);
     s->state = HTTP_CHUNK;
     s->matched = 0;
@@ -486,15 +500,17 @@ HTTP_INLINE enum http_event http_step(struct http_stream *s, __u8 c)
     case HTTP_CODING:
         return http_coding_byte(s, c);
     case HTTP_REST:
-        if (c == '\n')
-            s->state = HTTP_LINE;
-        return HTTP_MORE;
+        return http_rest_byte(s, c);
+    case HTTP_REST_END:
+        return c == '\n' ? http_rest_byte(s, c) : http_lose(s);
     case HTTP_LAST:
         return c == '\n' ? http_head_end(s) : http_lose(s);
     case HTTP_CHUNK:
         return http_chunk_byte(s, c);
     case HTTP_CHUNK_REST:
-        return c == '\n' ? http_chunk_line_end(s) : HTTP_MORE;
+        return http_chunk_rest_byte(s, c);
+    case HTTP_CHUNK_LAST:
+        return c == '\n' ? http_chunk_line_end(s) : http_lose(s);
     case HTTP_CHUNK_END:
         return http_chunk_end_byte(s, c);
     default:
@@ -538,10 +554,10 @@ HTTP_INLINE void http_shift(struct http_stream *s, __u32 n)
     s->has_field = 1;
 }
 
-/** Whether 8 bytes hold no line feed (Mycroft's test for a zero byte). */
-HTTP_INLINE bool http_has_no_line_feed(__u64 bytes)
+/** Whether 8 bytes can be skipped in a line: none is below 16, so no end of it (Mycroft's test). */
+HTTP_INLINE bool http_is_plain(__u64 bytes)
 {
-    __u64 x = bytes ^ 0x0a0a0a0a0a0a0a0aull;
+    __u64 x = bytes & 0xf0f0f0f0f0f0f0f0ull;
 
     return !((x - 0x0101010101010101ull) & ~x & 0x8080808080808080ull);
 }

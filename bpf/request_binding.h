@@ -23,10 +23,8 @@ static void release(__u64 id)
 {
     struct request *request = find_request(id);
 
-    if (!request)
-        return;
-    __sync_fetch_and_add(&request->bound, -1);
-    tell_if_over(request);
+    if (request)
+        put(request);
 }
 
 static bool is_open(__u64 id)
@@ -46,21 +44,33 @@ static bool hold(__u64 id)
     __sync_fetch_and_add(&request->bound, 1);
     if (request->id == id)
         return true;
-    __sync_fetch_and_add(&request->bound, -1); /* it went, and another took its place */
+    put(request); /* it went, and another took its place */
     return false;
+}
+
+/*
+ * Says which request a thread keeps; 0: none. Others may say so at the same time
+ * (it falls asleep, and is woken): whoever takes a request's place releases it, so
+ * that each is released once.
+ */
+static void keep(struct request_worker *worker, __u64 id)
+{
+    release(__sync_lock_test_and_set(&worker->kept, id));
 }
 
 /* For whom the running task works is looked up once. */
 static void load_worker(struct request_cpu *cpu, __s32 tid)
 {
     struct request_worker *worker = tid ? find_worker(tid) : NULL;
+    __u64 id = worker ? worker->request : 0;
 
-    if (worker && worker->is_asleep) {
-        worker->is_asleep = 0;
-        if (!is_open(worker->request) || !hold(worker->request))
-            worker->request = 0;
+    if (id && !worker->kept) {
+        if (is_open(id) && hold(id))
+            keep(worker, id);
+        else
+            worker->request = id = 0;
     }
-    cpu->request = worker ? worker->request : 0;
+    cpu->request = id;
     cpu->is_guess = worker && worker->is_guess;
     cpu->is_worker = worker != NULL;
 }
@@ -68,24 +78,17 @@ static void load_worker(struct request_cpu *cpu, __s32 tid)
 /* Says for which request a thread that is awake works; 0: none. */
 static void bind(__s32 tid, __u64 id, bool is_guess)
 {
-    struct request_worker fresh = {.is_guess = is_guess};
+    struct request_worker fresh = {.request = id, .kept = id, .is_guess = is_guess};
     struct request_worker *worker = find_worker(tid);
-    __u64 former = worker && !worker->is_asleep ? worker->request : 0;
 
-    if (worker && id == former) {
-        worker->is_guess = is_guess;
-        return;
-    }
     if ((!worker && !id) || (id && !hold(id)))
         return;
-    fresh.request = id;
     if (worker) {
         worker->request = id;
         worker->is_guess = is_guess;
-        worker->is_asleep = 0;
-    } else if (bpf_map_update_elem(&workers, &tid, &fresh, BPF_ANY) < 0)
+        keep(worker, id);
+    } else if (bpf_map_update_elem(&workers, &tid, &fresh, BPF_NOEXIST) < 0)
         release(id);
-    release(former);
 }
 
 /* Settles what is pending with one request, and lets the running task work for another. */
@@ -178,17 +181,20 @@ static __u64 request_of(__s32 tid)
 /*
  * Whoever sleeps has nothing to do for the request now, nor ever if it ends
  * meanwhile: a thread that waits for the next request on its connection tells us
- * no other way.
+ * no other way. It is looked up: where it was about to sleep when it was woken
+ * first, the CPU does not know yet for whom it works.
  */
-static void fall_asleep(struct request_cpu *cpu, __s32 tid)
+static void fall_asleep(struct request_cpu *cpu, const struct task_struct *task)
 {
+    __s32 tid = task->pid;
     struct request_worker *worker = find_worker(tid);
 
+    if (!worker)
+        return;
     settle_guess(cpu, worker);
-    if (!worker || worker->request != cpu->request)
-        return; /* somebody wakes it already */
-    worker->is_asleep = 1;
-    release(cpu->request);
+    keep(worker, 0);
+    if (task->__state & TASK_DEAD) /* nobody can wake it, and bind it, from now on */
+        bpf_map_delete_elem(&workers, &tid);
 }
 
 SEC("tp_btf/sched_switch")
@@ -199,8 +205,8 @@ int BPF_PROG(switch_tasks, bool preempt, struct task_struct *prev, struct task_s
     if (!cpu)
         return 0;
     charge_running(cpu);
-    if (cpu->request && !preempt && prev->__state)
-        fall_asleep(cpu, prev->pid);
+    if (!preempt && prev->__state)
+        fall_asleep(cpu, prev);
     load_worker(cpu, next->pid);
     if (next->pid == 0)
         cpu->since_ns = 0;
@@ -280,16 +286,6 @@ int BPF_PROG(hand_to_child, struct task_struct *parent, struct task_struct *chil
 
     if (cpu && cpu->request)
         bind(child->pid, cpu->request, true);
-    return 0;
-}
-
-SEC("tp_btf/sched_process_exit")
-int BPF_PROG(release_task, struct task_struct *task)
-{
-    __s32 tid = task->pid;
-
-    turn_to_nothing();
-    bpf_map_delete_elem(&workers, &tid);
     return 0;
 }
 

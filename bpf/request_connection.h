@@ -90,6 +90,15 @@ static __u64 first_request(const struct connection *c)
     return c->first < c->next ? id_of(c, c->first) : 0;
 }
 
+/* A reader may come here beside a writer: each number is ended by one of them. */
+static void end_first(struct connection *c, enum request_end end)
+{
+    __u64 number = c->first;
+
+    if (number < c->next && __sync_bool_compare_and_swap(&c->first, number, number + 1))
+        end_request(id_of(c, number), end);
+}
+
 static void end_response(struct connection *c)
 {
     struct request *request = find_request(first_request(c));
@@ -97,8 +106,7 @@ static void end_response(struct connection *c)
     if (!request)
         return;
     request->status = c->out.status;
-    end_request(first_request(c), REQUEST_ANSWERED);
-    c->first++;
+    end_first(c, REQUEST_ANSWERED);
 }
 
 static long leave_request(__u32 i, struct connection **context)
@@ -107,8 +115,7 @@ static long leave_request(__u32 i, struct connection **context)
 
     if (c->first >= c->next)
         return 1;
-    end_request(id_of(c, c->first), c->out.state == HTTP_LOST ? REQUEST_LEFT : REQUEST_CLOSED);
-    c->first++;
+    end_first(c, c->out.state == HTTP_LOST ? REQUEST_LEFT : REQUEST_CLOSED);
     return 0;
 }
 

@@ -147,14 +147,15 @@ int take_in_older_ones(struct bpf_iter__tcp *context)
     return 0;
 }
 
-SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(close_connection, struct sock *sk, int old_state, int state)
+/*
+ * When nobody has it any more. One that the client has reset is closed before,
+ * but a server still reads what came, and works for it.
+ */
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(close_connection, struct sock *sk)
 {
-    struct connection *c;
+    struct connection *c = bpf_sk_storage_get(&connections, sk, NULL, 0);
 
-    if (state != TCP_CLOSE)
-        return 0;
-    c = bpf_sk_storage_get(&connections, sk, NULL, 0);
     if (!c)
         return 0;
     if (c->out.state == HTTP_BODY)

@@ -47,7 +47,7 @@ struct request {
     __u64 work;
     __u64 energy;
     __u64 header_uj; /* as told in the header */
-    __s32 bound;     /* tasks that work for it and are awake */
+    __s32 bound;     /* times that it is kept: by tasks that work for it and are awake */
     __u16 status;
     __u8 has_header; /* the field was written */
     __u8 end;
@@ -66,8 +66,8 @@ struct request_effort {
 /** A thread that ever worked for a request. */
 struct request_worker {
     __u64 request; /* for which it works; 0: none */
-    __u32 is_guess;
-    __u32 is_asleep;               /* and does not keep the request */
+    __u64 kept;    /* the same; 0 while it sleeps */
+    __u64 is_guess;
     struct request_effort pending; /* counted as background, until it is known for what it was */
 };
 

@@ -27,7 +27,6 @@
 
 /* include/net/tcp_states.h; linux/bpf.h has its own names */
 #define TCP_ESTABLISHED BPF_TCP_ESTABLISHED
-#define TCP_CLOSE BPF_TCP_CLOSE
 #define TCP_LISTEN BPF_TCP_LISTEN
 
 #define MSG_PEEK 0x02

@@ -68,7 +68,7 @@ static long receive_step(__u32 index, struct connection **context)
     offset = r->i - r->from;
     barrier_var(offset);
     if (in->state == HTTP_REST && r->to - r->i >= sizeof(__u64) &&
-        offset <= CHUNK - sizeof(__u64) && http_has_no_line_feed(*(__u64 *)(c->chunk + offset))) {
+        offset <= CHUNK - sizeof(__u64) && http_is_plain(*(__u64 *)(c->chunk + offset))) {
         in->position += sizeof(__u64);
         r->i += sizeof(__u64);
         return 0;

@@ -41,7 +41,7 @@ static long send_step(__u32 index, struct sending *sending)
     end = (void *)(long)sending->message->data_end;
     data += i;
     if (out->state == HTTP_REST && i + sizeof(__u64) <= s->limit && data + sizeof(__u64) <= end &&
-        http_has_no_line_feed(*(__u64 *)data)) {
+        http_is_plain(*(__u64 *)data)) {
         out->position += sizeof(__u64);
         s->i += sizeof(__u64);
         return 0;

@@ -248,13 +248,22 @@ static void tell_if_over(struct request *request)
         bpf_ringbuf_discard(copy, BPF_RB_NO_WAKEUP);
 }
 
+/* Lets go of a request that was kept. */
+static void put(struct request *request)
+{
+    __sync_fetch_and_add(&request->bound, -1);
+    tell_if_over(request);
+}
+
+/* It is kept meanwhile: so whoever is last sees both that it is over, and that it is the last. */
 static void end_request(__u64 id, enum request_end end)
 {
     struct request *request = find_request(id);
 
     if (!request || request->end != REQUEST_OPEN)
         return;
+    __sync_fetch_and_add(&request->bound, 1);
     request->ended_ns = bpf_ktime_get_ns();
     request->end = end;
-    tell_if_over(request);
+    put(request);
 }

@@ -285,6 +285,16 @@ size_t request_programs_read_frequencies(const struct request_programs *programs
     return i;
 }
 
+/* What listens is of use while older connections are looked for: later on it is another. */
+static void forget_listening(const struct request_programs *programs)
+{
+    int fd = bpf_map__fd(programs->skeleton->maps.listening);
+    uint16_t port;
+
+    while (bpf_map_get_next_key(fd, NULL, &port) == 0 && bpf_map_delete_elem(fd, &port) == 0)
+        ;
+}
+
 /* The kernel runs the program on every socket while its output is read; it has none. */
 static int take_in_older(const struct request_programs *programs, int cgroup_fd)
 {
@@ -303,7 +313,9 @@ static int take_in_older(const struct request_programs *programs, int cgroup_fd)
     do
         n = read(fd, nothing, sizeof(nothing));
     while (n > 0 || (n < 0 && errno == EAGAIN));
-    return n < 0 ? -errno : 0;
+    n = n < 0 ? -errno : 0;
+    forget_listening(programs);
+    return (int)n;
 }
 
 int request_programs_watch(struct request_programs *programs, int fd, int *ret_link)

@@ -133,4 +133,5 @@ def test_slow_readers(talk, blocking):
 @pytest.mark.parametrize("blocking", [True, False])
 def test_big(talk, blocking):
     answer = response(BODY * 100) * 2
-    check(talk(answer, [REQUEST] * 2, segment=10**7, blocking=blocking), answer, 2)
+    # The second head may find the socket full.
+    check(talk(answer, [REQUEST] * 2, segment=10**7, blocking=blocking), answer, (1, 2))

@@ -23,6 +23,7 @@ struct connection {
     int file;
     bool close;      /* after the response */
     bool responding; /* there is something to send */
+    bool upgraded;   /* to nothing: what comes is thrown away */
     size_t n_input;
     uint64_t body_left; /* of the request */
     uint64_t body_length;
@@ -90,6 +91,15 @@ static void refuse(struct connection *connection, const char *status)
     respond_text(connection, status, NULL);
 }
 
+static void upgrade(struct connection *connection)
+{
+    connection->head_length = (size_t)snprintf(
+        connection->head, HEAD_MAX,
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: bytes\r\n\r\n");
+    connection->sent = 0;
+    connection->responding = connection->upgraded = true;
+}
+
 static void do_work(struct connection *connection, const struct work *work)
 {
     char *text = NULL;
@@ -116,6 +126,10 @@ static void handle_request(struct connection *connection, struct slice head)
     struct work work = {0};
     int r;
 
+    if (http_field(head, "Upgrade").text) {
+        upgrade(connection);
+        return;
+    }
     connection->close = http_field_has(head, "Connection", "close");
     if (!end || end == blank || http_field(head, "Transfer-Encoding").text) {
         refuse(connection, "400 Bad Request");
@@ -164,6 +178,10 @@ static bool take_input(struct connection *connection)
 {
     size_t length;
 
+    if (connection->upgraded) {
+        take(connection, connection->n_input);
+        return connection->responding;
+    }
     if (connection->body_left > 0) {
         length = connection->n_input < connection->body_left ? connection->n_input
                                                              : (size_t)connection->body_left;

@@ -134,6 +134,10 @@ class Server:
         system.stop_child(self._process)
         self.cgroup.__exit__()
 
+    @property
+    def pid(self):
+        return self._process.pid
+
 
 def workload_server(mode):
     """mode: threads, events or pool."""
