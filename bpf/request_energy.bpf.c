@@ -58,12 +58,20 @@ struct {
     __type(value, __u8);
 } listening SEC(".maps");
 
+static void give_up(void *sk, long error)
+{
+    if (error == -EBUSY)
+        __sync_fetch_and_add(&taken, 1);
+    bpf_sk_storage_delete(&connections, sk);
+}
+
 SEC("sockops")
 int take_in(struct bpf_sock_ops *ops)
 {
     struct bpf_sock *sk = ops->sk;
     struct connection *c;
     __u64 cookie;
+    long r;
 
     /* One cgroup may lie in another: both links run this. */
     if (ops->op != BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB || !sk ||
@@ -75,8 +83,9 @@ int take_in(struct bpf_sock_ops *ops)
     cookie = bpf_get_socket_cookie(ops);
     c->cookie = cookie;
     start(c, ops->rcv_nxt, ops->snd_nxt);
-    if (bpf_sock_hash_update(ops, &sockets, &cookie, BPF_NOEXIST) < 0)
-        bpf_sk_storage_delete(&connections, sk);
+    r = bpf_sock_hash_update(ops, &sockets, &cookie, BPF_NOEXIST);
+    if (r < 0)
+        give_up(sk, r);
     return 1;
 }
 
@@ -113,6 +122,7 @@ static void take_in_older(struct tcp_sock *tcp)
 {
     struct connection *c;
     __u64 cookie;
+    long r;
 
     if (bpf_sk_storage_get(&connections, tcp, NULL, 0))
         return;
@@ -122,8 +132,9 @@ static void take_in_older(struct tcp_sock *tcp)
     cookie = bpf_get_socket_cookie(tcp);
     c->cookie = cookie;
     c->is_unstarted = true;
-    if (bpf_map_update_elem(&sockets, &cookie, tcp, BPF_NOEXIST) < 0)
-        bpf_sk_storage_delete(&connections, tcp);
+    r = bpf_map_update_elem(&sockets, &cookie, tcp, BPF_NOEXIST);
+    if (r < 0)
+        give_up(tcp, r);
 }
 
 /* Those that were there before us, of a cgroup. The kernel shows what listens first. */

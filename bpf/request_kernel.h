@@ -6,6 +6,7 @@
 #include "kernel.h"
 
 #include <bpf/bpf_endian.h>
+#include <linux/errno.h>
 
 /* arch/x86/entry/syscalls/syscall_64.tbl */
 #define NR_read 0

@@ -43,6 +43,9 @@ static int on_ended(void *context, void *data, size_t size)
     return 0;
 }
 
+/* Which program the kernel refused, and why, is in what libbpf says first when it fails. */
+static char first_warning[256];
+
 /* What the verifier has to say comes as one message of many lines. */
 static int print_libbpf(enum libbpf_print_level level, const char *format, va_list arguments)
 {
@@ -51,6 +54,8 @@ static int print_libbpf(enum libbpf_print_level level, const char *format, va_li
 
     if (vasprintf(&text, format, arguments) < 0)
         return -ENOMEM;
+    if (level == LIBBPF_WARN && !first_warning[0])
+        snprintf(first_warning, sizeof(first_warning), "%.*s", (int)strcspn(text, "\n"), text);
     rest = text;
     for (char *line = strsep(&rest, "\n"); line; line = strsep(&rest, "\n"))
         if (*line)
@@ -171,10 +176,11 @@ static int load(struct request_programs *programs, unsigned counts)
         return 0;
     close_skeleton(programs);
     log_debug("requests are not read at the return of tcp_recvmsg", F_ERROR(r));
+    first_warning[0] = '\0';
     r = open_skeleton(programs, counts, false);
     if (r < 0)
         log_error("the kernel does not take the programs that measure requests", F_ERROR(r),
-                  F_STRING("missing", missing_feature(r)));
+                  F_STRING("missing", missing_feature(r)), F_STRING("reason", first_warning));
     return r;
 }
 
@@ -343,6 +349,7 @@ void request_programs_read(struct request_programs *programs, struct request_tot
     struct request_totals totals = {
         .unheard = programs->skeleton->bss->unheard,
         .refused = programs->skeleton->bss->refused,
+        .taken = programs->skeleton->bss->taken,
     };
 
     close_slices(programs);

@@ -53,9 +53,11 @@ def talk():
 
 
 def converse(server, plan_file, answer, requests=(REQUEST,), cut=None, buffer=None, pause=0.0,
-             **plan):
-    """Sends the requests, cut into so many bytes, and reads slowly with a pause."""
-    plan_file.write_text(json.dumps({"requests": len(requests), **plan,
+             heads=None, **plan):
+    """Sends the requests, cut into so many bytes, and reads slowly with a pause.
+
+    `heads`: what the server takes for as many, if that is not the requests' number."""
+    plan_file.write_text(json.dumps({"requests": heads or len(requests), **plan,
                                      "answer": base64.b64encode(answer).decode()}))
     sent, received = b"".join(requests), []
     with socket.socket() as client:
@@ -107,6 +109,40 @@ def test_reads(talk, plan):
         "line feed"])
 def test_odd_ones(talk, request_bytes, answer, fields):
     check(talk(answer, [request_bytes]), answer, fields)
+
+
+POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
+SMUGGLED = b"HEAD /smuggled HTTP/1.1\r\n\r\n"
+
+
+@pytest.mark.parametrize("request_bytes, fields", [
+    # A head that is doubtful has none, and one that was not before has one.
+    (b"GET /" + b"a" * 65536 + b" HTTP/1.1\r\n\r\n", 1),
+    (b"\r\nGET / HTTP/1.1\nHost: x\r\nA: b\n\r\r\n\r\n", 0),
+    (b"\r\nGET / HTTP/1.1\nHost: x\r\nA: b\nC: d\r\n\r\n", 1),
+    (b"GET /\x00 HTTP/1.1\r\n\r\n", 0),
+    (b"GE\x00T / HTTP/1.1\r\n\r\n", 0),
+    (b"GET / HTTP/1.1\r\nA\x00: \x00\r\n\r\n", 1),
+    (POST + b"Content-Length: 5\x00\r\n\r\n", 0),
+    # Each of these has one request, or two, or another body, as one takes it.
+    (POST + b"Content-Length: 0\r\nContent-Length: %d\r\n\r\n" % len(SMUGGLED) + SMUGGLED, 0),
+    (POST + b"Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+     % (len(SMUGGLED) + 5) + SMUGGLED, 0),
+    (POST + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n" + SMUGGLED, 0),
+    (POST + b"Transfer-Encoding: x\r\n chunked\r\n\r\n0\r\n\r\n" + SMUGGLED, 0),
+    (POST + b"Content-Length : %d\r\n\r\n" % len(SMUGGLED) + SMUGGLED, 0),
+    (POST + b"A: b\rContent-Length: %d\r\n\r\n" % len(SMUGGLED) + SMUGGLED, 0),
+    (POST + b"Content-Length: 18446744073709551616\r\n\r\n" + SMUGGLED, 0),
+    (POST + b"Transfer-Encoding: chunked\r\n\r\n10000000000000000\r\n" + SMUGGLED, 1),
+    (POST + b"Transfer-Encoding: chunked\r\n\r\n2;\nab\r\n0\r\n\r\n" + SMUGGLED, 1),
+])
+def test_requests_meant_to_confuse(talk, request_bytes, fields):
+    """What the server answers to them is a response to one who takes them otherwise."""
+    answer = response(response(b"")) * 2
+    for cut in (None, 1):
+        if cut is None or len(request_bytes) < 1000:
+            check(talk(answer, [request_bytes], cut=cut, heads=request_bytes.count(b"\r\n\r\n")),
+                  answer, fields)
 
 
 def test_forged_field(talk):
