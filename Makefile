@@ -10,13 +10,14 @@ RESULTS := $(BUILD)/results
 RUN_PYTEST := /usr/bin/python3 -m pytest
 PYTEST := VIRTJOULE_BUILD=$(abspath $(BUILD)) $(RUN_PYTEST) tests/e2e
 SANITIZED_E2E := $(addprefix tests/e2e/test_,bad_input.py prometheus.py restart.py)
-SLOW_RESULTS := check-slow.xml system.xml slow.xml sanitized.xml sanitized-e2e.xml valgrind.xml fuzz.xml
+SLOW_RESULTS := check-slow.xml system.xml slow.xml sanitized.xml sanitized-e2e.xml valgrind.xml \
+    fuzz.xml servers.xml
 FUZZ_SECONDS ?= 30
 FUZZ_RUNS ?= 0
 PACKAGES = $(shell awk '/^(base|build|run|check|package) / { print $$2 }' packages.list)
 
-.PHONY: all deps build guest servers system-root system check check-slow beside sanitized fuzz \
-    fuzz-coverage accuracy demo package clean
+.PHONY: all deps build guest servers system-root system responses check check-slow beside \
+    sanitized fuzz fuzz-coverage accuracy demo package clean
 
 all: build
 
@@ -37,7 +38,7 @@ build: deps
 guest: deps
 	tests/guest/build-guest.sh $(BUILD)/guest
 
-# The guest of test_request_servers.py, which is skipped without it.
+# The disk of test_request_servers.py, which is skipped without it.
 servers: deps
 	tests/guest/build-servers.sh $(BUILD)/servers
 
@@ -50,7 +51,7 @@ check: build guest
 	@rm -f $(RESULTS)/meson.xml $(RESULTS)/check.xml $(BUILD)/meson-logs/testlog.junit.xml
 	-meson test -C $(BUILD) --no-suite slow --print-errorlogs
 	@cp $(BUILD)/meson-logs/testlog.junit.xml $(RESULTS)/meson.xml
-	-$(PYTEST) -m "not slow" --junit-xml=$(abspath $(RESULTS))/check.xml
+	-$(PYTEST) -m "not slow and not servers" --junit-xml=$(abspath $(RESULTS))/check.xml
 	@tests/summary.py $(RESULTS)/meson.xml $(RESULTS)/check.xml
 
 # What takes minutes: accuracy over time, fast readers, faults, the sanitizers' and valgrind's view
@@ -75,6 +76,13 @@ beside: build
 	    --wrap "valgrind -q --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=definite"
 	@cp $(BUILD)/meson-logs/valgrind-valgrind.junit.xml $(RESULTS)/valgrind.xml
 	-nice -n 19 $(MAKE) fuzz
+	-nice -n 19 $(MAKE) servers
+	-nice -n 19 env $(PYTEST) -m servers --junit-xml=$(abspath $(RESULTS))/servers.xml
+
+# 20000 responses of each server, up to 100 MB, all of whose bytes must be those without the
+# program: takes some ten minutes.
+responses: build servers
+	VIRTJOULE_RESPONSES=20000 $(PYTEST)/test_request_servers.py -k native -rA
 
 # The packages on a hypervisor of their own; what was seen is in RESULTS/system.
 system: build system-root package

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "guest/unread.h"
 #include "request_energy.skel.h"
 #include "util/cleanup.h"
 #include "util/cpu_counters.h"
@@ -234,6 +235,9 @@ int request_programs_new(struct request_programs **ret, unsigned counts)
                             bpf_map__fd(programs->skeleton->maps.sockets), BPF_SK_MSG_VERDICT, 0);
     if (r < 0)
         return r;
+    if (unread_is_forgotten() > 0)
+        log_warning("this kernel answers FIONREAD wrongly on connections that are followed: nginx "
+                    "and others stall on requests longer than their buffer");
     enter_counters(programs);
     tell_frequencies(programs);
     *ret = TAKE_PTR(programs);

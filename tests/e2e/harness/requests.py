@@ -4,6 +4,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import urllib.request
 
@@ -133,6 +134,10 @@ class Server:
     def __exit__(self, *_):
         system.stop_child(self._process)
         self.cgroup.__exit__()
+
+    def listens(self):
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", self.port)) == 0
 
 
 def workload_server(mode):
