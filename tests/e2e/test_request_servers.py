@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Requests to unmodified servers: in a real Debian guest, their energy coming through virtiofs, and
-on this machine's kernel. VIRTJOULE_RESPONSES=20000 (`make responses`) has so many of each server
-there, and bodies of 100 MB."""
+on this machine's kernel (`make responses`), there many and large ones."""
 
 import os
 import re
@@ -23,10 +22,9 @@ SETTINGS = {
 }
 FIELD = re.compile(r"^X-Energy-Score: (\d+)\r$", re.MULTILINE)
 PORTS = {"nginx": 8081, "apache": 8084, "node": 8085, "python": 8086, "uvicorn": 8087}
-# Of each server; every manner and framing comes at least once.
+# Of each server: every manner and framing comes at least once.
 GUEST_RESPONSES, GUEST_LARGEST = 150, 1_000_000
-RESPONSES = int(os.environ.get("VIRTJOULE_RESPONSES", 500))
-LARGEST = 100_000_000 if "VIRTJOULE_RESPONSES" in os.environ else 1_000_000
+RESPONSES, LARGEST = int(os.environ.get("VIRTJOULE_RESPONSES", 200)), 100_000_000
 
 
 @pytest.fixture(scope="module", autouse=True)

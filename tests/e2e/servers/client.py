@@ -32,7 +32,7 @@ SIZES = (1, 2, 100, 1000, 4095, 4096, 4097, 16384, 65535, 65536, 300_000, 1_000_
 BIG_SIZES = (10_000_000, 100_000_000)
 RANGE_MAX = 4097  # of the file of which parts are asked
 POST_MAX = 65536  # what is sent back while it comes has room in the sockets
-BATCH_MAX = 40  # requests of one conversation
+BATCH_MAX = 20  # requests of one conversation
 
 KINDS = {
     "nginx": ("file", "file", "file", "HEAD", "304", "204", "range", "ranges", "gzip"),
@@ -59,11 +59,11 @@ CHUNKED = re.compile(rb"(?i)\r\ntransfer-encoding: chunked\r\n")
 
 
 class Request:
-    def __init__(self, kind, size, chance):
+    def __init__(self, kind, size, chance, may_wait=True):
         self.fields = {"Host": "localhost"}
         self.method = "GET"
         self._body_size = 0
-        self.waits = kind in ("100", "100, GET")  # for the server to want the body
+        self.waits = may_wait and kind in ("100", "100, GET")  # for the server to want the body
         path = {"204": "empty", "gzip": f"gzip/{size}", "chunked": f"chunked/{size}",
                 "range": f"{RANGE_MAX}", "ranges": f"{RANGE_MAX}"}
         self.path = path.get(kind, f"{size}")
@@ -278,11 +278,11 @@ def small_requests(server, largest, chance):
     sizes = [size for size in SIZES + BIG_SIZES[:1] if size <= largest]
     # Two hundred times as seldom as others.
     weights = [1 if size in BIG_SIZES else 200 / len(SIZES) for size in sizes]
+    kinds = itertools.cycle(KINDS[server])
     for manner in itertools.cycle(MANNERS):
         n = 1 if manner in ("close", "HTTP/1.0") else chance.randint(2, BATCH_MAX)
-        kinds = [kind for kind in KINDS[server] if not kind.startswith("100")
-                 or "pipelined" not in manner and manner != "HTTP/1.0"]
-        yield manner, [Request(chance.choice(kinds), size, chance)
+        may_wait = "pipelined" not in manner and manner != "HTTP/1.0"
+        yield manner, [Request(next(kinds), size, chance, may_wait)
                        for size in chance.choices(sizes, weights, k=n)]
 
 
