@@ -23,7 +23,7 @@ SETTINGS = {
 FIELD = re.compile(r"^X-Energy-Score: (\d+)\r$", re.MULTILINE)
 PORTS = {"nginx": 8081, "apache": 8084, "node": 8085, "python": 8086, "uvicorn": 8087}
 # Of each server: every manner and framing comes at least once.
-GUEST_RESPONSES, GUEST_LARGEST = 150, 1_000_000
+GUEST_RESPONSES, GUEST_LARGEST = 100, 1_000_000
 RESPONSES, LARGEST = int(os.environ.get("VIRTJOULE_RESPONSES", 200)), 100_000_000
 
 

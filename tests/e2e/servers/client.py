@@ -26,8 +26,9 @@ from multiprocessing.pool import ThreadPool
 
 PORTS = {"nginx": 8081, "apache": 8084, "node": 8085, "python": 8086, "uvicorn": 8087}
 CLIENTS = 8  # at a time
-# No server works for so long on what all clients ask at a time; an emulated one is no quicker.
-STALL_S = 60
+# More than a busy machine needs for the next byte (seconds), less than after what nginx gives up
+# on a connection (60 s, client_header_timeout and send_timeout), which would end a stall.
+STALL_S = 50
 SIZES = (1, 2, 100, 1000, 4095, 4096, 4097, 16384, 65535, 65536, 300_000, 1_000_000)
 BIG_SIZES = (10_000_000, 100_000_000)
 RANGE_MAX = 4097  # of the file of which parts are asked
@@ -59,6 +60,8 @@ CHUNKED = re.compile(rb"(?i)\r\ntransfer-encoding: chunked\r\n")
 
 
 class Request:
+    """One of a kind, see KINDS. may_wait: it may ask whether its body is wanted."""
+
     def __init__(self, kind, size, chance, may_wait=True):
         self.fields = {"Host": "localhost"}
         self.method = "GET"
