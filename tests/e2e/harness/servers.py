@@ -89,8 +89,6 @@ class NativeServers:
         subprocess.run(["debugfs", "-R", f"rdump / {self._root}", IMAGES / ServersGuest.DISK],
                        check=True, capture_output=True)
         shutil.copytree(_SERVERS, self._root / "root/tools")
-        # This kernel may be one that says of a socket in a map that nothing is left to read.
-        (self._root / "etc/nginx/conf.d/native.conf").write_text("client_header_buffer_size 64k;")
         subprocess.run(self._inside("prepare.sh", self._largest), check=True,
                        stdout=subprocess.DEVNULL)
         with ExitStack() as stack:
