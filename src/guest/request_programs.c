@@ -233,8 +233,8 @@ int request_programs_new(struct request_programs **ret, unsigned counts)
                     F_UINT("mask", missing));
     programs->wakes_readers = unread_is_forgotten() > 0;
     if (programs->wakes_readers)
-        log_warning("this kernel answers FIONREAD wrongly on connections that are followed: "
-                    "requests longer than a server's buffer take up to 0.1 s more");
+        log_info("this kernel answers FIONREAD wrongly on connections that are followed: "
+                 "requests longer than a server's buffer take up to 0.1 s more");
     r = load(programs, counts & ~missing);
     if (r == 0)
         r = map_cpus(programs);
