@@ -4,13 +4,12 @@
 
 Several conversations at a time, each on a connection of its own: so many responses of each server,
 of up to so many bytes, in every framing that it has. What is asked, and how, is the same in each
-run. Prints as JSON
+run. Prints as JSON for each by its name
 
-    {"conversations": {NAME: {"digest": of all that came, without our fields, dates, boundaries,
-                              "error": null, or that it was reset, ended early, said too much, or
-                                       nothing for STALL_S,
-                              "asked", "responses": how many, "fields": how many of ours}},
-     "silence_s": the longest wait for a byte}
+    digest      of all that came, without our fields, dates, boundaries
+    error       null, or that it was reset, ended early, said too much, or nothing for STALL_S
+    asked, responses, fields    how many requests, responses, fields of ours
+    longest_s   wait for a byte
 """
 
 import argparse
@@ -114,7 +113,7 @@ class Conversation:
                 request.fields["X"] = "y" * 6000
 
     def hold(self):
-        """Its name, what is told of it, and the longest wait."""
+        """Its name, and what is told of it."""
         error = None
         with Connection(self.port, "slow" in self.manner) as connection:
             try:
@@ -125,7 +124,7 @@ class Conversation:
                 error = repr(caught)
         return self.name, {"digest": connection.digest.hexdigest(), "error": error,
                            "asked": len(self.requests), "responses": connection.responses,
-                           "fields": connection.fields}, connection.silence_s
+                           "fields": connection.fields, "longest_s": connection.longest_s}
 
     def _talk(self, connection):
         if "pipelined" in self.manner:
@@ -151,7 +150,7 @@ class Connection:
     def __init__(self, port, slow):
         self.responses = self.fields = 0
         self.digest = hashlib.blake2b(digest_size=16)
-        self.silence_s = 0
+        self.longest_s = 0
         self._pause_s = SLOW_S if slow else 0
         self._room = memoryview(bytearray(SLOW_BUFFER if slow else 1 << 18))
         self._rest = self._room[:0]  # of what was received
@@ -212,7 +211,7 @@ class Connection:
         time.sleep(self._pause_s)
         begin = time.monotonic()
         n = self._socket.recv_into(self._room)
-        self.silence_s = max(self.silence_s, time.monotonic() - begin)
+        self.longest_s = max(self.longest_s, time.monotonic() - begin)
         self._rest = self._room[:n]
         return n > 0
 
@@ -310,12 +309,8 @@ def main():
     rounds = itertools.zip_longest(*(conversations(server, options.responses, options.largest)
                                      for server in options.servers))
     plan = (conversation for one_of_each in rounds for conversation in one_of_each if conversation)
-    seen, silence_s = {}, 0
     with ThreadPool(CLIENTS) as pool:
-        for name, told, waited_s in pool.imap_unordered(Conversation.hold, plan):
-            seen[name] = told
-            silence_s = max(silence_s, waited_s)
-    json.dump({"conversations": seen, "silence_s": silence_s}, sys.stdout)
+        json.dump(dict(pool.imap_unordered(Conversation.hold, plan)), sys.stdout)
 
 
 if __name__ == "__main__":
