@@ -100,6 +100,7 @@ struct sock_cgroup_data {
 struct sock {
     struct sock_common __sk_common;
     struct sock_cgroup_data sk_cgrp_data;
+    int sk_rcvlowat;
     int sk_wmem_queued;
     int sk_sndbuf;
     __u8 sk_shutdown;

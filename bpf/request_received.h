@@ -3,7 +3,7 @@
 
 /* Requests, as they are read. A part of request_energy.bpf.c. */
 
-#include "request_connection.h"
+#include "request_unread.h"
 
 #define VECTORS_MAX 8 /* buffers of one read */
 
@@ -149,7 +149,11 @@ static void read_requests(struct sock *sk, const struct destination *destination
     if (flags & (MSG_PEEK | MSG_ERRQUEUE))
         return;
     c = bpf_sk_storage_get(&connections, sk, NULL, 0);
-    if (!c || c->in.state == HTTP_LOST)
+    if (!c)
+        return;
+    if (has_unread((struct tcp_sock *)sk))
+        __sync_fetch_and_add(&left_unread, 1);
+    if (c->in.state == HTTP_LOST)
         return;
     end = end_of_read(sk);
     written = BPF_CORE_READ((struct tcp_sock *)sk, write_seq);

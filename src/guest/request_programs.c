@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "guest/unread.h"
 #include "request_energy.skel.h"
 #include "util/cleanup.h"
 #include "util/cpu_counters.h"
@@ -27,7 +28,9 @@ struct request_programs {
     size_t n_cpus;
     struct cpu_counters *counters;
     struct ring_buffer *ended;
-    bool watches_calls;                                                /* or cannot */
+    bool watches_calls; /* or cannot */
+    bool wakes_readers; /* see bpf/request_unread.h */
+    uint64_t left_unread;
     void (*on_request)(const struct request *request, void *userdata); /* while they are taken */
     void *userdata;
 };
@@ -140,6 +143,7 @@ static int open_skeleton(struct request_programs *programs, unsigned counts, boo
     skeleton->rodata->counters_in_use = counts & ALL_COUNTERS;
     bpf_program__set_autoload(skeleton->progs.read_at_exit, has_fexit);
     bpf_program__set_autoload(skeleton->progs.read_at_tracepoint, !has_fexit);
+    bpf_program__set_autoload(skeleton->progs.wake_readers, programs->wakes_readers);
     bpf_program__set_autoload(skeleton->progs.count_wakeup, counts & REQUEST_WAKEUPS);
     bpf_program__set_autoload(skeleton->progs.count_migration, counts & REQUEST_MIGRATIONS);
     /* When it is needed; and not in every kernel. */
@@ -149,6 +153,7 @@ static int open_skeleton(struct request_programs *programs, unsigned counts, boo
     bpf_program__set_autoattach(skeleton->progs.rewrite_response, false);
     bpf_program__set_autoattach(skeleton->progs.take_in, false);
     bpf_program__set_autoattach(skeleton->progs.take_in_older_ones, false);
+    bpf_program__set_autoattach(skeleton->progs.wake_readers, false);
     r = request_energy__load(skeleton);
     return r < 0 ? r : request_energy__attach(skeleton);
 }
@@ -219,6 +224,10 @@ int request_programs_new(struct request_programs **ret, unsigned counts)
     if (missing)
         log_warning("hardware counters cannot be had: their weights have no effect",
                     F_UINT("mask", missing));
+    programs->wakes_readers = unread_is_forgotten() > 0;
+    if (programs->wakes_readers)
+        log_info("this kernel answers FIONREAD wrongly on connections that are followed: "
+                 "requests longer than a server's buffer take up to 0.1 s more");
     r = load(programs, counts & ~missing);
     if (r == 0)
         r = map_cpus(programs);
@@ -278,6 +287,23 @@ size_t request_programs_read_frequencies(const struct request_programs *programs
     return i;
 }
 
+/* The kernel runs the program on every socket while its output is read; it has none. */
+static int run_on_sockets(const struct bpf_program *program)
+{
+    _cleanup_(cleanup_bpf_link__destroy) struct bpf_link *link =
+        bpf_program__attach_iter(program, NULL);
+    _cleanup_close_ int fd = link ? bpf_iter_create(bpf_link__fd(link)) : -errno;
+    char nothing[64];
+    ssize_t n;
+
+    if (fd < 0)
+        return fd;
+    do
+        n = read(fd, nothing, sizeof(nothing));
+    while (n > 0 || (n < 0 && errno == EAGAIN));
+    return n < 0 ? -errno : 0;
+}
+
 /* What listens is of use while older connections are looked for: later on it is another. */
 static void forget_listening(const struct request_programs *programs)
 {
@@ -288,27 +314,17 @@ static void forget_listening(const struct request_programs *programs)
         ;
 }
 
-/* The kernel runs the program on every socket while its output is read; it has none. */
 static int take_in_older(const struct request_programs *programs, int cgroup_fd)
 {
-    _cleanup_(cleanup_bpf_link__destroy) struct bpf_link *link =
-        bpf_program__attach_iter(programs->skeleton->progs.take_in_older_ones, NULL);
-    _cleanup_close_ int fd = link ? bpf_iter_create(bpf_link__fd(link)) : -errno;
     struct stat status;
-    char nothing[64];
-    ssize_t n;
+    int r;
 
-    if (fd < 0)
-        return fd;
     if (fstat(cgroup_fd, &status) < 0)
         return -errno;
     programs->skeleton->bss->older_cgroup = status.st_ino;
-    do
-        n = read(fd, nothing, sizeof(nothing));
-    while (n > 0 || (n < 0 && errno == EAGAIN));
-    n = n < 0 ? -errno : 0;
+    r = run_on_sockets(programs->skeleton->progs.take_in_older_ones);
     forget_listening(programs);
-    return (int)n;
+    return r;
 }
 
 int request_programs_watch(struct request_programs *programs, int fd, int *ret_link)
@@ -397,12 +413,24 @@ static void watch_calls(struct request_programs *programs)
                     F_ERROR(-errno));
 }
 
+/* Where the kernel lets them stop too early, if any may have. */
+static void wake_readers(struct request_programs *programs)
+{
+    uint64_t left_unread = programs->skeleton->bss->left_unread;
+
+    if (!programs->wakes_readers || left_unread == programs->left_unread)
+        return;
+    programs->left_unread = left_unread;
+    run_on_sockets(programs->skeleton->progs.wake_readers);
+}
+
 int request_programs_take_ended(struct request_programs *programs,
                                 void (*on_request)(const struct request *request, void *userdata),
                                 void *userdata)
 {
     let_go(programs);
     watch_calls(programs);
+    wake_readers(programs);
     programs->on_request = on_request;
     programs->userdata = userdata;
     return ring_buffer__consume(programs->ended);

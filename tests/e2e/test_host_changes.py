@@ -73,6 +73,7 @@ def test_ebpf_loads(host, provider):
     assert cpu_seconds(host.metrics(), vm) == pytest.approx(truth, rel=0.005, abs=BEFORE_EXEC_S)
 
 
+@pytest.mark.slow
 def test_clock_jumps(host):
     """Neither energies nor ramps nor ticks notice."""
     host.start_daemon()
@@ -111,6 +112,7 @@ def test_cpu_goes_and_comes_back(host):
     assert cpu_seconds(host.metrics(), vm) == pytest.approx(truth, rel=0.005, abs=BEFORE_EXEC_S)
 
 
+@pytest.mark.slow
 def test_cpu_comes_after_the_daemon(host):
     """It is on the socket that it names only now."""
     host.switch_cpu(1, on=False)

@@ -94,6 +94,13 @@ def test_reads(talk, plan):
     check(talk(answer, [REQUEST] * 3, **plan), answer, 3)
 
 
+def test_reader_that_asks(talk):
+    """Some kernels tell it that there is no more to read."""
+    request = REQUEST.replace(b"Host: x", b"Host: x\r\nX: " + b"y" * 6000)
+    answer = response(b"abc") * 2
+    check(talk(answer, [request] * 2, asks=True), answer, 2)
+
+
 @pytest.mark.parametrize("request_bytes, answer, fields", [
     (b"GET / HTTP/1.1\r\nX: " + b"y" * 60000 + b"\r\n\r\n",
      b"HTTP/1.1 200 OK\r\nY: " + b"z" * 40000 + b"\r\nContent-Length: 3\r\n\r\nabc", 1),

@@ -23,25 +23,26 @@ if [ $# -ne 1 ]; then
 fi
 here=$(cd "$(dirname "$0")" && pwd)
 packages=$here/../../packages.list
+common=$here/../guest/debian.sh
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
 
-# The headers are of the newest kernel; so must the rest be, or the module does not load.
-headers=$(dpkg-query -W -f '${Depends}' linux-headers-amd64 | cut -d ' ' -f 1)
-kernel=${headers#linux-headers-}
+work=$out/work
+root=$work/root
+guest=$work/guest
+first_process=$here/init
+# shellcheck source=SCRIPTDIR/../guest/debian.sh
+. "$common"
+kernel=$(kernel_version)
 
-wanted=$( (cat "$here"/*.sh "$here/init" "$here"/*.service "$here"/powercap-module/*
+wanted=$( (cat "$here"/*.sh "$common" "$here/init" "$here"/*.service "$here"/powercap-module/*
     grep '^system' "$packages"
     echo "$kernel") | sha256sum)
 if [ -e "$out/stamp" ] && [ "$(cat "$out/stamp")" = "$wanted" ]; then
     exit 0
 fi
-work=$out/work
-root=$work/root
-guest=$work/guest
-modules=$root/lib/modules/$kernel
 rm -rf "$out/stamp" "$work"
-mkdir -p "$work/image" "$work/initramfs/modules" "$work/initramfs/bin" "$work/module"
+mkdir -p "$work/module"
 
 echo "system test: building the energy counters for $kernel"
 cp "$here"/powercap-module/* "$work/module"
@@ -49,11 +50,7 @@ make -s -C "/lib/modules/$kernel/build" "M=$work/module" modules
 cp "$work/module/powercap-test.ko" "$out"
 
 echo "system test: downloading the kernel"
-download() {
-    (cd "$work" && apt-get -qq -o APT::Sandbox::User=root download "linux-image-$kernel")
-}
-download || { apt-get -qq update && download; }
-dpkg-deb -x "$work"/linux-image-*.deb "$work/image"
+unpack_kernel "$kernel"
 
 # number FILE OFFSET SIZE: little-endian, unsigned.
 number() {
@@ -62,49 +59,20 @@ number() {
 
 # Where it is in the image is told by setup_sects, payload_offset and payload_length; see
 # Documentation/arch/x86/boot.rst of Linux.
-unpack_kernel() {
+decompress_kernel() {
     start=$((($(number "$1" 0x1f1 1) + 1) * 512 + $(number "$1" 0x248 4)))
     tail -c "+$((start + 1))" "$1" | head -c "$(number "$1" 0x24c 4)" | xz -dc --single-stream
 }
-unpack_kernel "$work"/image/boot/vmlinuz-* >"$out/vmlinux"
-
-# install_debian GROUP DIR: neither documentation nor translations, that is a third of it. Nobody
-# logs in; what runs by the clock would only disturb.
-install_debian() {
-    include=$(awk -v group="$1" '$1 == group { printf "%s%s", comma, $2; comma = "," }' "$packages")
-    mmdebstrap --quiet --variant=minbase --include="$include" \
-        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-        --dpkgopt='path-exclude=/usr/share/man/*' bookworm "$2"
-    mask "$2" serial-getty@ttyS0.service getty@tty1.service apt-daily.timer \
-        apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service \
-        fstrim.timer
-}
-
-# mask ROOT UNIT...
-mask() {
-    units=$1/etc/systemd/system
-    shift
-    for unit; do
-        ln -sf /dev/null "$units/$unit"
-    done
-}
+decompress_kernel "$work"/image/boot/vmlinuz-* >"$out/vmlinux"
 
 echo "system test: installing Debian"
 install_debian system "$root"
 install_debian system-guest "$guest"
 
-# A machine without most hardware needs but few of the modules.
-mkdir -p "$modules/kernel/drivers"
-cd "$work/image/lib/modules/$kernel"
-cp modules.builtin modules.builtin.modinfo modules.order "$modules"
-cp -r kernel/arch kernel/block kernel/crypto kernel/fs kernel/lib kernel/net kernel/virt \
-    "$modules/kernel"
-for driver in block char/hw_random char/ipmi char/virtio_console.ko cpufreq crypto/ccp net/tun.ko \
-    powercap vhost virtio; do
-    mkdir -p "$modules/kernel/drivers/$(dirname $driver)"
-    cp -r kernel/drivers/$driver "$modules/kernel/drivers/$driver"
-done
-depmod -b "$root" "$kernel"
+copy_modules "$root" "$kernel" arch block crypto fs lib net virt \
+    drivers/block drivers/char/hw_random drivers/char/ipmi drivers/char/virtio_console.ko \
+    drivers/cpufreq drivers/crypto/ccp drivers/net/tun.ko drivers/powercap drivers/vhost \
+    drivers/virtio
 
 cd "$root"
 echo hypervisor >etc/hostname
@@ -117,10 +85,8 @@ END
 : >etc/machine-id
 
 cd "$guest"
-echo guest >etc/hostname
+name_machine "$guest" guest
 echo '/dev/vda / ext4 defaults 0 0' >etc/fstab
-# An empty one would have systemd take every start for the first.
-tr -d - </proc/sys/kernel/random/uuid >etc/machine-id
 cp "$here/qemu-guest-agent.service" etc/systemd/system
 mkdir -p etc/systemd/system/sysinit.target.wants
 ln -s ../qemu-guest-agent.service etc/systemd/system/sysinit.target.wants
@@ -130,21 +96,10 @@ mask "$guest" systemd-logind.service systemd-user-sessions.service systemd-rando
     dev-mqueue.mount sys-kernel-debug.mount sys-kernel-tracing.mount getty-static.service
 
 echo "system test: packing"
-cd "$work/initramfs"
-cp /bin/busybox bin/
-cp "$here/init" init
-number=10
-modprobe --dirname "$root" --set-version "$kernel" --show-depends --all \
-    virtio_pci virtio_blk virtio_console crc32c_generic ext4 virtiofs |
-    awk '$1 == "insmod" && !seen[$2]++ { print $2 }' |
-    while read -r module; do
-        cp "$module" "modules/$number-${module##*/}"
-        number=$((number + 1))
-    done
-find . | cpio --quiet --create --format=newc --owner=0:0 >"$out/initramfs.cpio"
+pack_initramfs "$root" "$kernel" \
+    virtio_pci virtio_blk virtio_console crc32c_generic ext4 virtiofs >"$out/initramfs.cpio"
 cp "$out/vmlinux" "$out/initramfs.cpio" "$root/boot"
-rm -f "$out/root.img" "$out/guest.img"
-mke2fs -q -t ext4 -E root_owner=0:0 -d "$root" "$out/root.img" 4G
-mke2fs -q -t ext4 -E root_owner=0:0 -d "$guest" "$out/guest.img" 1G
+make_disk "$root" "$out/root.img" 4G
+make_disk "$guest" "$out/guest.img" 1G
 rm -rf "$work"
 echo "$wanted" >"$out/stamp"

@@ -9,16 +9,19 @@ PLAN is a file of JSON, read for each connection:
     segment     bytes handed over in one call, 2^20
     vectors     sizes of the buffers that are read into; one of 64 KiB
     readv       by readv(), not recvmsg()
+    asks        as nginx reads: 1 KiB, and more if FIONREAD says that there is more
     send_buffer SO_SNDBUF
     blocking    true
 """
 
 import base64
+import fcntl
 import json
 import os
 import select
 import socket
 import sys
+import termios
 import threading
 from pathlib import Path
 
@@ -34,14 +37,24 @@ def read(client, plan):
     return b"".join(buffers)[:n]
 
 
+def read_asking(client, events):
+    events.poll()
+    received = b""
+    while True:
+        received += client.recv(1024)
+        if not any(fcntl.ioctl(client, termios.FIONREAD, bytes(4))):
+            return received
+
+
 def serve(client, plan):
-    with client:
+    with client, select.epoll() as events:
+        events.register(client, select.EPOLLIN | select.EPOLLET)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if "send_buffer" in plan:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, plan["send_buffer"])
         received = b""
         while received.count(b"\r\n\r\n") < plan["requests"]:
-            data = read(client, plan)
+            data = read_asking(client, events) if plan.get("asks") else read(client, plan)
             if not data:
                 return
             received += data

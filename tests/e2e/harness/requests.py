@@ -4,6 +4,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import urllib.request
 
@@ -137,6 +138,10 @@ class Server:
     @property
     def pid(self):
         return self._process.pid
+
+    def listens(self):
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", self.port)) == 0
 
 
 def workload_server(mode):

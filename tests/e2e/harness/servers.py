@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A guest with Debian's HTTP servers and virtjoule-requests, see tests/guest/build-servers.sh."""
+"""Debian's HTTP servers of tests/guest/build-servers.sh, in a guest and on this machine's kernel."""
 
 import json
 import shutil
+import subprocess
+import sys
+from contextlib import ExitStack
 
 from . import system
 from .guest import Guest
-from .requests import WORKLOAD
+from .requests import WORKLOAD, Server
+
+IMAGES = system.BUILD / "servers"
 
 _BOOT_S = 90
 _START_S = 120
@@ -21,12 +26,14 @@ class ServersGuest(Guest):
     The daemon is installed with its units as the package does it.
     """
 
-    IMAGES = system.BUILD / "servers"
+    IMAGES = IMAGES
     DISK = "servers.img"
     ANSWER_S = 5  # while systemd starts all else
     UNITS = ("nginx", "apache2", "node", "python", "uvicorn")
 
-    def __init__(self, libvirtd, directory, mountpoint):
+    def __init__(self, libvirtd, directory, mountpoint, largest):
+        """Their files are of up to so many bytes."""
+        self._largest = largest
         tools = directory / "tools"
         shutil.copytree(_SERVERS, tools)
         for path in (system.BUILD / "src/guest/virtjoule-requests",
@@ -43,7 +50,7 @@ class ServersGuest(Guest):
             cp /mnt/* /root/tools && umount /mnt && cd /root/tools
             cp *.service *.mount /etc/systemd/system && cp virtjoule-requests /usr/local/sbin
             systemctl daemon-reload && systemctl start virtjoule-share
-            sh start.sh""", _START_S)
+            ./start.sh {self._largest}""", _START_S)
 
     def measure(self, **settings):
         """Starts virtjoule-requests on all of the servers; returns when it has begun."""
@@ -56,6 +63,54 @@ class ServersGuest(Guest):
     def requests_log(self):
         return self.check("journalctl -q -o cat -u virtjoule-requests@all")
 
-    def talk(self, *servers, timeout=300):
+    def talk(self, responses, timeout=300):
         """What servers/client.py prints."""
-        return json.loads(self.check(f"/root/tools/client.py {' '.join(servers)}", timeout))
+        command = f"/root/tools/client.py {responses} {self._largest}"
+        return json.loads(self.check(command, timeout))
+
+
+class NativeServers:
+    """The servers of the guest's disk on this machine's kernel, each in a cgroup of its own.
+
+    Use as a context: they are then up, with files of up to so many bytes.
+    """
+
+    NAMES = ("nginx", "apache", "node", "python", "uvicorn")
+
+    def __init__(self, directory, largest):
+        self._root = directory / "root"
+        self._largest = largest
+        self._stack = ExitStack()
+        self.cgroups = []
+
+    def __enter__(self):
+        self._root.mkdir()
+        # It ends with 0 whatever happened; without its files no server starts.
+        subprocess.run(["debugfs", "-R", f"rdump / {self._root}", IMAGES / ServersGuest.DISK],
+                       check=True, capture_output=True)
+        shutil.copytree(_SERVERS, self._root / "root/tools")
+        subprocess.run(self._inside("prepare.sh", self._largest), check=True,
+                       stdout=subprocess.DEVNULL)
+        with ExitStack() as stack:
+            servers = [stack.enter_context(Server(name, self._inside("run.sh", name)))
+                       for name in self.NAMES]
+            for server in servers:
+                system.wait_until(server.listens, 30, f"{server.cgroup.path.name} listens")
+            self.cgroups = [server.cgroup.path for server in servers]
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_):
+        self._stack.close()
+
+    def _inside(self, script, argument):
+        """The command that runs a script of tests/e2e/servers below the root."""
+        return ["unshare", "--mount", "sh", "-c", """
+            mount --rbind /dev "$0"/dev && mount -t proc proc "$0"/proc &&
+            exec chroot "$0" /root/tools/"$@" """, self._root, script, str(argument)]
+
+    def talk(self, responses):
+        """What servers/client.py prints."""
+        run = subprocess.run([sys.executable, _SERVERS / "client.py", str(responses),
+                              str(self._largest)], stdout=subprocess.PIPE, check=True)
+        return json.loads(run.stdout)

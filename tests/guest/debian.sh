@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# shellcheck shell=sh
+#
+# What makes Debian's disks for virtual machines, for build-servers.sh and ../system/build-root.sh:
+#
+#     packages.list --> root directory --+
+#     kernel's package --> modules ------+--> disk, initramfs
+#
+# They set `packages` (the list), `work` (a directory for what is in between) and `first_process`
+# (of the initramfs).
+# shellcheck disable=SC2154
+
+# kernel_version: of the installed headers, that is the newest; with another no module that was
+# built with them would load.
+kernel_version() {
+    headers=$(dpkg-query -W -f '${Depends}' linux-headers-amd64 | cut -d ' ' -f 1)
+    echo "${headers#linux-headers-}"
+}
+
+# unpack_kernel VERSION: into $work/image. Package lists that are missing (fresh images) or older
+# than the mirror are fetched once.
+unpack_kernel() {
+    mkdir -p "$work/image"
+    download_package "linux-image-$1" || {
+        apt-get -qq update && download_package "linux-image-$1"
+    }
+    dpkg-deb -x "$work"/linux-image-*.deb "$work/image"
+}
+
+download_package() {
+    (cd "$work" && apt-get -qq -o APT::Sandbox::User=root download "$1")
+}
+
+# install_debian GROUP ROOT: neither documentation nor translations, that is a third of it. Nobody
+# logs in; what runs by the clock would only disturb.
+install_debian() {
+    include=$(awk -v group="$1" '$1 == group { printf "%s%s", comma, $2; comma = "," }' "$packages")
+    mmdebstrap --quiet --variant=minbase --include="$include" \
+        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+        --dpkgopt='path-exclude=/usr/share/man/*' bookworm "$2"
+    mask "$2" serial-getty@ttyS0.service getty@tty1.service apt-daily.timer \
+        apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service \
+        fstrim.timer
+}
+
+# mask ROOT UNIT...
+mask() {
+    units=$1/etc/systemd/system
+    shift
+    for unit; do
+        ln -sf /dev/null "$units/$unit"
+    done
+}
+
+# copy_modules ROOT KERNEL PATH...: a machine without most hardware needs but few of them.
+copy_modules() {
+    modules=$1/lib/modules/$2
+    unpacked=$work/image/lib/modules/$2
+    mkdir -p "$modules"
+    cp "$unpacked"/modules.builtin "$unpacked"/modules.builtin.modinfo "$unpacked"/modules.order \
+        "$modules"
+    (
+        shift 2
+        cd "$unpacked/kernel" || exit
+        for path; do
+            mkdir -p "$modules/kernel/$(dirname "$path")"
+            cp -r "$path" "$modules/kernel/$path"
+        done
+    )
+    depmod -b "$1" "$2"
+}
+
+# name_machine ROOT NAME
+name_machine() {
+    echo "$2" >"$1/etc/hostname"
+    # An empty one would have systemd take every start for the first.
+    tr -d - </proc/sys/kernel/random/uuid >"$1/etc/machine-id"
+}
+
+# pack_initramfs ROOT KERNEL MODULE...: with those modules and all that they need; prints it.
+pack_initramfs() {
+    mkdir -p "$work/initramfs/modules" "$work/initramfs/bin"
+    cp /bin/busybox "$work/initramfs/bin"
+    cp "$first_process" "$work/initramfs/init"
+    installed=$1
+    version=$2
+    shift 2
+    number=10
+    modprobe --dirname "$installed" --set-version "$version" --show-depends --all "$@" |
+        awk '$1 == "insmod" && !seen[$2]++ { print $2 }' |
+        while read -r module; do
+            cp "$module" "$work/initramfs/modules/$number-${module##*/}"
+            number=$((number + 1))
+        done
+    (cd "$work/initramfs" && find . | cpio --quiet --create --format=newc --owner=0:0)
+}
+
+# make_disk ROOT IMAGE SIZE
+make_disk() {
+    rm -f "$2"
+    mke2fs -q -t ext4 -E root_owner=0:0 -d "$1" "$2" "$3"
+}
