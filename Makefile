@@ -10,15 +10,13 @@ RESULTS := $(BUILD)/results
 RUN_PYTEST := /usr/bin/python3 -m pytest
 PYTEST := VIRTJOULE_BUILD=$(abspath $(BUILD)) $(RUN_PYTEST) tests/e2e
 SANITIZED_E2E := $(addprefix tests/e2e/test_,bad_input.py prometheus.py restart.py)
-SLOW_RESULTS := check-slow.xml system.xml slow.xml sanitized.xml sanitized-e2e.xml valgrind.xml \
-    fuzz.xml servers.xml
+SLOW_RESULTS := check-slow.xml system.xml slow.xml sanitized.xml sanitized-e2e.xml valgrind.xml fuzz.xml
 FUZZ_SECONDS ?= 30
 FUZZ_RUNS ?= 0
-RESPONSES ?= 20000
 PACKAGES = $(shell awk '/^(base|build|run|check|package) / { print $$2 }' packages.list)
 
-.PHONY: all deps build guest servers system-root system responses check check-slow beside \
-    servers-check sanitized fuzz fuzz-coverage accuracy demo package clean
+.PHONY: all deps build guest servers system-root system check check-slow beside sanitized fuzz \
+    fuzz-coverage accuracy demo package clean
 
 all: build
 
@@ -39,7 +37,7 @@ build: deps
 guest: deps
 	tests/guest/build-guest.sh $(BUILD)/guest
 
-# The disk of test_request_servers.py.
+# The guest of test_request_servers.py, which is skipped without it.
 servers: deps
 	tests/guest/build-servers.sh $(BUILD)/servers
 
@@ -52,7 +50,7 @@ check: build guest
 	@rm -f $(RESULTS)/meson.xml $(RESULTS)/check.xml $(BUILD)/meson-logs/testlog.junit.xml
 	-meson test -C $(BUILD) --no-suite slow --print-errorlogs
 	@cp $(BUILD)/meson-logs/testlog.junit.xml $(RESULTS)/meson.xml
-	-$(PYTEST) -m "not slow and not servers" --junit-xml=$(abspath $(RESULTS))/check.xml
+	-$(PYTEST) -m "not slow" --junit-xml=$(abspath $(RESULTS))/check.xml
 	@tests/summary.py $(RESULTS)/meson.xml $(RESULTS)/check.xml
 
 # What takes minutes: accuracy over time, fast readers, faults, the sanitizers' and valgrind's view
@@ -67,7 +65,7 @@ check-slow: build guest sanitized
 	    --junit-xml=$(abspath $(RESULTS))/sanitized-e2e.xml
 	-meson test -C $(BUILD) --suite slow --print-errorlogs --logbase slow
 	@cp $(BUILD)/meson-logs/slow.junit.xml $(RESULTS)/slow.xml
-	-$(MAKE) --jobs=3 --keep-going --output-sync=target servers-check system beside
+	-$(MAKE) --jobs=2 --keep-going --output-sync=target system beside
 	@tests/summary.py $(addprefix $(RESULTS)/,$(SLOW_RESULTS))
 
 # What does not mind to wait for the virtual machine.
@@ -77,21 +75,6 @@ beside: build
 	    --wrap "valgrind -q --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=definite"
 	@cp $(BUILD)/meson-logs/valgrind-valgrind.junit.xml $(RESULTS)/valgrind.xml
 	-nice -n 19 $(MAKE) fuzz
-
-# Real servers in a guest. libvirt gives it a CPU share of its own, whatever our niceness, and the
-# virtual machine of `system` wants to be alone: while what that needs is built, it does not run yet.
-servers-check: build guest servers
-	@mkdir -p $(RESULTS)
-	-$(PYTEST)/test_request_servers.py -k guest --junit-xml=$(abspath $(RESULTS))/servers.xml
-
-ifneq ($(filter servers-check,$(MAKECMDGOALS)),)
-system: servers-check
-endif
-
-# 10^5 responses of real servers on this machine's kernel; minutes. RESPONSES=200 make responses:
-# so many of each of the five.
-responses: build servers
-	VIRTJOULE_RESPONSES=$(RESPONSES) $(PYTEST)/test_request_servers.py -k native -rA
 
 # The packages on a hypervisor of their own; what was seen is in RESULTS/system.
 system: build system-root package
