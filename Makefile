@@ -10,12 +10,13 @@ RESULTS := $(BUILD)/results
 RUN_PYTEST := /usr/bin/python3 -m pytest
 PYTEST := VIRTJOULE_BUILD=$(abspath $(BUILD)) $(RUN_PYTEST) tests/e2e
 SANITIZED_E2E := $(addprefix tests/e2e/test_,bad_input.py prometheus.py restart.py)
-SLOW_RESULTS := check-slow.xml system.xml slow.xml sanitized.xml sanitized-e2e.xml valgrind.xml fuzz.xml
+SLOW_RESULTS := check-slow.xml shared.xml sanitized.xml sanitized-e2e.xml slow.xml valgrind.xml \
+    fuzz.xml system.xml
 FUZZ_SECONDS ?= 30
 FUZZ_RUNS ?= 0
 PACKAGES = $(shell awk '/^(base|build|run|check|package) / { print $$2 }' packages.list)
 
-.PHONY: all deps build guest servers system-root system check check-slow beside sanitized fuzz \
+.PHONY: all deps build guest servers system-root system check check-slow shared beside sanitized fuzz \
     fuzz-coverage accuracy demo package clean
 
 all: build
@@ -53,23 +54,30 @@ check: build guest
 	-$(PYTEST) -m "not slow" --junit-xml=$(abspath $(RESULTS))/check.xml
 	@tests/summary.py $(RESULTS)/meson.xml $(RESULTS)/check.xml
 
-# What takes minutes: accuracy over time, fast readers, faults, the sanitizers' and valgrind's view
-# of the tests, fuzzing, the packages under systemd in a virtual machine.
+# What takes minutes: exactness and faults, then, two at a time, what needs no quiet machine and the
+# sanitizers' and valgrind's view of the tests, fuzzing, the packages under systemd in a virtual machine.
 check-slow: build guest sanitized
 	@mkdir -p $(RESULTS)
 	@rm -f $(addprefix $(RESULTS)/,$(SLOW_RESULTS))
-	-$(PYTEST) -m slow --junit-xml=$(abspath $(RESULTS))/check-slow.xml
+	-$(PYTEST) -m "slow and not shared" --junit-xml=$(abspath $(RESULTS))/check-slow.xml
 	-meson test -C $(BUILD)-sanitized --no-suite accuracy --no-suite soak --print-errorlogs
 	@cp $(BUILD)-sanitized/meson-logs/testlog.junit.xml $(RESULTS)/sanitized.xml
 	-VIRTJOULE_BUILD=$(abspath $(BUILD)-sanitized) $(RUN_PYTEST) $(SANITIZED_E2E) \
 	    --junit-xml=$(abspath $(RESULTS))/sanitized-e2e.xml
-	-meson test -C $(BUILD) --suite slow --print-errorlogs --logbase slow
-	@cp $(BUILD)/meson-logs/slow.junit.xml $(RESULTS)/slow.xml
-	-$(MAKE) --jobs=2 --keep-going --output-sync=target system beside
+	-$(MAKE) --jobs=2 --keep-going --output-sync=target shared beside
+	-$(MAKE) system
 	@tests/summary.py $(addprefix $(RESULTS)/,$(SLOW_RESULTS))
 
-# What does not mind to wait for the virtual machine.
+# Tests that share the machine with others.
+shared: build guest
+	@mkdir -p $(RESULTS)
+	$(PYTEST) -m shared --junit-xml=$(abspath $(RESULTS))/shared.xml
+
+# What does not mind to wait.
 beside: build
+	@mkdir -p $(RESULTS)
+	-nice -n 19 meson test -C $(BUILD) --suite slow --print-errorlogs --logbase slow
+	@cp $(BUILD)/meson-logs/slow.junit.xml $(RESULTS)/slow.xml
 	-nice -n 19 meson test -C $(BUILD) --suite unit --no-suite static --logbase valgrind \
 	    --timeout-multiplier 20 \
 	    --wrap "valgrind -q --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=definite"

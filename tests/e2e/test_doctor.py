@@ -20,7 +20,7 @@ from harness.daemon import Daemon
 from harness.guest import Guest
 from harness.libvirtd import remove_domain
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared]
 
 FAULTS = []
 SLOW_FAULTS = []

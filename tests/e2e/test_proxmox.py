@@ -7,7 +7,7 @@ from harness import system
 from harness.proxmox import ProxmoxVm
 from harness.system import wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared]
 
 SETTINGS = {"source": {"energy": "estimate"}}
 
