@@ -14,10 +14,11 @@ SLOW_RESULTS := check-slow.xml shared.xml sanitized.xml sanitized-e2e.xml slow.x
     fuzz.xml system.xml
 FUZZ_SECONDS ?= 30
 FUZZ_RUNS ?= 0
+RESPONSES ?= 20000
 PACKAGES = $(shell awk '/^(base|build|run|check|package) / { print $$2 }' packages.list)
 
 .PHONY: all deps build guest servers system-root system check check-slow shared beside sanitized fuzz \
-    fuzz-coverage accuracy demo package clean
+    fuzz-coverage responses accuracy demo package clean
 
 all: build
 
@@ -38,7 +39,7 @@ build: deps
 guest: deps
 	tests/guest/build-guest.sh $(BUILD)/guest
 
-# The guest of test_request_servers.py, which is skipped without it.
+# The disk of test_request_servers.py, which is skipped without it.
 servers: deps
 	tests/guest/build-servers.sh $(BUILD)/servers
 
@@ -69,7 +70,7 @@ check-slow: build guest sanitized
 	@tests/summary.py $(addprefix $(RESULTS)/,$(SLOW_RESULTS))
 
 # Tests that share the machine with others.
-shared: build guest
+shared: build guest servers
 	@mkdir -p $(RESULTS)
 	$(PYTEST) -m shared --junit-xml=$(abspath $(RESULTS))/shared.xml
 
@@ -117,6 +118,11 @@ fuzz-coverage: deps
 	    -Db_sanitize=address,undefined -Db_lundef=false
 	ninja -C $(BUILD)-fuzz-coverage
 	@tests/fuzz/coverage.py $(BUILD)-fuzz-coverage/tests/fuzz
+
+# 10^5 responses of real servers on this machine's kernel, some of 100 MB, with virtjoule-requests and
+# without it. RESPONSES=200 make responses: so many of each of the five.
+responses: build servers
+	VIRTJOULE_RESPONSES=$(RESPONSES) $(PYTEST)/many_responses.py -rA
 
 # Every scenario of the laboratory: docs/accuracy.md and its plots anew. Fails when a limit is broken.
 accuracy: build
