@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Debian's HTTP servers of tests/guest/build-servers.sh, in a guest and on this machine's kernel."""
+"""Debian's HTTP servers (tests/guest/build-servers.sh), in a guest and on this machine's kernel."""
 
 import json
 import shutil
@@ -10,8 +10,6 @@ from contextlib import ExitStack
 from . import system
 from .guest import Guest
 from .requests import WORKLOAD, Server
-
-IMAGES = system.BUILD / "servers"
 
 _BOOT_S = 90
 _START_S = 120
@@ -26,7 +24,7 @@ class ServersGuest(Guest):
     The daemon is installed with its units as the package does it.
     """
 
-    IMAGES = IMAGES
+    IMAGES = system.BUILD / "servers"
     DISK = "servers.img"
     ANSWER_S = 5  # while systemd starts all else
     UNITS = ("nginx", "apache2", "node", "python", "uvicorn")
@@ -86,8 +84,9 @@ class NativeServers:
     def __enter__(self):
         self._root.mkdir()
         # It ends with 0 whatever happened; without its files no server starts.
-        subprocess.run(["debugfs", "-R", f"rdump / {self._root}", IMAGES / ServersGuest.DISK],
-                       check=True, capture_output=True)
+        disk = ServersGuest.IMAGES / ServersGuest.DISK
+        subprocess.run(["debugfs", "-R", f"rdump / {self._root}", disk], check=True,
+                       capture_output=True)
         shutil.copytree(_SERVERS, self._root / "root/tools")
         subprocess.run(self._inside("prepare.sh", self._largest), check=True,
                        stdout=subprocess.DEVNULL)
@@ -114,3 +113,19 @@ class NativeServers:
         run = subprocess.run([sys.executable, _SERVERS / "client.py", str(responses),
                               str(self._largest)], stdout=subprocess.PIPE, check=True)
         return json.loads(run.stdout)
+
+
+def check_bytes(without, measured):
+    """Of what servers/client.py saw; a pipelining client's field may find no room."""
+    for what, seen in ("without", without), ("measured", measured):
+        total = {key: sum(each[key] for each in seen.values()) for key in ("responses", "fields")}
+        slowest = max(seen, key=lambda name: seen[name]["longest_s"])
+        print(what, total, f"longest wait {seen[slowest]['longest_s']:.3f} s by {slowest}")
+    assert without.keys() == measured.keys()
+    for name, before in without.items():
+        after = measured[name]
+        assert (before["error"], after["error"]) == (None, None), name
+        assert before["responses"] == after["responses"] == before["asked"], name
+        assert before["digest"] == after["digest"], name
+        assert before["fields"] == 0, name
+        assert "pipelined" in name or after["fields"] == after["responses"], name
