@@ -15,10 +15,11 @@ SLOW_RESULTS := check-slow.xml shared.xml sanitized.xml sanitized-e2e.xml slow.x
 FUZZ_SECONDS ?= 30
 FUZZ_RUNS ?= 0
 RESPONSES ?= 20000
-PACKAGES = $(shell awk '/^(base|build|run|check|package) / { print $$2 }' packages.list)
+GROUPS := base|build|run|check|package
+PACKAGES = $(shell awk '/^($(GROUPS)) / { print $$2 }' packages.list)
 
 .PHONY: all deps build guest servers system-root system check check-slow shared beside sanitized \
-    fuzz fuzz-coverage responses accuracy demo package clean
+    fuzz fuzz-coverage responses accuracy bench-requests demo package clean
 
 all: build
 
@@ -130,6 +131,11 @@ accuracy: build
 	$(BUILD)/tests/accuracy/laboratory --report docs --data $(BUILD)/accuracy; status=$$?; \
 	    gnuplot -e "data='$(BUILD)/accuracy'; out='docs/accuracy'" tests/accuracy/plots.gp && \
 	    exit $$status
+
+# What virtjoule-requests costs nginx and Node.js: the table of docs/requests.md. BENCH="--pairs 3"
+bench-requests: GROUPS := $(GROUPS)|bench
+bench-requests: build
+	VIRTJOULE_BUILD=$(abspath $(BUILD)) tests/bench/requests_overhead.py $(BENCH)
 
 demo: build guest
 	@VIRTJOULE_BUILD=$(abspath $(BUILD)) tests/demo/demo.py

@@ -16,7 +16,7 @@ import pytest
 from harness import system
 from harness.cgroup import Cgroup
 from harness.powercap import Package, SimulatedPowercap
-from harness.requests import FIELD, PROGRAM, RequestsDaemon, load, workload_server
+from harness.requests import FIELD, PROGRAM, Load, RequestsDaemon, load, workload_server
 
 WATTS_PER_CPU = 20
 CAPABILITIES = "+bpf,+perfmon,+net_admin"
@@ -197,18 +197,20 @@ def test_tree_comes_goes_and_returns(directory, start_server, start_requests):
         daemon.wait_log("energy tree found")
         wait_energy(server)
         mounted = directory / "tree/class"
-        mounted.rename(directory / "gone")
-        # Its files go as well when a share is unmounted; open ones read no more.
-        tree.spoil(0, b"")
-        daemon.wait_log("energy tree lost")
-        joules, total_uj = all_joules(daemon.metrics()), tree.total_uj(0)
-        load(server, "--profile", "units", "--connections", "2", "--duration", "2s")
+        # It is lost under load: the rate of a tick without work may be far off.
+        with Load(server, "--profile", "units", "--connections", "2", "--duration", "4s"):
+            time.sleep(1)
+            mounted.rename(directory / "gone")
+            # Its files go as well when a share is unmounted; open ones read no more.
+            tree.spoil(0, b"")
+            daemon.wait_log("energy tree lost")
+            joules, total_uj = all_joules(daemon.metrics()), tree.total_uj(0)
         assert ask(server) > 0
         tree.repair(0)
         (directory / "gone").rename(mounted)
         daemon.wait_log("energy tree found", count=2)
         # What is owed goes onto the work of the next ticks.
-        load(server, "--profile", "units", "--connections", "2", "--duration", "2s")
+        load(server, "--profile", "units", "--connections", "2", "--duration", "3s")
         daemon.wait_requests_over()
         used = (tree.total_uj(0) - total_uj) / 1e6
         # A tick and a half of all CPUs, at either end; what is owed, a tick's.

@@ -149,10 +149,33 @@ def workload_server(mode):
     return Server(mode, [WORKLOAD / "workload-server", "--mode", mode])
 
 
+class Load:
+    """The load generator at work on a server. Use as a context, which waits for its end."""
+
+    def __init__(self, server, *options):
+        self.summary = None
+        self._command = [WORKLOAD / "workload-load", "--server", f"127.0.0.1:{server.port}",
+                         *options]
+        self._process = None
+
+    def __enter__(self):
+        self._process = system.start_child(self._command, stdout=subprocess.PIPE,
+                                           stderr=subprocess.PIPE, text=True)
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind:
+            system.stop_child(self._process)
+            return
+        told, errors = self._process.communicate(timeout=300)
+        if self._process.returncode != 0:
+            raise RuntimeError(
+                f"load generator ended with {self._process.returncode}: {told}{errors}")
+        self.summary = json.loads(told)
+
+
 def load(server, *options):
     """What the load generator tells, which must have had no error."""
-    run = subprocess.run([WORKLOAD / "workload-load", "--server", f"127.0.0.1:{server.port}",
-                          *options], capture_output=True, text=True, timeout=300)
-    if run.returncode != 0:
-        raise RuntimeError(f"load generator ended with {run.returncode}: {run.stdout}{run.stderr}")
-    return json.loads(run.stdout)
+    with Load(server, *options) as generator:
+        pass
+    return generator.summary
