@@ -104,13 +104,22 @@ static void turn(struct request_cpu *cpu, __u64 of_pending, __u64 id)
     load_worker(cpu, running());
 }
 
+/* Whether a task does several requests at a time is known when it turns to another. */
+static void notice_interleaving(const struct request_cpu *cpu)
+{
+    if (!interleaves && !cpu->is_guess && is_open(cpu->request))
+        interleaves = 1;
+}
+
 /* It read a request: whatever it did before was not for that. */
 static void turn_to_read(__u64 id)
 {
     struct request_cpu *cpu = this_cpu();
 
-    if (cpu && (cpu->request != id || cpu->is_guess))
-        turn(cpu, cpu->request, id);
+    if (!cpu || (cpu->request == id && !cpu->is_guess))
+        return;
+    notice_interleaving(cpu);
+    turn(cpu, cpu->request, id);
 }
 
 static void turn_to_nothing(void)
@@ -125,8 +134,10 @@ static void turn_to_written(__u64 id)
 {
     struct request_cpu *cpu = this_cpu();
 
-    if (cpu && (cpu->request != id || cpu->is_guess))
-        turn(cpu, id, id);
+    if (!cpu || (cpu->request == id && !cpu->is_guess))
+        return;
+    notice_interleaving(cpu);
+    turn(cpu, id, id);
 }
 
 /* A guess is as good as it gets when the task sleeps or wakes another. */
@@ -292,7 +303,10 @@ int BPF_PROG(hand_to_child, struct task_struct *parent, struct task_struct *chil
 /*
  * Back in the event loop, or waiting for another connection. The tracepoints of
  * the single calls would take a perf event each, which Debian lets nobody have
- * but CAP_SYS_ADMIN, and cost as much: the kernel gets to them by this one.
+ * but CAP_SYS_ADMIN, and cost as much: the kernel gets to them by this one. It
+ * makes every call of every task slower, so it is attached only when a task is
+ * seen to do several requests at a time. One that answers each before it reads the
+ * next tells all that is needed by its reads, its writes and when it sleeps.
  */
 SEC("raw_tp/sys_enter")
 int enter_call(struct bpf_raw_tracepoint_args *arguments)

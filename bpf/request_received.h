@@ -67,11 +67,12 @@ static long receive_step(__u32 index, struct connection **context)
     }
     offset = r->i - r->from;
     barrier_var(offset);
-    if (in->state == HTTP_REST && r->to - r->i >= sizeof(__u64) &&
-        offset <= CHUNK - sizeof(__u64) && http_is_plain(*(__u64 *)(c->chunk + offset))) {
-        in->position += sizeof(__u64);
-        r->i += sizeof(__u64);
-        return 0;
+    if (r->to - r->i >= sizeof(__u64) && offset <= CHUNK - sizeof(__u64)) {
+        __u32 n = http_word(in, *(__u64 *)(c->chunk + offset));
+
+        r->i += n;
+        if (n)
+            return 0;
     }
     if (http_step(in, c->chunk[offset & (CHUNK - 1)]) == HTTP_HEAD)
         begin_request(c);

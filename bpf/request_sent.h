@@ -8,6 +8,7 @@
 #define HEAD_WINDOW 8192  /* bytes of a message that are looked at in one go */
 #define SEGMENT_COST 4096 /* at most, of a socket's buffer and beside its bytes */
 #define SEGMENT_MAX 16384
+#define WHOLE_MAX 16384 /* bytes of a message that are copied, to be one piece after it grew */
 
 struct sending {
     struct sk_msg_md *message;
@@ -40,11 +41,11 @@ static long send_step(__u32 index, struct sending *sending)
     data = (void *)(long)sending->message->data;
     end = (void *)(long)sending->message->data_end;
     data += i;
-    if (out->state == HTTP_REST && i + sizeof(__u64) <= s->limit && data + sizeof(__u64) <= end &&
-        http_is_plain(*(__u64 *)data)) {
-        out->position += sizeof(__u64);
-        s->i += sizeof(__u64);
-        return 0;
+    if (i + sizeof(__u64) <= s->limit && data + sizeof(__u64) <= end) {
+        length = http_word(out, *(__u64 *)data);
+        s->i += length;
+        if (length)
+            return 0;
     }
     if (data + 1 > end)
         return 1;
@@ -66,21 +67,21 @@ static long send_step(__u32 index, struct sending *sending)
 static __u32 write_line(char *line, __u64 number)
 {
     const char name[] = HTTP_SCORE_NAME ": ";
+    __u32 length = sizeof(name) - 1;
     char digits[20];
-    __u32 n = 0, length = sizeof(name) - 1;
+    unsigned n = 0;
 
     __builtin_memcpy(line, name, sizeof(name) - 1);
-    for (int i = sizeof(digits) - 1; i >= 0; i--) {
-        digits[i] = '0' + number % 10;
-        number /= 10;
-    }
     for (unsigned i = 0; i < sizeof(digits); i++) {
-        if (!n && digits[i] == '0' && i < sizeof(digits) - 1)
-            continue;
-        if (length < LINE_MAX - 2)
-            line[length++] = digits[i];
+        digits[sizeof(digits) - 1 - i] = '0' + number % 10;
+        number /= 10;
         n++;
+        if (!number)
+            break;
     }
+    for (unsigned i = 0; i < sizeof(digits); i++)
+        if (i + n >= sizeof(digits) && length < LINE_MAX - 2)
+            line[length++] = digits[i];
     if (length > LINE_MAX - 2)
         return 0;
     line[length] = '\r';
@@ -135,35 +136,39 @@ struct insertion {
     struct sk_msg_md *message;
     struct connection *c;
     __u32 at;
+    __u32 length;
 };
 
+/* Eight bytes of the line; the last ones overlap. */
 static long write_step(__u32 i, struct insertion *w)
 {
     char *data = (void *)(long)w->message->data, *end = (void *)(long)w->message->data_end;
-    __u64 from = i, at;
+    __u64 from = i * sizeof(__u64), last = w->length - sizeof(__u64), at;
 
+    if (from > last)
+        from = last;
     barrier_var(from); /* else the verifier loses what the comparison says */
-    if (from >= LINE_MAX)
+    if (from > LINE_MAX - sizeof(__u64))
         return 1;
     at = w->at + from;
     barrier_var(at);
     if (at >= HEAD_WINDOW + LINE_MAX)
         return 1;
     data += at;
-    if (data + 1 > end)
+    if (data + sizeof(__u64) > end)
         return 1;
-    *data = w->c->line[from];
-    return 0;
+    *(__u64 *)data = *(__u64 *)(w->c->line + from);
+    return from == last;
 }
 
 /* @return how much the message grew, or a negative errno: it is beyond repair */
 static int insert_line(struct sk_msg_md *message, struct connection *c, __u32 at)
 {
-    struct insertion insertion = {message, c, at};
+    struct insertion insertion = {.message = message, .c = c, .at = at};
     __u64 id = first_request(c);
     struct request *request;
     struct request_cpu *cpu = this_cpu();
-    __u32 length;
+    __u32 size = message->size, length, whole;
     int r;
 
     /* Nothing is better than 0 as long as nobody knows. */
@@ -178,10 +183,15 @@ static int insert_line(struct sk_msg_md *message, struct connection *c, __u32 at
     length = write_line(c->line, request->header_uj);
     if (bpf_msg_push_data(message, at, length, 0) < 0)
         return 0;
-    r = bpf_msg_pull_data(message, 0, at + length, 0);
-    if (r < 0)
-        return bpf_msg_pop_data(message, at, length, 0) < 0 ? r : 0;
-    bpf_loop(length, write_step, &insertion, 0);
+    /* It is in pieces now, and TCP may make a segment of each. */
+    whole = size + length;
+    if (whole > WHOLE_MAX || bpf_msg_pull_data(message, 0, whole, 0) < 0) {
+        r = bpf_msg_pull_data(message, 0, at + length, 0);
+        if (r < 0)
+            return bpf_msg_pop_data(message, at, length, 0) < 0 ? r : 0;
+    }
+    insertion.length = length;
+    bpf_loop(LINE_MAX / sizeof(__u64), write_step, &insertion, 0);
     http_shift(&c->out, length);
     request = find_request(id);
     if (request)

@@ -21,9 +21,10 @@ const volatile __u32 counters_in_use = 0; /* bit per enum request_counter */
 struct request_settings settings = {0};
 
 /* Read by user space. */
-__u64 unheard = 0; /* requests that ended while the ring was full */
-__u64 refused = 0; /* requests that found no room in the map */
-__u64 taken = 0;   /* connections that are in another program's map of sockets */
+__u64 unheard = 0;     /* requests that ended while the ring was full */
+__u64 refused = 0;     /* requests that found no room in the map */
+__u64 taken = 0;       /* connections that are in another program's map of sockets */
+__u32 interleaves = 0; /* a task turned from a request that was not answered yet to another */
 
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);

@@ -27,6 +27,7 @@ struct request_programs {
     size_t n_cpus;
     struct cpu_counters *counters;
     struct ring_buffer *ended;
+    bool watches_calls;                                                /* or cannot */
     void (*on_request)(const struct request *request, void *userdata); /* while they are taken */
     void *userdata;
 };
@@ -118,20 +119,6 @@ void request_programs_update_cpus(struct request_programs *programs)
 
 /* Programs. */
 
-static int attach(struct request_energy *skeleton)
-{
-    int r = request_energy__attach(skeleton);
-
-    if (r < 0)
-        return r;
-    skeleton->links.enter_call = bpf_program__attach(skeleton->progs.enter_call);
-    if (!skeleton->links.enter_call)
-        log_warning("system calls are not seen: what a server does between requests counts as "
-                    "the last one's",
-                    F_ERROR(-errno));
-    return 0;
-}
-
 /* Which of the two ways to see a read the kernel has. */
 static int open_skeleton(struct request_programs *programs, unsigned counts, bool has_fexit)
 {
@@ -155,7 +142,7 @@ static int open_skeleton(struct request_programs *programs, unsigned counts, boo
     bpf_program__set_autoload(skeleton->progs.read_at_tracepoint, !has_fexit);
     bpf_program__set_autoload(skeleton->progs.count_wakeup, counts & REQUEST_WAKEUPS);
     bpf_program__set_autoload(skeleton->progs.count_migration, counts & REQUEST_MIGRATIONS);
-    /* Not in every kernel. */
+    /* When it is needed; and not in every kernel. */
     bpf_program__set_autoattach(skeleton->progs.enter_call, false);
     /* Run by hand, and attached to maps and cgroups. */
     bpf_program__set_autoattach(skeleton->progs.close_running_slice, false);
@@ -163,7 +150,7 @@ static int open_skeleton(struct request_programs *programs, unsigned counts, boo
     bpf_program__set_autoattach(skeleton->progs.take_in, false);
     bpf_program__set_autoattach(skeleton->progs.take_in_older_ones, false);
     r = request_energy__load(skeleton);
-    return r < 0 ? r : attach(skeleton);
+    return r < 0 ? r : request_energy__attach(skeleton);
 }
 
 static void close_skeleton(struct request_programs *programs)
@@ -393,11 +380,29 @@ static void let_go(const struct request_programs *programs)
         bpf_map_delete_elem(sockets, &cookie);
 }
 
+/* Tried once. */
+static void watch_calls(struct request_programs *programs)
+{
+    struct request_energy *skeleton = programs->skeleton;
+
+    if (programs->watches_calls || !skeleton->bss->interleaves)
+        return;
+    programs->watches_calls = true;
+    skeleton->links.enter_call = bpf_program__attach(skeleton->progs.enter_call);
+    if (skeleton->links.enter_call)
+        log_debug("a server does several requests at a time: system calls are watched");
+    else
+        log_warning("system calls are not seen: what a server does between requests counts as "
+                    "the last one's",
+                    F_ERROR(-errno));
+}
+
 int request_programs_take_ended(struct request_programs *programs,
                                 void (*on_request)(const struct request *request, void *userdata),
                                 void *userdata)
 {
     let_go(programs);
+    watch_calls(programs);
     programs->on_request = on_request;
     programs->userdata = userdata;
     return ring_buffer__consume(programs->ended);

@@ -86,8 +86,8 @@ void request_programs_unwatch(int link);
 void request_programs_read(struct request_programs *programs, struct request_totals *ret);
 
 /**
- * Calls back for each request that is over, and lets go of connections that are followed no longer;
- * to be called several times a second.
+ * Calls back for each request that is over, lets go of connections that are followed no longer, and
+ * watches system calls once that is needed; to be called several times a second.
  * @return the requests' number, or a negative errno
  */
 int request_programs_take_ended(struct request_programs *programs,

@@ -6,6 +6,8 @@
  * must be seen.
  */
 
+#include <string.h>
+
 #include "fuzz.h"
 
 #include "http_stream.h"
@@ -31,13 +33,23 @@ static void see(struct seen *seen, enum http_event event, uint64_t position)
     }
 }
 
+static uint64_t feed_word(struct http_stream *s, const uint8_t *bytes, size_t n)
+{
+    uint64_t word;
+
+    if (n < sizeof(word))
+        return 0;
+    memcpy(&word, bytes, sizeof(word));
+    return http_word(s, word);
+}
+
 static void feed(struct http_stream *s, const uint8_t *bytes, size_t n, struct seen *seen)
 {
     size_t i = 0;
 
     while (s->state != HTTP_LOST &&
            (i < n || (s->state == HTTP_BODY && s->position == s->body_end))) {
-        uint64_t position = s->position, taken = 1;
+        uint64_t position = s->position, taken;
         enum http_event event;
 
         if (http_is_in_body(s)) {
@@ -45,7 +57,9 @@ static void feed(struct http_stream *s, const uint8_t *bytes, size_t n, struct s
             require(taken <= n - i);
             event = http_skip(s, taken);
         } else {
-            event = http_step(s, bytes[i]);
+            taken = feed_word(s, bytes + i, n - i);
+            event = taken ? HTTP_MORE : http_step(s, bytes[i]);
+            taken = taken ?: 1;
         }
         i += taken;
         require(s->position == position + taken);
