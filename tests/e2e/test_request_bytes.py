@@ -135,7 +135,9 @@ SMUGGLED = b"HEAD /smuggled HTTP/1.1\r\n\r\n"
     (POST + b"Content-Length: 18446744073709551616\r\n\r\n" + SMUGGLED, 0),
     (POST + b"Transfer-Encoding: chunked\r\n\r\n10000000000000000\r\n" + SMUGGLED, 1),
     (POST + b"Transfer-Encoding: chunked\r\n\r\n2;\nab\r\n0\r\n\r\n" + SMUGGLED, 1),
-])
+], ids=["64 KiB", "CR alone", "LF alone", "NUL in target", "NUL in method", "NUL in field",
+        "NUL in length", "two lengths", "length and coding", "two codings", "folded", "blank",
+        "CR in field", "length", "chunk's length", "LF in chunk"])
 def test_requests_meant_to_confuse(talk, request_bytes, fields):
     """What the server answers to them is a response to one who takes them otherwise."""
     answer = response(response(b"")) * 2
