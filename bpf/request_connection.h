@@ -8,6 +8,8 @@
 #define SOCKETS_MAX 65536
 #define PIPELINE_MAX 64 /* requests that may wait on one connection */
 #define CHUNK 64
+#define STEPS_AT_ONCE                                                                              \
+    4 /* returns are dear where processors are mitigated; the verifier goes through all */
 
 #define LINE_MAX 48 /* "X-Energy-Score: ", 20 digits, line end */
 
@@ -97,17 +99,19 @@ static void end_response(struct connection *c)
     if (!request)
         return;
     request->status = c->out.status;
-    end_request(first_request(c), REQUEST_ANSWERED);
+    end_request(request, REQUEST_ANSWERED);
     c->first++;
 }
 
 static long leave_request(__u32 i, struct connection **context)
 {
     struct connection *c = *context;
+    struct request *request = find_request(first_request(c));
 
     if (c->first >= c->next)
         return 1;
-    end_request(id_of(c, c->first), c->out.state == HTTP_LOST ? REQUEST_LEFT : REQUEST_CLOSED);
+    if (request)
+        end_request(request, c->out.state == HTTP_LOST ? REQUEST_LEFT : REQUEST_CLOSED);
     c->first++;
     return 0;
 }
