@@ -13,10 +13,11 @@ SANITIZED_E2E := $(addprefix tests/e2e/test_,bad_input.py prometheus.py restart.
 SLOW_RESULTS := check-slow.xml system.xml slow.xml sanitized.xml sanitized-e2e.xml valgrind.xml fuzz.xml
 FUZZ_SECONDS ?= 30
 FUZZ_RUNS ?= 0
-PACKAGES = $(shell awk '/^(base|build|run|check|package) / { print $$2 }' packages.list)
+GROUPS := base|build|run|check|package
+PACKAGES = $(shell awk '/^($(GROUPS)) / { print $$2 }' packages.list)
 
 .PHONY: all deps build guest servers system-root system check check-slow beside sanitized fuzz \
-    fuzz-coverage accuracy demo package clean
+    fuzz-coverage accuracy bench-requests demo package clean
 
 all: build
 
@@ -116,6 +117,11 @@ accuracy: build
 	$(BUILD)/tests/accuracy/laboratory --report docs --data $(BUILD)/accuracy; status=$$?; \
 	    gnuplot -e "data='$(BUILD)/accuracy'; out='docs/accuracy'" tests/accuracy/plots.gp && \
 	    exit $$status
+
+# What virtjoule-requests costs nginx and Node.js: the table of docs/requests.md. BENCH="--pairs 3"
+bench-requests: GROUPS := $(GROUPS)|bench
+bench-requests: build
+	VIRTJOULE_BUILD=$(abspath $(BUILD)) tests/bench/requests_overhead.py $(BENCH)
 
 demo: build guest
 	@VIRTJOULE_BUILD=$(abspath $(BUILD)) tests/demo/demo.py
