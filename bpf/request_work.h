@@ -23,8 +23,8 @@ struct request_settings settings = {0};
 /* Read by user space. */
 __u64 unheard = 0;     /* requests that ended while the ring was full */
 __u64 refused = 0;     /* requests that found no room in the map */
-__u32 interleaves = 0; /* a task turned from a request that was not answered yet to another */
 __u64 taken = 0;       /* connections that are in another program's map of sockets */
+__u32 interleaves = 0; /* a task turned from a request that was not answered yet to another */
 
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
@@ -127,9 +127,9 @@ static void add_work(struct request_cpu *cpu, __u64 id, const struct request_eff
 /* What is pending was done for this request; without one it stays in the background. */
 static void settle_pending(struct request_cpu *cpu, struct request_worker *worker, __u64 id)
 {
-    struct request *request = find_request(id);
+    struct request *request = worker->pending.work ? find_request(id) : NULL;
 
-    if (request && worker->pending.work) {
+    if (request) {
         credit(cpu, request, &worker->pending);
         __sync_fetch_and_add(&cpu->background_energy, -worker->pending.energy);
     }
@@ -258,11 +258,9 @@ static void put(struct request *request)
 }
 
 /* It is kept meanwhile: so whoever is last sees both that it is over, and that it is the last. */
-static void end_request(__u64 id, enum request_end end)
+static void end_request(struct request *request, enum request_end end)
 {
-    struct request *request = find_request(id);
-
-    if (!request || request->end != REQUEST_OPEN)
+    if (request->end != REQUEST_OPEN)
         return;
     __sync_fetch_and_add(&request->bound, 1);
     request->ended_ns = bpf_ktime_get_ns();
