@@ -140,17 +140,22 @@ class GuestHost:
                    "rmmod virtiofs")
 
     def suspend(self, seconds, reset=False):
-        """To RAM; the clock that goes on meanwhile wakes it.
+        """To RAM; the clock that goes on meanwhile wakes it. Linux may refuse, when a task is not
+        frozen in time; then what it said.
 
         The counters run on, as in suspend-to-idle, or begin at zero. As hardware they have done so
         before anybody looks; what draws here has to be woken up first, and may be half way through
         the packages with an old time.
         """
         base = "read up idle </proc/uptime; echo ${up%.*}${up#*.} >/tmp/base"
-        self.check(f"""
+        return self.check(f"""
             killall -STOP virtjouled
             cd /sys/class/rtc/rtc0; echo 0 >wakealarm; echo +{seconds} >wakealarm
-            echo mem >/sys/power/state
+            if ! echo mem >/sys/power/state; then
+                killall -CONT virtjouled
+                dmesg | tail -n 40
+                exit 0
+            fi
             {base if reset else ":"}
             cd /tmp/sys/class/powercap/intel-rapl:0
             for update in first second; do
