@@ -364,7 +364,6 @@ static void test_rest(void **state)
             assert_int_equal(n, c == '\r' ? i + 2 : c < 16 ? i : i + 1);
         }
 }
-}
 
 static void test_words(void **state)
 {
