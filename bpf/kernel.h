@@ -19,6 +19,15 @@
 #define PF_KTHREAD 0x00200000
 #define TASK_DEAD 0x00000080
 
+/* One perf event for each CPU. User space sets how many CPUs there are. */
+#define COUNTER_MAP(name)                                                                          \
+    struct {                                                                                       \
+        __uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);                                               \
+        __uint(max_entries, 1);                                                                    \
+        __type(key, __u32);                                                                        \
+        __type(value, __u32);                                                                      \
+    } name SEC(".maps")
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 typedef struct {

@@ -78,14 +78,6 @@ struct {
     __uint(max_entries, 64 * 1024);
 } news SEC(".maps");
 
-#define COUNTER_MAP(name)                                                                          \
-    struct {                                                                                       \
-        __uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);                                               \
-        __uint(max_entries, 1); /* n_cpus */                                                       \
-        __type(key, __u32);                                                                        \
-        __type(value, __u32);                                                                      \
-    } name SEC(".maps")
-
 COUNTER_MAP(cycles);
 COUNTER_MAP(instructions);
 COUNTER_MAP(llc_misses);

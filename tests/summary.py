@@ -1,10 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""summary.py JUNIT-FILE...: the skips with their reasons, the failures, and as the last line
+"""summary.py JUNIT-FILE...: the skips and failures with their reasons, and as the last line
 "N passed, N failed, N skipped". Ends with 1 when a test failed or a file is missing."""
 
 import sys
 import xml.etree.ElementTree as ElementTree
+
+FAILURE_LINES = 8
 
 
 def last_line(text):
@@ -12,10 +14,14 @@ def last_line(text):
     return lines[-1] if lines else ""
 
 
-def skip_reason(case, skipped):
+def reason(case, element):
     """pytest gives it in the element; of a meson test it is the last line of its output."""
-    return skipped.get("message") or last_line(case.findtext("system-err")) or last_line(
+    return element.get("message") or last_line(case.findtext("system-err")) or last_line(
         case.findtext("system-out")) or "no reason given"
+
+
+def first_lines(text):
+    return "\n    ".join(text.splitlines()[:FAILURE_LINES])
 
 
 def main(paths):
@@ -30,12 +36,15 @@ def main(paths):
         for case in cases:
             name = f"{case.get('classname')}: {case.get('name')}"
             skipped = case.find("skipped")
-            if case.find("failure") is not None or case.find("error") is not None:
+            failures = case.findall("failure") + case.findall("error")
+            if failures:
                 counts["failed"] += 1
                 print(f"FAILED {name}")
+                for failure in failures:
+                    print(f"    {first_lines(reason(case, failure))}")
             elif skipped is not None:
                 counts["skipped"] += 1
-                print(f"SKIPPED {name}: {skip_reason(case, skipped)}")
+                print(f"SKIPPED {name}: {reason(case, skipped)}")
             else:
                 counts["passed"] += 1
     print(", ".join(f"{count} {what}" for what, count in counts.items()))

@@ -71,7 +71,7 @@ def p99_us(text):
 def compare(floods, measure):
     """Medians of what is measured beside each flood, in turn."""
     durations = [[] for _ in floods]
-    for _ in range(3):
+    for _ in range(4):
         for flood, seen in zip(floods, durations):
             with flood:
                 seen.append(p99_us(measure()))
@@ -108,7 +108,7 @@ def test_flooding_guest(settings, start_daemon, start_guest):
     assert flooder.install(POLL_READER) == program
     flooder.check("echo 1 >/tmp/energy_uj")
     before = daemon.metrics()
-    command = " ".join(reader(program, energy, 2, 25, 8))
+    command = " ".join(reader(program, energy, 2, 100, 8))  # few reads have a p99 of chance
     beside_plain, beside_flood = compare(
         [GuestFlood(flooder, program, "/tmp/energy_uj"), GuestFlood(flooder, program, energy)],
         lambda: measured.check(command, timeout=60))

@@ -44,6 +44,18 @@ def ticks(metrics):
                + metrics.value("virtjoule_ticks_missed_total"))
 
 
+def assert_all_measured(start, end):
+    """Two packages draw; a scrape is up to an interval behind."""
+    assert measured(end.metrics) - measured(start.metrics) == pytest.approx(
+        2 * WATTS * (end.uptime_s - start.uptime_s), abs=2 * WATTS * 2 * INTERVAL_S)
+
+
+def assert_no_tick_lost(start, end):
+    """Nor one made up."""
+    assert ticks(end.metrics) - ticks(start.metrics) == pytest.approx(
+        (end.awake_s - start.awake_s) / INTERVAL_S, abs=2)
+
+
 def look_for(audit, seconds):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -80,17 +92,15 @@ def test_clock_jumps(host):
     vm = host.start_vm("some", cpu=1)
     system.wait_until(lambda: host.metrics().vm_energy(vm) > 0, 10, "the VM has energy")
     audit = Audit(host)
-    start_s, start, tree_uj = host.uptime(), host.metrics(), host.tree_uj(vm)
+    start, tree_uj = host.look(), host.tree_uj(vm)
     for step in (6 * HOUR, -12 * HOUR, 48 * HOUR, -30 * 365 * 24 * HOUR, 60 * 365 * 24 * HOUR, -1):
         host.step_clock(step)
         look_for(audit, 2 * INTERVAL_S)
         last_uj, tree_uj = tree_uj, host.tree_uj(vm)
         assert last_uj < tree_uj
-    end_s, end = host.uptime(), host.metrics()
-    # Two packages; a scrape is up to an interval, and the commands' time, behind the uptime.
-    assert measured(end) - measured(start) == pytest.approx(
-        2 * WATTS * (end_s - start_s), abs=2 * WATTS * 2 * INTERVAL_S)
-    assert ticks(end) - ticks(start) == pytest.approx((end_s - start_s) / INTERVAL_S, abs=2)
+    end = host.look()
+    assert_all_measured(start, end)
+    assert_no_tick_lost(start, end)
     truth = host.stop_vm("some")
     time.sleep(3 * INTERVAL_S)
     assert cpu_seconds(host.metrics(), vm) == pytest.approx(truth, rel=0.005, abs=BEFORE_EXEC_S)
@@ -151,7 +161,7 @@ def test_suspended(directory, libvirtd, provider):
 def sleep(host, vm, **options):
     """What was seen before; the host lies down again when it could not sleep."""
     for _ in range(3):
-        before = host.uptime(), host.metrics(), host.tree_uj(vm)
+        before = host.look(), host.tree_uj(vm)
         refusal = host.suspend(SLEEP_S, **options)
         if not refusal:
             return before
@@ -159,29 +169,38 @@ def sleep(host, vm, **options):
     raise RuntimeError("the host does not sleep")
 
 
+def awake_between(start, end):
+    """Seconds, and those of sleep."""
+    awake_s = end.awake_s - start.awake_s
+    slept_s = end.uptime_s - start.uptime_s - awake_s
+    print(f"awake {awake_s:.2f} s, slept {slept_s:.2f} s")
+    assert slept_s > 1
+    return awake_s, slept_s
+
+
 def sleep_with_counters_running(host, vm, audit):
     """The sleep's energy is measured, and nobody's; no tick was missed, and none is made up for."""
-    start_s, start, tree_uj = sleep(host, vm)
+    start, tree_uj = sleep(host, vm)
     look_for(audit, 4 * INTERVAL_S)
-    end_s, end = host.uptime(), host.metrics()
-    awake_s = (ticks(end) - ticks(start)) * INTERVAL_S
-    slept_s = end_s - start_s - awake_s
-    print(f"awake {awake_s} s, slept {slept_s:.2f} s")
-    assert 1 < slept_s < SLEEP_S + 1
-    assert measured(end) - measured(start) == pytest.approx(
-        2 * WATTS * (end_s - start_s), abs=2 * WATTS * 2 * INTERVAL_S)
+    end = host.look()
+    awake_s, slept_s = awake_between(start, end)
+    assert_all_measured(start, end)
+    assert_no_tick_lost(start, end)
     # And that of a package on which nothing ran afterwards.
-    assert unattributed(end) - unattributed(start) >= 2 * WATTS * (slept_s - INTERVAL_S)
-    assert float(end.vm_energy(vm) - start.vm_energy(vm)) <= 2 * WATTS * (awake_s + INTERVAL_S)
+    assert (unattributed(end.metrics) - unattributed(start.metrics)
+            >= 2 * WATTS * (slept_s - INTERVAL_S))
+    assert (float(end.metrics.vm_energy(vm) - start.metrics.vm_energy(vm))
+            <= 2 * WATTS * (awake_s + INTERVAL_S))
     assert host.tree_uj(vm) > tree_uj
 
 
 def sleep_with_counters_reset(host, vm, audit):
     """No wrap: neither the VM nor anybody is given what the counter did not count."""
-    _, start, tree_uj = sleep(host, vm, reset=True)
+    start, tree_uj = sleep(host, vm, reset=True)
     look_for(audit, 4 * INTERVAL_S)
-    end = host.metrics()
+    end = host.look()
     assert host.log().count("energy counter was reset") == 2  # of both packages
-    awake_s = (ticks(end) - ticks(start)) * INTERVAL_S
-    assert measured(end) - measured(start) <= 2 * WATTS * (awake_s + 2 * INTERVAL_S)
+    awake_s, _ = awake_between(start, end)
+    assert (measured(end.metrics) - measured(start.metrics)
+            <= 2 * WATTS * (awake_s + 2 * INTERVAL_S))
     assert host.tree_uj(vm) > tree_uj

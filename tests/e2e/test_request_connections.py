@@ -8,6 +8,7 @@ import json
 import os
 import re
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 from harness import system
@@ -27,12 +28,18 @@ def entries_of(maps):
     return {name: n for name, n in maps.entries().items() if name != "frequencies"}
 
 
+def count_sockets(process):
+    n = 0
+    for path in (process / "fd").iterdir():
+        with suppress(FileNotFoundError):  # they go at any time
+            n += os.readlink(path).startswith("socket:")
+    return n
+
+
 def server_is_idle(server, entries):
     """Only what waits in the server is there: connections, all answered, and its threads."""
     process = Path(f"/proc/{server.pid}")
-    sockets = [path for path in (process / "fd").iterdir()
-               if os.readlink(path).startswith("socket:")]
-    return entries["sockets"] == len(sockets) - 1 > 0 and \
+    return entries["sockets"] == count_sockets(process) - 1 > 0 and \
         entries["workers"] <= len(list((process / "task").iterdir())) and \
         entries["requests"] == entries["left"] == entries["listening"] == 0
 

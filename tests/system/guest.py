@@ -124,8 +124,8 @@ class Guest(Machine):
         return Reader(self, f"{POWERCAP}/intel-rapl:0", hertz=2)
 
     def scrape(self):
-        """What its node_exporter has on energy, and its load."""
+        """What its node_exporter has on energy, and its load; it may be about to start."""
         return Metrics(self.check("""
-            exec 3<>/dev/tcp/127.0.0.1/9100
+            until exec 3<>/dev/tcp/127.0.0.1/9100; do sleep 1; done 2>/dev/null
             printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' >&3
             grep -E '^node_(rapl|load1)' <&3""", timeout=120))

@@ -117,7 +117,11 @@ class Hypervisor(Machine):
         """A request of the guest agent's protocol."""
         if not self._agent:
             self._agent = _Agent(self._temporary.path / "agent.sock")
-        return self._agent.ask(command, arguments)
+        try:
+            return self._agent.ask(command, arguments)
+        except system.TestTimeout:
+            self._disconnect()  # or its answer would be taken for the next one's
+            raise
 
     def _launch(self):
         directory = self._temporary.path
@@ -168,11 +172,12 @@ class Hypervisor(Machine):
 class _Agent:
     """The line to QEMU's guest agent."""
 
-    _TIMEOUT_S = 10
+    _CONNECT_S = 10  # it may go while the machine boots
+    _ANSWER_S = 60
 
     def __init__(self, path):
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(self._TIMEOUT_S)
+        self._socket.settimeout(self._CONNECT_S)
         self._socket.connect(str(path))
         self._received = b""
         # What an earlier connection did not read comes first; after the mark all is ours.
@@ -180,6 +185,7 @@ class _Agent:
         self._send({"execute": "guest-sync", "arguments": {"id": mark}})
         while self._receive().get("return") != mark:
             pass
+        self._socket.settimeout(self._ANSWER_S)
 
     def close(self):
         self._socket.close()

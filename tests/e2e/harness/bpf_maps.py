@@ -40,21 +40,20 @@ class BpfMaps:
 
     def memory(self):
         """Bytes of all its maps, by the kernel's account."""
-        total = 0
-        for path in _map_files(self._pid):
-            with suppress(FileNotFoundError):
-                total += int(re.search(r"memlock:\s+(\d+)", path.read_text())[1])
-        return total
+        return sum(int(re.search(r"memlock:\s+(\d+)", text)[1]) for text in _map_infos(self._pid))
 
 
-def _map_files(pid):
-    return [path for path in Path(f"/proc/{pid}/fdinfo").iterdir()
-            if "map_id:" in path.read_text()]
+def _map_infos(pid):
+    """What the kernel tells of its descriptors that are maps; others come and go meanwhile."""
+    for path in Path(f"/proc/{pid}/fdinfo").iterdir():
+        with suppress(FileNotFoundError):
+            text = path.read_text()
+            if "map_id:" in text:
+                yield text
 
 
 def _map_ids(pid):
-    return sorted({int(re.search(r"map_id:\s+(\d+)", path.read_text())[1])
-                   for path in _map_files(pid)})
+    return sorted({int(re.search(r"map_id:\s+(\d+)", text)[1]) for text in _map_infos(pid)})
 
 
 def _count(fd, info):

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import uuid
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from . import system
 from .daemon import VIRTJOULED
@@ -55,6 +56,14 @@ provider = {provider}
 [discovery]
 libvirt_uri =
 """
+
+
+class Look(NamedTuple):
+    """What was to be seen of a host at one time."""
+
+    uptime_s: float  # the clock that its packages draw by
+    awake_s: float  # CLOCK_MONOTONIC, the clock of ticks: it stands still while the host sleeps
+    metrics: Metrics
 
 
 class GuestHost:
@@ -120,11 +129,16 @@ class GuestHost:
         return self.check("cat /tmp/virtjouled.log")
 
     def metrics(self):
-        return Metrics(self.check("wget -q -O - http://127.0.0.1:9177/metrics"))
+        return self.look().metrics
 
     def uptime(self):
-        """Seconds of the clock that its packages draw by."""
-        return float(self.check("cat /proc/uptime").split()[0])
+        return self.look().uptime_s
+
+    def look(self):
+        uptime, awake, metrics = self.check(
+            "cat /proc/uptime; grep -m 1 '^now at' /proc/timer_list; "
+            "wget -q -O - http://127.0.0.1:9177/metrics").split("\n", 2)
+        return Look(float(uptime.split()[0]), int(awake.split()[2]) / 1e9, Metrics(metrics))
 
     def step_clock(self, seconds):
         """Of CLOCK_REALTIME."""
