@@ -143,40 +143,30 @@ static __u32 unsure_bytes(const struct http_stream *out)
     return part < SEGMENT_MAX ? part + 1 : SEGMENT_MAX;
 }
 
-struct insertion {
-    struct sk_msg_md *message;
-    struct connection *c;
-    __u32 at;
-    __u32 length;
-};
-
-/* Eight bytes of the line; the last ones overlap. */
-static long write_step(__u32 i, struct insertion *w)
+/* Eight bytes of the line at a time; the last ones overlap. */
+static void write_over(struct sk_msg_md *message, const struct connection *c, __u32 at,
+                       __u32 length)
 {
-    char *data = (void *)(long)w->message->data, *end = (void *)(long)w->message->data_end;
-    __u64 from = i * sizeof(__u64), last = w->length - sizeof(__u64), at;
+    char *data = (void *)(long)message->data, *end = (void *)(long)message->data_end;
+    __u64 last = length - sizeof(__u64);
 
-    if (from > last)
-        from = last;
-    barrier_var(from); /* else the verifier loses what the comparison says */
-    if (from > LINE_MAX - sizeof(__u64))
-        return 1;
-    at = w->at + from;
-    barrier_var(at);
-    if (at >= HEAD_WINDOW + LINE_MAX)
-        return 1;
+    if (at >= HEAD_WINDOW)
+        return;
     data += at;
-    if (data + sizeof(__u64) > end)
-        return 1;
-    *(__u64 *)data = *(__u64 *)(w->c->line + from);
-    return from == last;
+    for (__u64 from = 0; from <= LINE_MAX - sizeof(__u64); from += sizeof(__u64)) {
+        __u64 place = from < last ? from : last;
+
+        barrier_var(place); /* else the verifier loses what the comparison says */
+        if (place > LINE_MAX - sizeof(__u64) || data + place + sizeof(__u64) > end)
+            return;
+        *(__u64 *)(data + place) = *(__u64 *)(c->line + place);
+    }
 }
 
 /* @return how much the message grew, or a negative errno: it is beyond repair */
-static int insert_line(struct sk_msg_md *message, struct connection *c, struct request *request,
-                       __u32 at)
+static int insert_line(struct sk_msg_md *message, struct connection *c, __u64 id, __u32 at)
 {
-    struct insertion insertion = {.message = message, .c = c, .at = at};
+    struct request *request = find_request(id);
     struct request_cpu *cpu = this_cpu();
     __u32 size = message->size, length, whole;
     int r;
@@ -197,18 +187,20 @@ static int insert_line(struct sk_msg_md *message, struct connection *c, struct r
         if (r < 0)
             return bpf_msg_pop_data(message, at, length, 0) < 0 ? r : 0;
     }
-    insertion.length = length;
-    bpf_loop(LINE_MAX / sizeof(__u64), write_step, &insertion, 0);
+    write_over(message, c, at, length);
     http_shift(&c->out, length);
     request->has_header = 1;
     return length;
 }
 
 /* The method of the request that is answered next. */
-static void prepare_response(struct connection *c, const struct request *request)
+static void prepare_response(struct connection *c, __u64 id)
 {
+    const struct request *request;
+
     if (c->out.state != HTTP_START)
         return;
+    request = find_request(id);
     if (request)
         c->out.method = request->method;
     else
@@ -224,7 +216,6 @@ int rewrite_response(struct sk_msg_md *message)
     __u32 window = message->size < HEAD_WINDOW ? message->size : HEAD_WINDOW;
     const struct tcp_sock *tcp;
     struct connection *c;
-    struct request *request;
     __u64 id;
     int grown = 0;
 
@@ -239,8 +230,7 @@ int rewrite_response(struct sk_msg_md *message)
         return SK_PASS;
     settle(c, tcp->write_seq);
     id = first_request(c);
-    request = find_request(id); /* it stays: only this connection ends it, whose lock is held */
-    prepare_response(c, request);
+    prepare_response(c, id);
     if (id)
         turn_to_written(id);
     sending.c = c;
@@ -254,7 +244,7 @@ int rewrite_response(struct sk_msg_md *message)
         bpf_msg_pull_data(message, 0, window, 0);
     bpf_loop(2 * HEAD_WINDOW, send_step, &sending, 0);
     if (sent->insert)
-        grown = insert_line(message, c, request, sent->insert_at);
+        grown = insert_line(message, c, id, sent->insert_at);
     if (sent->event == HTTP_END) {
         doubt_answered(id);
         end_response(c);
