@@ -549,6 +549,19 @@ HTTP_INLINE enum http_event http_skip(struct http_stream *s, __u64 n)
     return HTTP_MORE;
 }
 
+/**
+ * Tells the end of a message before the rest of its body, which is sure to follow: it is not told
+ * again.
+ * @return the rest's length; 0: it is over already, or not known how long
+ */
+HTTP_INLINE __u64 http_end_early(struct http_stream *s)
+{
+    if (s->state != HTTP_BODY || s->is_chunked || s->has_ended)
+        return 0;
+    s->has_ended = 1;
+    return s->body_end - s->position;
+}
+
 /** Takes in that a field was added to the head that was fed last. */
 HTTP_INLINE void http_shift(struct http_stream *s, __u32 n)
 {

@@ -207,6 +207,25 @@ static void prepare_response(struct connection *c, __u64 id)
         http_lose(&c->out); /* nobody asked */
 }
 
+/*
+ * With TCP_CORK a sender says that more follows at once: nginx and Apache do so before the head of
+ * a file. If all of it is taken for sure it need not be seen.
+ * @return how many bytes are to pass unseen behind the message
+ */
+static __u32 end_early(struct connection *c, const struct tcp_sock *tcp, __u32 size)
+{
+    const struct http_stream *out = &c->out;
+    __u64 rest = out->body_end - out->position;
+
+    if (out->state != HTTP_BODY || size + LINE_MAX + rest > c->sent.sure ||
+        !(BPF_CORE_READ_BITFIELD(tcp, nonagle) & TCP_NAGLE_CORK))
+        return 0;
+    rest = http_end_early(&c->out);
+    if (rest)
+        c->sent.event = HTTP_END;
+    return rest;
+}
+
 SEC("sk_msg")
 int rewrite_response(struct sk_msg_md *message)
 {
@@ -217,6 +236,7 @@ int rewrite_response(struct sk_msg_md *message)
     const struct tcp_sock *tcp;
     struct connection *c;
     __u64 id;
+    __u32 unseen = 0;
     int grown = 0;
 
     bpf_msg_apply_bytes(message, 0); /* what the last verdict on this message said still holds */
@@ -245,6 +265,8 @@ int rewrite_response(struct sk_msg_md *message)
     bpf_loop(2 * HEAD_WINDOW, send_step, &sending, 0);
     if (sent->insert)
         grown = insert_line(message, c, id, sent->insert_at);
+    if (sent->i == size)
+        unseen = end_early(c, tcp, size);
     if (sent->event == HTTP_END) {
         doubt_answered(id);
         end_response(c);
@@ -257,7 +279,7 @@ int rewrite_response(struct sk_msg_md *message)
     if (grown < 0)
         return SK_DROP;
     /* The rest is another response, or more of a head than is looked at in one go. */
-    if (sent->i < size)
-        bpf_msg_apply_bytes(message, sent->i + grown);
+    if (sent->i < size || unseen)
+        bpf_msg_apply_bytes(message, sent->i + grown + unseen);
     return SK_PASS;
 }
