@@ -8,8 +8,8 @@
 #define SOCKETS_MAX 65536
 #define PIPELINE_MAX 64 /* requests that may wait on one connection */
 #define CHUNK 64
-#define STEPS_AT_ONCE                                                                              \
-    4 /* returns are dear where processors are mitigated; the verifier goes through all */
+/* Returns are dear where processors are mitigated; the verifier goes through all of it. */
+#define STEPS_AT_ONCE 4
 
 #define LINE_MAX 48 /* "X-Energy-Score: ", 20 digits, line end */
 

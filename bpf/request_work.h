@@ -23,8 +23,8 @@ struct request_settings settings = {0};
 /* Read by user space. */
 __u64 unheard = 0;     /* requests that ended while the ring was full */
 __u64 refused = 0;     /* requests that found no room in the map */
-__u64 taken = 0;       /* connections that are in another program's map of sockets */
 __u32 interleaves = 0; /* a task turned from a request that was not answered yet to another */
+__u64 taken = 0;       /* connections that are in another program's map of sockets */
 
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);

@@ -17,8 +17,8 @@ int main(int argc, char **argv)
     int cgroup = argc == 2 ? open(argv[1], O_RDONLY | O_DIRECTORY) : -1;
 
     if (!programs || cgroup < 0 ||
-        bpf_prog_attach(bpf_program__fd(programs->progs.pass),
-                        bpf_map__fd(programs->maps.sockets), BPF_SK_MSG_VERDICT, 0) < 0 ||
+        bpf_prog_attach(bpf_program__fd(programs->progs.pass), bpf_map__fd(programs->maps.sockets),
+                        BPF_SK_MSG_VERDICT, 0) < 0 ||
         !bpf_program__attach_cgroup(programs->progs.take_in, cgroup)) {
         perror("pass-all");
         return 1;
