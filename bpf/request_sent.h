@@ -147,19 +147,23 @@ static __u32 unsure_bytes(const struct http_stream *out)
 static void write_over(struct sk_msg_md *message, const struct connection *c, __u32 at,
                        __u32 length)
 {
-    char *data = (void *)(long)message->data, *end = (void *)(long)message->data_end;
     __u64 last = length - sizeof(__u64);
 
-    if (at >= HEAD_WINDOW)
-        return;
-    data += at;
-    for (__u64 from = 0; from <= LINE_MAX - sizeof(__u64); from += sizeof(__u64)) {
-        __u64 place = from < last ? from : last;
+    for (__u64 i = 0; i <= LINE_MAX - sizeof(__u64); i += sizeof(__u64)) {
+        char *data = (void *)(long)message->data, *end = (void *)(long)message->data_end;
+        __u64 from = i < last ? i : last, to;
 
-        barrier_var(place); /* else the verifier loses what the comparison says */
-        if (place > LINE_MAX - sizeof(__u64) || data + place + sizeof(__u64) > end)
+        barrier_var(from); /* else the verifier loses what the comparisons say */
+        if (from > LINE_MAX - sizeof(__u64))
             return;
-        *(__u64 *)(data + place) = *(__u64 *)(c->line + place);
+        to = at + from;
+        barrier_var(to);
+        if (to >= HEAD_WINDOW + LINE_MAX)
+            return;
+        data += to;
+        if (data + sizeof(__u64) > end)
+            return;
+        *(__u64 *)data = *(__u64 *)(c->line + from);
     }
 }
 
