@@ -132,7 +132,7 @@ accuracy: build
 	    gnuplot -e "data='$(BUILD)/accuracy'; out='docs/accuracy'" tests/accuracy/plots.gp && \
 	    exit $$status
 
-# What virtjoule-requests costs nginx and Node.js: the table of docs/requests.md. BENCH="--pairs 3"
+# What virtjoule-requests costs nginx and Node.js: the table of docs/requests.md. BENCH="--rounds 3"
 bench-requests: GROUPS := $(GROUPS)|bench
 bench-requests: build
 	VIRTJOULE_BUILD=$(abspath $(BUILD)) tests/bench/requests_overhead.py $(BENCH)

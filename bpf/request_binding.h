@@ -59,9 +59,8 @@ static void keep(struct request_worker *worker, __u64 id)
 }
 
 /* For whom the running task works is looked up once. */
-static void load_worker(struct request_cpu *cpu, __s32 tid)
+static void load_worker(struct request_cpu *cpu, struct request_worker *worker)
 {
-    struct request_worker *worker = tid ? find_worker(tid) : NULL;
     __u64 id = worker ? worker->request : 0;
 
     if (id && !worker->kept) {
@@ -75,11 +74,13 @@ static void load_worker(struct request_cpu *cpu, __s32 tid)
     cpu->is_worker = worker != NULL;
 }
 
-/* Says for which request a thread that is awake works; 0: none. */
-static void bind(__s32 tid, __u64 id, bool is_guess)
+/*
+ * Says for which request a thread that is awake works; 0: none.
+ * @param worker  the thread's, or NULL
+ */
+static void bind(__s32 tid, struct request_worker *worker, __u64 id, bool is_guess)
 {
     struct request_worker fresh = {.request = id, .kept = id, .is_guess = is_guess};
-    struct request_worker *worker = find_worker(tid);
 
     if ((!worker && !id) || (id && !hold(id)))
         return;
@@ -94,14 +95,15 @@ static void bind(__s32 tid, __u64 id, bool is_guess)
 /* Settles what is pending with one request, and lets the running task work for another. */
 static void turn(struct request_cpu *cpu, __u64 of_pending, __u64 id)
 {
+    __s32 tid = running();
     struct request_worker *worker;
 
     charge_running(cpu);
-    worker = cpu->is_worker ? find_worker(running()) : NULL;
+    worker = find_worker(tid);
     if (worker)
         settle_pending(cpu, worker, of_pending);
-    bind(running(), id, false);
-    load_worker(cpu, running());
+    bind(tid, worker, id, false);
+    load_worker(cpu, worker ?: find_worker(tid));
 }
 
 /* Whether a task does several requests at a time is known when it turns to another. */
@@ -218,7 +220,7 @@ int BPF_PROG(switch_tasks, bool preempt, struct task_struct *prev, struct task_s
     charge_running(cpu);
     if (!preempt && prev->__state)
         fall_asleep(cpu, prev);
-    load_worker(cpu, next->pid);
+    load_worker(cpu, next->pid ? find_worker(next->pid) : NULL);
     if (next->pid == 0)
         cpu->since_ns = 0;
     return 0;
@@ -286,7 +288,7 @@ int BPF_PROG(hand_over, struct task_struct *task)
     }
     worker = find_worker(task->pid);
     if (!worker || !is_open(worker->request))
-        bind(task->pid, cpu->request, true);
+        bind(task->pid, worker, cpu->request, true);
     return 0;
 }
 
@@ -296,7 +298,7 @@ int BPF_PROG(hand_to_child, struct task_struct *parent, struct task_struct *chil
     struct request_cpu *cpu = this_cpu();
 
     if (cpu && cpu->request)
-        bind(child->pid, cpu->request, true);
+        bind(child->pid, find_worker(child->pid), cpu->request, true);
     return 0;
 }
 

@@ -8,6 +8,8 @@
 #define SOCKETS_MAX 65536
 #define PIPELINE_MAX 64 /* requests that may wait on one connection */
 #define CHUNK 64
+/* Returns are dear where processors are mitigated; the verifier goes through all of it. */
+#define STEPS_AT_ONCE 4
 
 #define LINE_MAX 48 /* "X-Energy-Score: ", 20 digits, line end */
 
@@ -94,9 +96,13 @@ static __u64 first_request(const struct connection *c)
 static void end_first(struct connection *c, enum request_end end)
 {
     __u64 number = c->first;
+    struct request *request;
 
-    if (number < c->next && __sync_bool_compare_and_swap(&c->first, number, number + 1))
-        end_request(id_of(c, number), end);
+    if (number >= c->next || !__sync_bool_compare_and_swap(&c->first, number, number + 1))
+        return;
+    request = find_request(id_of(c, number));
+    if (request)
+        end_request(request, end);
 }
 
 static void end_response(struct connection *c)

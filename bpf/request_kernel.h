@@ -26,6 +26,9 @@
 
 #define RCV_SHUTDOWN 1
 
+/* include/net/tcp.h */
+#define TCP_NAGLE_CORK 2
+
 /* include/net/tcp_states.h; linux/bpf.h has its own names */
 #define TCP_ESTABLISHED BPF_TCP_ESTABLISHED
 #define TCP_LISTEN BPF_TCP_LISTEN
@@ -114,6 +117,7 @@ struct tcp_sock {
     __u32 snd_una;
     __u32 mss_cache;
     __u32 notsent_lowat;
+    __u8 nonagle : 4;
 };
 
 struct bpf_iter__tcp {

@@ -44,26 +44,25 @@ static bool load_chunk(struct connection *c)
     return true;
 }
 
-/* One byte, or more of what says nothing. */
-static long receive_step(__u32 index, struct connection **context)
+/* One byte, or more of what says nothing. @return whether that was all */
+static __always_inline bool receive_some(struct connection *c)
 {
-    struct connection *c = *context;
     struct received *r = &c->received;
     struct http_stream *in = &c->in;
     __u64 offset;
 
     if (r->i >= r->n || in->state == HTTP_LOST)
-        return 1;
+        return true;
     if (http_is_in_body(in)) {
         __u32 length = http_body_bytes(in, r->n - r->i);
 
         http_skip(in, length);
         r->i += length;
-        return 0;
+        return false;
     }
     if (!load_chunk(c)) {
         http_lose(in);
-        return 1;
+        return true;
     }
     offset = r->i - r->from;
     barrier_var(offset);
@@ -72,11 +71,21 @@ static long receive_step(__u32 index, struct connection **context)
 
         r->i += n;
         if (n)
-            return 0;
+            return false;
     }
     if (http_step(in, c->chunk[offset & (CHUNK - 1)]) == HTTP_HEAD)
         begin_request(c);
     r->i++;
+    return false;
+}
+
+static long receive_step(__u32 index, struct connection **context)
+{
+    for (int i = 0; i < STEPS_AT_ONCE; i++) {
+        if (receive_some(*context))
+            return 1;
+        barrier(); /* else the verifier follows what the step before left in registers */
+    }
     return 0;
 }
 
@@ -130,40 +139,46 @@ static const char *find_bytes(const struct iov_iter *iter, __u32 n)
 }
 
 /* The place behind the last byte that was read. */
-static __u32 end_of_read(struct sock *sk)
+static __u32 end_of_read(const struct tcp_sock *tcp)
 {
-    __u32 end = BPF_CORE_READ((struct tcp_sock *)sk, copied_seq);
+    const struct sock *sk = (const struct sock *)tcp;
 
     /* The end of the stream has a number as well, and may have been read together with bytes. */
-    return BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN &&
-                   BPF_CORE_READ((struct tcp_sock *)sk, rcv_nxt) == end
-               ? end - 1
-               : end;
+    return sk->sk_shutdown & RCV_SHUTDOWN && tcp->rcv_nxt == tcp->copied_seq ? tcp->copied_seq - 1
+                                                                             : tcp->copied_seq;
 }
 
-static void read_requests(struct sock *sk, const struct destination *destination, int flags, int n)
+/* The connection of which something was read that counts. */
+static struct connection *find_read(struct sock *sk, int flags, int n)
 {
     struct connection *c;
-    __u32 end, written;
 
-    if (flags & (MSG_PEEK | MSG_ERRQUEUE))
-        return;
+    if (n <= 0 || flags & (MSG_PEEK | MSG_ERRQUEUE))
+        return NULL;
     c = bpf_sk_storage_get(&connections, sk, NULL, 0);
     if (!c)
-        return;
+        return NULL;
     if (has_unread((struct tcp_sock *)sk))
         __sync_fetch_and_add(&left_unread, 1);
-    if (c->in.state == HTTP_LOST)
+    return c->in.state != HTTP_LOST ? c : NULL;
+}
+
+static void read_requests(struct connection *c, struct sock *sk,
+                          const struct destination *destination, int flags, int n)
+{
+    const struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
+    __u32 end;
+
+    if (!tcp)
         return;
-    end = end_of_read(sk);
-    written = BPF_CORE_READ((struct tcp_sock *)sk, write_seq);
+    end = end_of_read(tcp);
     /* One that reads on when the client has all that was sent has answered the former requests. */
-    if (c->is_unstarted && BPF_CORE_READ((struct tcp_sock *)sk, snd_una) == written)
-        start(c, end - n, written);
+    if (c->is_unstarted && tcp->snd_una == tcp->write_seq)
+        start(c, end - n, tcp->write_seq);
     if (c->is_unstarted)
         return;
     if (c->out.state == HTTP_BODY)
-        settle(c, written);
+        settle(c, tcp->write_seq);
     http_seek(&c->in, place_of(&c->in, end - n));
     if (destination->bytes && !(flags & MSG_TRUNC))
         receive(c, destination->bytes, n);
@@ -199,14 +214,15 @@ SEC("fexit/tcp_recvmsg")
 int BPF_PROG(read_at_exit, struct sock *sk, struct msghdr *message, __u64 size, int flags,
              int *address_length, int n)
 {
+    struct connection *c = find_read(sk, flags, n);
     struct destination destination = {0};
 
-    if (n <= 0)
+    if (!c)
         return 0;
     destination.bytes = find_bytes(&message->msg_iter, n);
     if (!destination.bytes)
         destination = find_argument();
-    read_requests(sk, &destination, flags, n);
+    read_requests(c, sk, &destination, flags, n);
     return 0;
 }
 
@@ -217,11 +233,12 @@ int BPF_PROG(read_at_exit, struct sock *sk, struct msghdr *message, __u64 size, 
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(read_at_tracepoint, struct sock *sk, int n, int flags)
 {
+    struct connection *c = find_read(sk, flags, n);
     struct destination destination;
 
-    if (n <= 0)
+    if (!c)
         return 0;
     destination = find_argument();
-    read_requests(sk, &destination, flags, n);
+    read_requests(c, sk, &destination, flags, n);
     return 0;
 }

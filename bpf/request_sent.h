@@ -15,7 +15,8 @@ struct sending {
     struct connection *c;
 };
 
-static long send_step(__u32 index, struct sending *sending)
+/* As receive_some(). */
+static __always_inline bool send_some(struct sending *sending)
 {
     struct http_stream *out = &sending->c->out;
     struct sent *s = &sending->c->sent;
@@ -31,13 +32,13 @@ static long send_step(__u32 index, struct sending *sending)
     }
     if (http_takes_field(out) && !s->insert && i + 1 + LINE_MAX > s->sure) {
         if (i)
-            return 1;
+            return true;
         s->limit = 1; /* byte by byte there is no room at all soon, and then there is enough */
     }
     if (i >= s->limit)
-        return 1;
+        return true;
     if (i >= HEAD_WINDOW)
-        return 1;
+        return true;
     data = (void *)(long)sending->message->data;
     end = (void *)(long)sending->message->data_end;
     data += i;
@@ -45,10 +46,10 @@ static long send_step(__u32 index, struct sending *sending)
         length = http_word(out, *(__u64 *)data);
         s->i += length;
         if (length)
-            return 0;
+            return false;
     }
     if (data + 1 > end)
-        return 1;
+        return true;
     c = *data;
     s->event = http_step(out, c);
     s->i = i + 1;
@@ -61,6 +62,16 @@ static long send_step(__u32 index, struct sending *sending)
             s->limit = s->sure - LINE_MAX;
     }
     return s->event == HTTP_END || s->event == HTTP_BAD;
+}
+
+static long send_step(__u32 index, struct sending *sending)
+{
+    for (int i = 0; i < STEPS_AT_ONCE; i++) {
+        if (send_some(sending))
+            return 1;
+        barrier(); /* else the verifier follows what the step before left in registers */
+    }
+    return 0;
 }
 
 /* The field's line with a number. @return its length */
@@ -132,52 +143,42 @@ static __u32 unsure_bytes(const struct http_stream *out)
     return part < SEGMENT_MAX ? part + 1 : SEGMENT_MAX;
 }
 
-struct insertion {
-    struct sk_msg_md *message;
-    struct connection *c;
-    __u32 at;
-    __u32 length;
-};
-
-/* Eight bytes of the line; the last ones overlap. */
-static long write_step(__u32 i, struct insertion *w)
+/* Eight bytes of the line at a time; the last ones overlap. */
+static void write_over(struct sk_msg_md *message, const struct connection *c, __u32 at,
+                       __u32 length)
 {
-    char *data = (void *)(long)w->message->data, *end = (void *)(long)w->message->data_end;
-    __u64 from = i * sizeof(__u64), last = w->length - sizeof(__u64), at;
+    __u64 last = length - sizeof(__u64);
 
-    if (from > last)
-        from = last;
-    barrier_var(from); /* else the verifier loses what the comparison says */
-    if (from > LINE_MAX - sizeof(__u64))
-        return 1;
-    at = w->at + from;
-    barrier_var(at);
-    if (at >= HEAD_WINDOW + LINE_MAX)
-        return 1;
-    data += at;
-    if (data + sizeof(__u64) > end)
-        return 1;
-    *(__u64 *)data = *(__u64 *)(w->c->line + from);
-    return from == last;
+    for (__u64 i = 0; i <= LINE_MAX - sizeof(__u64); i += sizeof(__u64)) {
+        char *data = (void *)(long)message->data, *end = (void *)(long)message->data_end;
+        __u64 from = i < last ? i : last, to;
+
+        barrier_var(from); /* else the verifier loses what the comparisons say */
+        if (from > LINE_MAX - sizeof(__u64))
+            return;
+        to = at + from;
+        barrier_var(to);
+        if (to >= HEAD_WINDOW + LINE_MAX)
+            return;
+        data += to;
+        if (data + sizeof(__u64) > end)
+            return;
+        *(__u64 *)data = *(__u64 *)(c->line + from);
+    }
 }
 
 /* @return how much the message grew, or a negative errno: it is beyond repair */
-static int insert_line(struct sk_msg_md *message, struct connection *c, __u32 at)
+static int insert_line(struct sk_msg_md *message, struct connection *c, __u64 id, __u32 at)
 {
-    struct insertion insertion = {.message = message, .c = c, .at = at};
-    __u64 id = first_request(c);
-    struct request *request;
+    struct request *request = find_request(id);
     struct request_cpu *cpu = this_cpu();
     __u32 size = message->size, length, whole;
     int r;
 
     /* Nothing is better than 0 as long as nobody knows. */
-    if (!id || !cpu || !settings.factor)
+    if (!request || !cpu || !settings.factor)
         return 0;
     charge_running(cpu);
-    request = find_request(id);
-    if (!request)
-        return 0;
     request->header_uj = request->energy >> REQUEST_ENERGY_BITS;
     request->header_ns = bpf_ktime_get_ns();
     length = write_line(c->line, request->header_uj);
@@ -190,27 +191,43 @@ static int insert_line(struct sk_msg_md *message, struct connection *c, __u32 at
         if (r < 0)
             return bpf_msg_pop_data(message, at, length, 0) < 0 ? r : 0;
     }
-    insertion.length = length;
-    bpf_loop(LINE_MAX / sizeof(__u64), write_step, &insertion, 0);
+    write_over(message, c, at, length);
     http_shift(&c->out, length);
-    request = find_request(id);
-    if (request)
-        request->has_header = 1;
+    request->has_header = 1;
     return length;
 }
 
 /* The method of the request that is answered next. */
-static void prepare_response(struct connection *c)
+static void prepare_response(struct connection *c, __u64 id)
 {
-    struct request *request;
+    const struct request *request;
 
     if (c->out.state != HTTP_START)
         return;
-    request = find_request(first_request(c));
+    request = find_request(id);
     if (request)
         c->out.method = request->method;
     else
         http_lose(&c->out); /* nobody asked */
+}
+
+/*
+ * With TCP_CORK a sender says that more follows at once: nginx and Apache do so before the head of
+ * a file. If all of it is taken for sure it need not be seen.
+ * @return how many bytes are to pass unseen behind the message
+ */
+static __u32 end_early(struct connection *c, const struct tcp_sock *tcp, __u32 size)
+{
+    const struct http_stream *out = &c->out;
+    __u64 rest = out->body_end - out->position;
+
+    if (out->state != HTTP_BODY || size + LINE_MAX + rest > c->sent.sure ||
+        !(BPF_CORE_READ_BITFIELD(tcp, nonagle) & TCP_NAGLE_CORK))
+        return 0;
+    rest = http_end_early(&c->out);
+    if (rest)
+        c->sent.event = HTTP_END;
+    return rest;
 }
 
 SEC("sk_msg")
@@ -222,6 +239,8 @@ int rewrite_response(struct sk_msg_md *message)
     __u32 window = message->size < HEAD_WINDOW ? message->size : HEAD_WINDOW;
     const struct tcp_sock *tcp;
     struct connection *c;
+    __u64 id;
+    __u32 unseen = 0;
     int grown = 0;
 
     bpf_msg_apply_bytes(message, 0); /* what the last verdict on this message said still holds */
@@ -234,9 +253,10 @@ int rewrite_response(struct sk_msg_md *message)
     if (!c || c->is_unstarted || c->out.state == HTTP_LOST)
         return SK_PASS;
     settle(c, tcp->write_seq);
-    prepare_response(c);
-    if (first_request(c))
-        turn_to_written(first_request(c));
+    id = first_request(c);
+    prepare_response(c, id);
+    if (id)
+        turn_to_written(id);
     sending.c = c;
     sent = &c->sent;
     *sent = (struct sent){.limit = size, .sure = sure_bytes(tcp)};
@@ -248,9 +268,11 @@ int rewrite_response(struct sk_msg_md *message)
         bpf_msg_pull_data(message, 0, window, 0);
     bpf_loop(2 * HEAD_WINDOW, send_step, &sending, 0);
     if (sent->insert)
-        grown = insert_line(message, c, sent->insert_at);
+        grown = insert_line(message, c, id, sent->insert_at);
+    if (sent->i == size)
+        unseen = end_early(c, tcp, size);
     if (sent->event == HTTP_END) {
-        doubt_answered(first_request(c));
+        doubt_answered(id);
         end_response(c);
     }
     if (c->out.state == HTTP_LOST) {
@@ -261,7 +283,7 @@ int rewrite_response(struct sk_msg_md *message)
     if (grown < 0)
         return SK_DROP;
     /* The rest is another response, or more of a head than is looked at in one go. */
-    if (sent->i < size)
-        bpf_msg_apply_bytes(message, sent->i + grown);
+    if (sent->i < size || unseen)
+        bpf_msg_apply_bytes(message, sent->i + grown + unseen);
     return SK_PASS;
 }

@@ -119,9 +119,9 @@ static void add_work(struct request_cpu *cpu, __u64 id, const struct request_eff
 /* What is pending was done for this request; without one it stays in the background. */
 static void settle_pending(struct request_cpu *cpu, struct request_worker *worker, __u64 id)
 {
-    struct request *request = find_request(id);
+    struct request *request = worker->pending.work ? find_request(id) : NULL;
 
-    if (request && worker->pending.work) {
+    if (request) {
         credit(cpu, request, &worker->pending);
         __sync_fetch_and_add(&cpu->background_energy, -worker->pending.energy);
     }
@@ -250,11 +250,9 @@ static void put(struct request *request)
 }
 
 /* It is kept meanwhile: so whoever is last sees both that it is over, and that it is the last. */
-static void end_request(__u64 id, enum request_end end)
+static void end_request(struct request *request, enum request_end end)
 {
-    struct request *request = find_request(id);
-
-    if (!request || request->end != REQUEST_OPEN)
+    if (request->end != REQUEST_OPEN)
         return;
     __sync_fetch_and_add(&request->bound, 1);
     request->ended_ns = bpf_ktime_get_ns();

@@ -47,12 +47,23 @@ __attribute__((format(printf, 2, 3))) static void add(struct text *text, const c
     va_end(arguments);
 }
 
+/* How many bytes stand for themselves in a JSON string. */
+static size_t plain_length(const char *bytes, size_t length)
+{
+    size_t n = 0;
+
+    while (n < length && bytes[n] >= ' ' && bytes[n] < 0x7f && bytes[n] != '"' && bytes[n] != '\\')
+        n++;
+    return n;
+}
+
 /* A JSON string (RFC 8259, section 7) of any bytes; DEL and what C1 controls are, escaped too. */
 static void add_string(struct text *text, const char *bytes, size_t length)
 {
     add(text, "\"");
     for (size_t i = 0; i < length;) {
-        size_t n = utf8_character_length(bytes + i, length - i);
+        size_t plain = plain_length(bytes + i, length - i);
+        size_t n = plain ?: utf8_character_length(bytes + i, length - i);
         unsigned char c = (unsigned char)bytes[i];
 
         if (n == 0)

@@ -24,8 +24,11 @@
 #include "util/log.h"
 #include "util/metrics_server.h"
 
-/* The kernel wakes nobody when a request is over, and has room for some thousands. */
+/* The kernel wakes nobody when a request is over, and has room for some thousands. Where they are
+ * many, they are taken in small portions: the servers wait for their CPUs meanwhile. */
 #define TAKE_INTERVAL_USEC (100 * NSEC_PER_MSEC / NSEC_PER_USEC)
+#define TAKE_MANY_INTERVAL_USEC (10 * NSEC_PER_MSEC / NSEC_PER_USEC)
+#define MANY_REQUESTS 100
 /* So long may a server that starts go unseen. */
 #define CHECK_INTERVAL_USEC (NSEC_PER_SEC / NSEC_PER_USEC)
 
@@ -184,12 +187,16 @@ static void on_request(const struct request *request, void *userdata)
     manager->sums.requests++;
 }
 
-static void take_requests(struct requests_manager *manager)
+/* @return how many, or a negative errno */
+static int take_requests(struct requests_manager *manager)
 {
+    int n;
+
     manager->realtime_ns = clock_ns(CLOCK_REALTIME) - now_ns();
-    request_programs_take_ended(manager->programs, on_request, manager);
+    n = request_programs_take_ended(manager->programs, on_request, manager);
     if (manager->access_log)
         access_log_flush(manager->access_log);
+    return n;
 }
 
 /* What comes and goes. */
@@ -270,8 +277,9 @@ static int on_tick(sd_event_source *source, uint64_t due_usec, void *userdata)
 
 static int on_take(sd_event_source *source, uint64_t due_usec, void *userdata)
 {
-    take_requests(userdata);
-    return again(source, TAKE_INTERVAL_USEC);
+    bool are_many = take_requests(userdata) >= MANY_REQUESTS;
+
+    return again(source, are_many ? TAKE_MANY_INTERVAL_USEC : TAKE_INTERVAL_USEC);
 }
 
 static int on_check(sd_event_source *source, uint64_t due_usec, void *userdata)

@@ -4,7 +4,8 @@
 
     wrk (CPU 0) --loopback--> nginx or Node.js (CPU 1, a cgroup of its own)
 
-Short rounds without and with the daemon, in turns: each pair of neighbours gives one ratio, of
+Short rounds without anything, with a map of sockets whose program does nothing (the kernel's part,
+below which no such program gets) and with the daemon, in turns: neighbours give ratios, of
 throughput, of the 99th percentile of latency and of the CPU time that the server's cgroup used
 for a request, which other load on the machine disturbs least. Prints their medians and quartiles.
 """
@@ -16,7 +17,7 @@ import statistics
 import subprocess
 import sys
 import urllib.request
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
@@ -26,6 +27,7 @@ from harness.cgroup import Cgroup
 from harness.powercap import Package, SimulatedPowercap
 from harness.requests import FIELD, RequestsDaemon
 
+PASS_ALL = system.BUILD / "tests/bench/pass-all"
 CLIENT_CPU, SERVER_CPU = "0", "1"
 BODY = b"x" * 1024
 
@@ -136,39 +138,62 @@ def measure(directory, server, seconds, connections, headers):
     return dict(zip(MEASURES, (throughput, p99, used / requests * 1e6)))
 
 
-def compare(directory, server, options, headers):
-    """Pairs of neighbouring rounds without and with the daemon, one more without for the start."""
-    rounds = []
+@contextmanager
+def nothing(directory, server):
+    yield
 
-    def round_of(is_watched):
-        rounds.append(measure(directory, server, options.seconds, options.connections, headers))
-        print("with   " if is_watched else "without",
-              *(f"{name} {rounds[-1][name]:.4g}" for name in MEASURES), file=sys.stderr)
 
+@contextmanager
+def sockmap(directory, server):
+    process = system.start_child([PASS_ALL, server.cgroup.path], stdout=subprocess.PIPE)
+    try:
+        if process.stdout.readline() != b"ready\n":
+            raise RuntimeError("the map of sockets is not there")
+        yield
+    finally:
+        system.stop_child(process)
+
+
+@contextmanager
+def requests_daemon(directory, server):
     settings = {"tree": directory / "tree", "cgroup": server.cgroup.path}
-    for _ in range(options.pairs):
-        round_of(False)
-        with RequestsDaemon(directory, settings) as daemon:
-            system.wait_until(server.tells_energy, 10, "the header tells energy")
-            round_of(True)
-            daemon.access_log.unlink()
-    return rounds[::2], rounds[1::2]
+    with RequestsDaemon(directory, settings) as daemon:
+        system.wait_until(server.tells_energy, 10, "the header tells energy")
+        yield
+        daemon.access_log.unlink()
 
 
-def print_ratios(title, without, with_it):
-    print(f"{title}:")
-    for name in MEASURES:
-        ratios = [b[name] / a[name] for a, b in zip(without, with_it)]
-        low, middle, high = statistics.quantiles(ratios, n=4)
-        print(f"  {name:15} {middle:.3f} ({low:.3f} .. {high:.3f})"
-              f"   {statistics.median(a[name] for a in without):.4g}"
-              f" -> {statistics.median(b[name] for b in with_it):.4g}")
+ROUNDS = (nothing, sockmap, requests_daemon)
+
+
+def compare(directory, server, options, headers):
+    """What each kind of round measured, by turns."""
+    seen = {kind: [] for kind in ROUNDS}
+    for _ in range(options.rounds):
+        for kind in ROUNDS:
+            with kind(directory, server):
+                seen[kind].append(measure(directory, server, options.seconds,
+                                          options.connections, headers))
+            print(f"{kind.__name__:15}", *(f"{name} {seen[kind][-1][name]:.4g}"
+                                           for name in MEASURES), file=sys.stderr)
+    return seen
+
+
+def print_ratios(title, seen):
+    for kind in ROUNDS[1:]:
+        print(f"{title}, {kind.__name__}:")
+        for name in MEASURES:
+            ratios = [b[name] / a[name] for a, b in zip(seen[nothing], seen[kind])]
+            low, middle, high = statistics.quantiles(ratios, n=4)
+            print(f"  {name:15} {middle:.3f} ({low:.3f} .. {high:.3f})"
+                  f"   {statistics.median(a[name] for a in seen[nothing]):.4g}"
+                  f" -> {statistics.median(b[name] for b in seen[kind]):.4g}")
     sys.stdout.flush()
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=10, help="rounds without and with")
+    parser.add_argument("--rounds", type=int, default=10, help="of each kind")
     parser.add_argument("--seconds", type=int, default=3, help="a round's length")
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--only", default="", help="cases whose title holds this")
@@ -188,7 +213,7 @@ def main():
                                        ("connection per request", ("-H", "Connection: close"))):
                     title = f"{make.__name__}, {title}"
                     if options.only in title:
-                        print_ratios(title, *compare(directory, server, options, headers))
+                        print_ratios(title, compare(directory, server, options, headers))
 
 
 if __name__ == "__main__":

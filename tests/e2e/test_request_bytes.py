@@ -81,8 +81,16 @@ def check(received, answer, fields):
 
 
 @pytest.mark.parametrize("segment", [1, 2, 3, 7, 17, 1000, 1 << 20])
-def test_segments(talk, segment):
-    check(talk(FRAMINGS, [REQUEST] * 4, segment=segment), FRAMINGS, 4)
+@pytest.mark.parametrize("cork", [False, True])
+def test_segments(talk, segment, cork):
+    check(talk(FRAMINGS, [REQUEST] * 4, segment=segment, cork=cork), FRAMINGS, 4)
+
+
+@pytest.mark.parametrize("length", [1, 1000, 10000, 1000000])
+def test_file(talk, length):
+    """As servers send one: with the cork in, first the head."""
+    answer = response(bytes(length))
+    check(talk(answer * 3, [REQUEST] * 3, segment=len(answer) - length, cork=True), answer * 3, 3)
 
 
 @pytest.mark.parametrize("plan", [

@@ -371,6 +371,8 @@ static void test_words(void **state)
     const struct http_stream line = {.state = HTTP_LINE, .matched = 3};
     const struct http_stream version = {.state = HTTP_VERSION};
     const struct http_stream within = {.state = HTTP_VERSION, .matched = 1};
+    const struct http_stream response_line = {
+        .state = HTTP_LINE, .is_response = 1, .status = 200, .has_field = 1};
     const struct http_stream first_line = {.state = HTTP_LINE, .is_response = 1, .status = 200};
 
     assert_int_equal(check_word(&response, "HTTP/1.0"), 8);
@@ -384,6 +386,87 @@ static void test_words(void **state)
     assert_int_equal(check_word(&line, "content\r"), 0);
     assert_int_equal(check_word(&line, "consent-"), 0);
     assert_int_equal(check_word(&first_line, "Content-"), 0); /* it has more to tell */
+    assert_int_equal(check_word(&first_line, "Server: "), 0);
+    assert_int_equal(check_word(&line, "Server: "), 8);
+    assert_int_equal(check_word(&line, "A: b\r\nC:"), 6);
+    assert_int_equal(check_word(&line, "Transfer"), 0);
+    assert_int_equal(check_word(&line, "\r\nGET / "), 0);
+    assert_int_equal(check_word(&line, " folded "), 0);
+    assert_int_equal(check_word(&line, "X-Energy"), 8);
+    assert_int_equal(check_word(&response_line, "X-Energy"), 0);
+}
+
+static void test_first_lines(void **state)
+{
+    const struct http_stream request = {.path_length = 3, .in_query = 1, .has_length = 1};
+    const struct http_stream reason = {.state = HTTP_REASON};
+    const struct http_stream status = {.state = HTTP_VERSION, .matched = 8, .is_response = 1};
+
+    assert_int_equal(check_word(&request, "GET /abc"), 4);
+    assert_int_equal(check_word(&request, "GETS /ab"), 0);
+    assert_int_equal(check_word(&request, "\r\nGET / "), 0);
+    assert_int_equal(check_word(&reason, "\r\nHost: "), 2);
+    assert_int_equal(check_word(&reason, "\nHost: a"), 0);
+    assert_int_equal(check_word(&status, " 200 OK\r"), 5);
+    assert_int_equal(check_word(&status, " 999 OK\r"), 5);
+    assert_int_equal(check_word(&status, " 099 OK\r"), 0);
+    assert_int_equal(check_word(&status, " 20  OK\r"), 0);
+    assert_int_equal(check_word(&status, " 200\r\n.."), 0);
+}
+
+static void test_target_words(void **state)
+{
+    const struct http_stream start = {.state = HTTP_TARGET, .path_length = 3};
+    struct http_stream other = start;
+
+    for (__u32 i = 0; i < 8; i++)
+        for (unsigned c = 0; c < 256; c++) {
+            char text[] = "/a\x80~!\xff@b";
+
+            text[i] = (char)c;
+            assert_int_equal(check_word(&start, text), c <= ' ' || c == '?' ? i : 8);
+        }
+    other.path_length = HTTP_PATH_MAX - 8;
+    assert_int_equal(check_word(&other, "/abcdefg"), 8);
+    other.path_length++;
+    assert_int_equal(check_word(&other, "/abcdefg"), 0);
+    other.in_query = 1;
+    assert_int_equal(check_word(&other, "/abcdefg"), 8);
+}
+
+static void test_length_words(void **state)
+{
+    const struct http_stream name = {
+        .state = HTTP_NAME, .name = HTTP_NAME_LENGTH, .matched = 8, .is_response = 1};
+    const struct http_stream length = {.state = HTTP_LENGTH, .matched = 1, .length = 12};
+    struct http_stream other = name;
+
+    assert_int_equal(check_word(&name, "Length: "), 8);
+    assert_int_equal(check_word(&name, "lENGTH: "), 8);
+    assert_int_equal(check_word(&name, "Length:\t"), 0);
+    assert_int_equal(check_word(&name, "Length\x1a "), 0);
+    assert_int_equal(check_word(&name, "Location"), 0);
+    other.in_trailer = 1;
+    assert_int_equal(check_word(&other, "Length: "), 0);
+    other = name;
+    other.has_length = 1;
+    assert_int_equal(check_word(&other, "Length: "), 0);
+    other = name;
+    other.name = HTTP_NAME_CODING;
+    assert_int_equal(check_word(&other, "Length: "), 0);
+
+    assert_int_equal(check_word(&length, "1\r\nDate:"), 3);
+    assert_int_equal(check_word(&length, "123456\r\n"), 8);
+    assert_int_equal(check_word(&length, "1234567\r"), 7);
+    assert_int_equal(check_word(&length, "12345678"), 8);
+    assert_int_equal(check_word(&length, "12 \r\nDat"), 2);
+    assert_int_equal(check_word(&length, "\r\nDate: "), 0);
+    other = length;
+    other.length = 1 << 24;
+    assert_int_equal(check_word(&other, "1\r\nDate:"), 0);
+    other = length;
+    other.matched = 2;
+    assert_int_equal(check_word(&other, "1\r\nDate:"), 0);
 }
 
 int main(void)
@@ -403,6 +486,9 @@ int main(void)
         cmocka_unit_test(test_gap),
         cmocka_unit_test(test_rest),
         cmocka_unit_test(test_words),
+        cmocka_unit_test(test_first_lines),
+        cmocka_unit_test(test_target_words),
+        cmocka_unit_test(test_length_words),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,7 @@ PLAN is a file of JSON, read for each connection:
     vectors     sizes of the buffers that are read into; one of 64 KiB
     readv       by readv(), not recvmsg()
     asks        as nginx reads: 1 KiB, and more if FIONREAD says that there is more
+    cork        true: TCP_CORK until all is sent
     send_buffer SO_SNDBUF
     blocking    true
 """
@@ -59,6 +60,7 @@ def serve(client, plan):
                 return
             received += data
         client.setblocking(plan.get("blocking", True))
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, plan.get("cork", False))
         answer, segment, sent = base64.b64decode(plan["answer"]), plan.get("segment", 1 << 20), 0
         while sent < len(answer):
             try:
@@ -66,6 +68,7 @@ def serve(client, plan):
             except BlockingIOError:
                 select.select([], [client], [])
         client.setblocking(True)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, False)
 
 
 def main():
