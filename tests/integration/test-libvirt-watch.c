@@ -294,7 +294,10 @@ static void test_restart(void)
         usleep(50 * 1000);
     }
     start_libvirtd();
-    CHECK(run("virsh -q -c " URI " destroy %s", f->name) == 0);
+    /* Until libvirtd has found the QEMU of before it is "not running". */
+    CHECK(run("for i in $(seq 50); do virsh -q -c " URI
+              " destroy %s && exit; sleep 0.1; done; exit 1",
+              f->name) == 0);
     await(OFF, false, EVENT_TIMEOUT_MS);
     stop_child(&fixture.libvirtd, SIGKILL);
     usleep(500 * 1000);
