@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "attribution/ledger.h"
+#include "ledger/ledger.h"
 #include "util/clock.h"
 
 struct ledger_fixture {

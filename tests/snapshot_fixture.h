@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "attribution/snapshot.h"
+#include "ledger/snapshot.h"
 
 #define FIXTURE_ALL_ZONES ((1U << TREE_PACKAGE) | (1U << TREE_CORE) | (1U << TREE_DRAM))
 

@@ -10,14 +10,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "attribution/baselines.h"
+#include "baseline/static_powers.h"
 #include "attribution/model.h"
 #include "attribution/static_policy.h"
 #include "source/estimate.h"
-#include "source/meter_dcmi.h"
-#include "source/meter_hwmon.h"
-#include "source/meter_redfish.h"
-#include "source/meter_snmp.h"
+#include "meter/meter_dcmi.h"
+#include "meter/meter_hwmon.h"
+#include "meter/meter_redfish.h"
+#include "meter/meter_snmp.h"
 #include "source/zone.h"
 #include "util/config_keys.h"
 

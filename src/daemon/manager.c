@@ -2,7 +2,7 @@
 #include <inttypes.h>
 #include <systemd/sd-daemon.h>
 
-#include "attribution/ledger_carry.h"
+#include "ledger/ledger_migrate.h"
 #include "daemon/manager_internal.h"
 #include "util/cleanup.h"
 #include "util/clock.h"

@@ -9,7 +9,7 @@
 #include "daemon/meters.h"
 #include "source/rapl.h"
 #include "usage/bpf.h"
-#include "usage/bpf_store.h"
+#include "usage/bpf_handover.h"
 #include "usage/procfs.h"
 #include "util/cleanup.h"
 #include "util/clock.h"

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "daemon/manager_internal.h"
-#include "daemon/platform_store.h"
+#include "platform/platform_store.h"
 #include "util/clock.h"
 #include "util/log.h"
 

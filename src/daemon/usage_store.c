@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "attribution/ledger_file.h"
+#include "util/image_file.h"
 #include "usage/usage_state.h"
 #include "util/cleanup.h"
 #include "util/file.h"

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "discovery/libvirt_carry.h"
+#include "discovery/libvirt_metadata.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"

@@ -8,7 +8,7 @@
 
 #include "util/cleanup.h"
 #include "util/clock.h"
-#include "util/cpu_busy.h"
+#include "host/cpu_busy.h"
 #include "util/log.h"
 
 struct estimate {

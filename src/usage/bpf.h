@@ -2,7 +2,7 @@
 #pragma once
 
 #include "usage/usage.h"
-#include "util/cpu_counters.h"
+#include "host/cpu_counters.h"
 
 struct bpf_usage_config {
     const char *sysfs_root;             /* where the CPUs' sockets are read from */

@@ -12,7 +12,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#include "usage/bpf_store.h"
+#include "usage/bpf_handover.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"

@@ -8,7 +8,7 @@
 
 #include "usage/usage.h"
 #include "util/buffer.h"
-#include "util/topology.h"
+#include "host/topology.h"
 
 struct host_cpus;
 

@@ -26,7 +26,7 @@
 
 #include "discovery/vm.h"
 #include "usage/usage.h"
-#include "util/topology.h"
+#include "host/topology.h"
 
 struct memory_reader;
 

@@ -12,8 +12,8 @@
 #include "util/clock.h"
 #include "util/file.h"
 #include "util/log.h"
-#include "util/machine_cgroup.h"
-#include "util/proc_text.h"
+#include "host/machine_cgroup.h"
+#include "host/proc_text.h"
 
 /* A QEMU has some hundred mappings of about 100 bytes each. */
 #define NUMA_MAPS_TEXT_MAX (16 << 20)

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #include "usage/usage.h"
-#include "util/topology.h"
+#include "host/topology.h"
 
 /** A cgroup hierarchy. */
 struct memory_hierarchy {

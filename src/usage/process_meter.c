@@ -13,7 +13,7 @@
 #include "util/clock.h"
 #include "util/file.h"
 #include "util/parse.h"
-#include "util/proc_text.h"
+#include "host/proc_text.h"
 
 struct thread {
     pid_t tid;

@@ -25,7 +25,7 @@
 #include <stdint.h>
 
 #include "usage/usage.h"
-#include "util/topology.h"
+#include "host/topology.h"
 
 /** Where processes are looked for. */
 struct process_meter_root {

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "attribution/baselines.h"
-#include "attribution/ledger.h"
+#include "baseline/static_powers.h"
+#include "ledger/ledger.h"
 #include "util/clock.h"
 
 #define INTERVAL_MS 1000

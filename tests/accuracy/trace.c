@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "trace.h"
 
-#include "attribution/baselines.h"
+#include "baseline/static_powers.h"
 #include "laboratory.h"
 
 #define TRACE_VMS 4

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "attribution/zone_baseline.h"
+#include "baseline/static_power.h"
 #include "host.h"
 
 #define TRACE_POINTS_MAX 8000

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "../ledger_fixture.h"
-#include "attribution/ledger_store.h"
+#include "ledger/ledger_store.h"
 
 #define TICKS 500
 #define MEDIAN (TICKS / 2)

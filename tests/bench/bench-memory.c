@@ -21,7 +21,7 @@
 #include "usage/memory.h"
 #include "util/clock.h"
 #include "util/file.h"
-#include "util/proc_text.h"
+#include "host/proc_text.h"
 
 #define RAM_PAGES UINT64_C(65536)
 #define RAM_BYTES (RAM_PAGES * 4096)

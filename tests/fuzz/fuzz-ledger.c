@@ -6,8 +6,8 @@
 
 #include <string.h>
 
-#include "attribution/ledger.h"
-#include "attribution/ledger_file.h"
+#include "ledger/ledger.h"
+#include "util/image_file.h"
 
 static struct ledger *new_ledger(void)
 {

@@ -31,13 +31,13 @@
 
 #include "usage/bpf.h"
 #include "usage/bpf_programs.h"
-#include "usage/bpf_store.h"
+#include "usage/bpf_handover.h"
 #include "usage/usage_state.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/file.h"
 #include "util/log.h"
-#include "util/proc_text.h"
+#include "host/proc_text.h"
 
 #define WORKER "qemu-system-test"
 

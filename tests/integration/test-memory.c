@@ -22,7 +22,7 @@
 
 #include "usage/memory.h"
 #include "util/file.h"
-#include "util/proc_text.h"
+#include "host/proc_text.h"
 
 #define MB (UINT64_C(1) << 20)
 #define RAM_MAPPED (64 * MB)

@@ -8,9 +8,9 @@
  *     host -> readings, VM table, usage -> ledger -> files, snapshot -> requests
  */
 
-#include "../requests_fixture.h"
-#include "attribution/baselines.h"
-#include "attribution/ledger_store.h"
+#include "../fuse_fixture.h"
+#include "baseline/static_powers.h"
+#include "ledger/ledger_store.h"
 #include "host.h"
 
 struct soak_daemon {

@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 #include "../require.h"
-#include "attribution/ledger_writer.h"
+#include "ledger/ledger_writer.h"
 #include "daemon.h"
 #include "publish/control.h"
 #include "publish/exporter.h"

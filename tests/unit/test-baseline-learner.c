@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-#include "attribution/baseline_learner.h"
+#include "baseline/static_learner.h"
 #include "util/clock.h"
 
 #define MINUTES 60

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "unit.h"
 
-#include "attribution/baseline.h"
+#include "baseline/static_split.h"
 #include "util/clock.h"
 
 static void test_without_baseline(void **state)

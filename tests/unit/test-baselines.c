@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-#include "attribution/baselines.h"
-#include "attribution/ledger.h"
+#include "baseline/static_powers.h"
+#include "ledger/ledger.h"
 #include "util/clock.h"
 
 static const struct zone_set zones = {

@@ -17,17 +17,17 @@ check() {
             for (i = 1; i <= n; i++)
                 stage[rooms[i]] = i
             split("source/zone.h source/sample.h discovery/vm.h usage/usage.h " \
-                  "attribution/snapshot.h", headers, " ")
+                  "ledger/snapshot.h", headers, " ")
             for (i in headers)
                 data[headers[i]] = 1
             split("source/energy_source.h source/rapl.h source/sample.h " \
-                  "attribution/calibration.h", headers, " ")
+                  "baseline/calibration.h", headers, " ")
             for (i in headers)
                 calibrate[headers[i]] = 1
             split("source/energy_source.h source/rapl.h source/sample.h source/zone.h", headers, " ")
             for (i in headers)
                 guest[headers[i]] = 1
-            split("daemon/config.h publish/powercapfs_mount.h " \
+            split("daemon/config.h powercapfs/mount.h " \
                   "source/energy_source.h source/rapl.h", headers, " ")
             for (i in headers)
                 doctor[headers[i]] = 1
@@ -58,7 +58,7 @@ trap 'rm -rf "$tree"' EXIT
 for wrong in source:usage/usage.h usage:source/rapl.h util:source/zone.h publish:daemon/config.h \
              attribution:publish/control.h cli:publish/control.h cli:source/rapl.h \
              daemon:cli/client.h discovery:vm_usage.h guest:usage/usage.h \
-             publish:guest/cgroup.h; do
+             publish:requests/cgroup.h; do
     mkdir "$tree/${wrong%%:*}"
     echo "#include \"${wrong#*:}\"" >"$tree/${wrong%%:*}/x.c"
     : >"$tree/${wrong%%:*}/x.h"

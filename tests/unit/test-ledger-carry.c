@@ -2,9 +2,9 @@
 #include "unit.h"
 
 #include "../ledger_fixture.h"
-#include "attribution/ledger_carry.h"
-#include "attribution/ledger_reserve.h"
-#include "attribution/snapshot.h"
+#include "ledger/ledger_migrate.h"
+#include "ledger/ledger_reserve.h"
+#include "ledger/snapshot.h"
 
 #define JOULES(n) (UINT64_C(n) * 1000000)
 #define VM 1 /* the one that comes and goes */

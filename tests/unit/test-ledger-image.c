@@ -4,8 +4,8 @@
 #include <errno.h>
 
 #include "../ledger_fixture.h"
-#include "attribution/ledger_image.h"
-#include "attribution/ledger_reserve.h"
+#include "ledger/ledger_image.h"
+#include "ledger/ledger_reserve.h"
 
 static const struct ledger_stamp stamp = {.sequence = 1, .identity = {{1}, {2}}};
 

@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "../ledger_fixture.h"
-#include "attribution/ledger_file.h"
-#include "attribution/ledger_store.h"
+#include "util/image_file.h"
+#include "ledger/ledger_store.h"
 #include "fixture.h"
 #include "util/file.h"
 #include "util/log.h"

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "attribution/ledger.h"
+#include "ledger/ledger.h"
 #include "conservation.h"
 #include "util/clock.h"
 

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "discovery/energy_metadata.h"
-#include "discovery/libvirt_carry.h"
+#include "discovery/libvirt_metadata.h"
 #include "util/clock.h"
 
 #define J UINT64_C(1000000)

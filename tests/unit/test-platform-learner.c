@@ -4,7 +4,7 @@
 #include <math.h>
 
 #include "../accuracy/thesis.h"
-#include "attribution/platform_learner.h"
+#include "platform/platform_learner.h"
 #include "metered_machine.h"
 #include "util/clock.h"
 

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "daemon/platform_store.h"
+#include "platform/platform_store.h"
 #include "fixture.h"
 
 static const struct platform_relation learned[] = {

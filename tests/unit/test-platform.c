@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-#include "attribution/platform.h"
+#include "platform/platform.h"
 #include "metered_machine.h"
 #include "util/clock.h"
 

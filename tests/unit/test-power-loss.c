@@ -21,7 +21,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "attribution/ledger_file.h"
+#include "util/image_file.h"
 #include "fixture.h"
 #include "util/file.h"
 

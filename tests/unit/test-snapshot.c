@@ -4,7 +4,7 @@
 #include <pthread.h>
 
 #include "../snapshot_fixture.h"
-#include "attribution/snapshot.h"
+#include "ledger/snapshot.h"
 
 #define VMS 100U
 #define POSTS 20000U

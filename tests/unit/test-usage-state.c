@@ -14,7 +14,7 @@
 #include "usage/bpf_population.h"
 #include "usage/usage_state.h"
 #include "util/clock.h"
-#include "util/cpu_busy.h"
+#include "host/cpu_busy.h"
 #include "util/file.h"
 
 #define TIME_NS UINT64_C(123456789)

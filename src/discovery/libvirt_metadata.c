@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "discovery/libvirt_metadata.h"
+
+#include <errno.h>
+#include <libvirt/virterror.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <systemd/sd-id128.h>
+
+#include "discovery/energy_metadata.h"
+#include "util/clock.h"
+#include "util/log.h"
+
+#define RENEW_NS (60 * NSEC_PER_SEC)
+/* A domain that is leaving is asked again, one that cannot be written tried again. */
+#define BUSY_RETRY_NS (2 * NSEC_PER_SEC)
+#define FAILED_RETRY_NS (60 * NSEC_PER_SEC)
+/* A libvirt that does not answer is no reason for a guest's counter to stand. */
+#define PATIENCE_NS (3 * NSEC_PER_SEC)
+#define WRITES_AT_ONCE 32
+
+struct entry {
+    struct vm_leave leave;
+    bool is_written; /* the domain's metadata has a bound of ours: */
+    uint64_t bound_uj[ZONE_KINDS];
+    bool is_busy;      /* libvirt does something lasting with it: it may be leaving */
+    uint64_t renew_ns; /* when what is written is old */
+    uint64_t retry_ns; /* not to be written before */
+    uint64_t since_ns; /* when it was to be written; 0: it is not */
+};
+
+struct libvirt_carry {
+    pthread_mutex_t lock;
+    bool writable;
+    struct entry *entries; /* sorted by UUID */
+    size_t n;
+    bool told_failure; /* of libvirt's thread */
+};
+
+int libvirt_carry_new(struct libvirt_carry **ret)
+{
+    struct libvirt_carry *carry = calloc(1, sizeof(*carry));
+
+    if (!carry)
+        return -ENOMEM;
+    pthread_mutex_init(&carry->lock, NULL);
+    *ret = carry;
+    return 0;
+}
+
+struct libvirt_carry *libvirt_carry_free(struct libvirt_carry *carry)
+{
+    if (!carry)
+        return NULL;
+    pthread_mutex_destroy(&carry->lock);
+    free(carry->entries);
+    free(carry);
+    return NULL;
+}
+
+/* The tick's side. */
+
+static int compare_leaves(const void *a, const void *b)
+{
+    return uuid_compare(((const struct vm_leave *)a)->uuid, ((const struct vm_leave *)b)->uuid);
+}
+
+static int compare_key(const void *key, const void *element)
+{
+    return uuid_compare(key, ((const struct entry *)element)->leave.uuid);
+}
+
+/* Under the lock. */
+static struct entry *find_entry(const struct libvirt_carry *carry, const uuid_t uuid)
+{
+    if (carry->n == 0)
+        return NULL;
+    return bsearch(uuid, carry->entries, carry->n, sizeof(*carry->entries), compare_key);
+}
+
+/* Its bound is about to be passed, or old. */
+static bool is_wanted(const struct entry *entry, uint64_t now)
+{
+    const struct vm_leave *leave = &entry->leave;
+    bool has_energy = false, is_low = false;
+
+    for (unsigned kind = 0; kind < ZONE_KINDS; kind++) {
+        has_energy |= leave->energy.bound_uj[kind] > 0;
+        is_low |= leave->need_uj[kind] > entry->bound_uj[kind];
+    }
+    return has_energy && (!entry->is_written || is_low || now >= entry->renew_ns);
+}
+
+static bool is_due(const struct entry *entry, uint64_t now)
+{
+    return entry->since_ns > 0 && now >= entry->retry_ns;
+}
+
+static void answer_ceiling(const struct entry *entry, uint64_t now, struct vm_leave *leave)
+{
+    bool is_patient = entry->since_ns == 0 || now < entry->since_ns + PATIENCE_NS;
+    bool holds = entry->is_written && (entry->is_busy || is_patient);
+
+    for (unsigned kind = 0; kind < ZONE_KINDS; kind++)
+        leave->ceiling_uj[kind] = holds ? entry->bound_uj[kind] : UINT64_MAX;
+}
+
+bool libvirt_carry_offer(struct libvirt_carry *carry, struct vm_leave *leaves, size_t n,
+                         uint64_t now)
+{
+    struct entry *entries = calloc(n + 1, sizeof(*entries)), *old;
+    bool is_due_any = false;
+
+    if (!entries)
+        return false;
+    qsort(leaves, n, sizeof(*leaves), compare_leaves);
+    pthread_mutex_lock(&carry->lock);
+    for (size_t i = 0; i < n; i++) {
+        const struct entry *before = find_entry(carry, leaves[i].uuid);
+
+        if (before && before->leave.run == leaves[i].run)
+            entries[i] = *before;
+        entries[i].leave = leaves[i];
+        if (entries[i].since_ns == 0 && is_wanted(&entries[i], now))
+            entries[i].since_ns = now;
+        is_due_any |= is_due(&entries[i], now);
+        answer_ceiling(&entries[i], now, &leaves[i]);
+    }
+    old = carry->entries;
+    carry->entries = entries;
+    carry->n = n;
+    is_due_any = is_due_any && carry->writable;
+    pthread_mutex_unlock(&carry->lock);
+    free(old);
+    return is_due_any;
+}
+
+/* libvirt's side. */
+
+enum result { WRITTEN, BUSY, FAILED };
+
+static sd_id128_t machine_id(void)
+{
+    /* Of this use: machine-id(5) asks that the id itself is not passed on. */
+    static const sd_id128_t use =
+        SD_ID128_MAKE(5d, 3c, 1e, 8a, 42, 90, 4f, 6b, a7, 05, c9, 6e, 13, f8, 2d, 74);
+    sd_id128_t id;
+
+    if (sd_id128_get_machine_app_specific(use, &id) == 0)
+        return id;
+    /* An installation without machine-id knows itself until it boots anew. */
+    return sd_id128_get_boot_app_specific(use, &id) == 0 ? id : SD_ID128_NULL;
+}
+
+/* Takes the next domain that is to be written; from now on its lower bound holds. */
+static bool take_due(struct libvirt_carry *carry, uint64_t now, struct vm_leave *ret)
+{
+    bool found = false;
+
+    pthread_mutex_lock(&carry->lock);
+    for (size_t i = 0; i < carry->n && carry->writable && !found; i++) {
+        struct entry *entry = &carry->entries[i];
+
+        if (!is_due(entry, now))
+            continue;
+        found = true;
+        *ret = entry->leave;
+        for (unsigned kind = 0; kind < ZONE_KINDS; kind++)
+            if (ret->energy.bound_uj[kind] < entry->bound_uj[kind])
+                entry->bound_uj[kind] = ret->energy.bound_uj[kind];
+    }
+    pthread_mutex_unlock(&carry->lock);
+    return found;
+}
+
+/* libvirt does not change a domain that is saved or migrated: it would wait for half a minute. */
+static bool is_job_running(virDomainPtr domain)
+{
+    virDomainJobInfo job;
+
+    return virDomainGetJobInfo(domain, &job) == 0 && job.type != VIR_DOMAIN_JOB_NONE;
+}
+
+/* Of the call that failed just now. Logged once for each connection. */
+static enum result failure(struct libvirt_carry *carry)
+{
+    int code = virGetLastErrorCode();
+
+    if (code == VIR_ERR_OPERATION_TIMEOUT)
+        return BUSY;
+    if (code != VIR_ERR_NO_DOMAIN && !carry->told_failure) {
+        log_warning("libvirt does not keep the VMs' energy: it is not continued on other hosts",
+                    F_STRING("error", virGetLastErrorMessage()));
+        carry->told_failure = true;
+    }
+    return FAILED;
+}
+
+static enum result write_domain(struct libvirt_carry *carry, virConnectPtr connection,
+                                const struct vm_leave *leave)
+{
+    struct energy_metadata metadata = {.energy = leave->energy};
+    virDomainPtr domain = virDomainLookupByUUID(connection, leave->uuid);
+    char text[ENERGY_METADATA_SIZE];
+    sd_id128_t machine = machine_id();
+    enum result result = WRITTEN;
+
+    if (!domain)
+        return failure(carry);
+    uuid_copy(metadata.uuid, leave->uuid);
+    memcpy(metadata.machine, machine.bytes, sizeof(metadata.machine));
+    energy_metadata_format(&metadata, text);
+    /* Another run than this one's energy is of is read before it is written. */
+    if (virDomainGetID(domain) != leave->run || is_job_running(domain))
+        result = BUSY;
+    else if (virDomainSetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT, text, ENERGY_METADATA_PREFIX,
+                                  ENERGY_METADATA_URI, VIR_DOMAIN_AFFECT_LIVE) < 0)
+        result = failure(carry);
+    virDomainFree(domain);
+    return result;
+}
+
+/* The VM may have ended meanwhile. */
+static void note_result(struct libvirt_carry *carry, const struct vm_leave *leave,
+                        enum result result, uint64_t now)
+{
+    struct entry *entry;
+
+    pthread_mutex_lock(&carry->lock);
+    entry = find_entry(carry, leave->uuid);
+    if (entry && entry->leave.run == leave->run) {
+        entry->is_busy = result == BUSY;
+        entry->retry_ns = result == WRITTEN ? 0
+                          : result == BUSY  ? now + BUSY_RETRY_NS
+                                            : now + FAILED_RETRY_NS;
+        if (result == WRITTEN) {
+            memcpy(entry->bound_uj, leave->energy.bound_uj, sizeof(entry->bound_uj));
+            entry->renew_ns = now + RENEW_NS;
+            entry->since_ns = 0;
+        }
+        if (result != BUSY)
+            entry->is_written = result == WRITTEN;
+    }
+    pthread_mutex_unlock(&carry->lock);
+}
+
+bool libvirt_carry_write(struct libvirt_carry *carry, virConnectPtr connection)
+{
+    struct vm_leave leave;
+
+    for (unsigned i = 0; i < WRITES_AT_ONCE; i++) {
+        if (!take_due(carry, now_ns(), &leave))
+            return false;
+        note_result(carry, &leave, write_domain(carry, connection, &leave), now_ns());
+    }
+    return true;
+}
+
+void libvirt_carry_touch(struct libvirt_carry *carry, const uuid_t uuid)
+{
+    struct entry *entry;
+
+    pthread_mutex_lock(&carry->lock);
+    entry = find_entry(carry, uuid);
+    if (entry)
+        entry->renew_ns = entry->retry_ns = 0;
+    pthread_mutex_unlock(&carry->lock);
+}
+
+void libvirt_carry_connected(struct libvirt_carry *carry, bool writable)
+{
+    pthread_mutex_lock(&carry->lock);
+    carry->writable = writable;
+    for (size_t i = 0; i < carry->n; i++)
+        carry->entries[i] = (struct entry){.leave = carry->entries[i].leave};
+    pthread_mutex_unlock(&carry->lock);
+    carry->told_failure = false;
+}
+
+static const char *problem_text(int error)
+{
+    switch (error) {
+    case -EPROTONOSUPPORT:
+        return "of another version";
+    case -ERANGE:
+        return "more energy than there can be";
+    default:
+        return "not of the form";
+    }
+}
+
+static void parse_carried(virDomainPtr domain, const char *text, struct vm_carried *carried)
+{
+    sd_id128_t machine = machine_id();
+    struct energy_metadata metadata;
+    uuid_t uuid;
+    int r = energy_metadata_parse(text, strlen(text), &metadata);
+
+    if (r < 0)
+        log_warning("a domain's energy metadata cannot be used: its counter does not continue",
+                    F_STRING("domain", virDomainGetName(domain)),
+                    F_STRING("problem", problem_text(r)), F_STRING("metadata", text));
+    /* Copied with another domain's XML: its energy is the other's. */
+    if (r < 0 || virDomainGetUUID(domain, uuid) < 0 || uuid_compare(metadata.uuid, uuid) != 0)
+        return;
+    carried->present = true;
+    carried->own = !sd_id128_is_null(machine) &&
+                   memcmp(metadata.machine, machine.bytes, sizeof(metadata.machine)) == 0;
+    carried->energy = metadata.energy;
+}
+
+bool libvirt_carry_read(virDomainPtr domain, struct vm_carried *ret)
+{
+    char *text = virDomainGetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT, ENERGY_METADATA_URI,
+                                      VIR_DOMAIN_AFFECT_LIVE);
+
+    *ret = (struct vm_carried){0};
+    if (!text)
+        return virGetLastErrorCode() == VIR_ERR_NO_DOMAIN_METADATA;
+    parse_carried(domain, text, ret);
+    free(text);
+    return true;
+}

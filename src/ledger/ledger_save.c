@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <string.h>
+
+#include "ledger/ledger_internal.h"
+
+static struct image_account save_account(const struct account *account)
+{
+    struct image_account image = {
+        .kind = account->kind,
+        .measured_uj = account->measured_uj,
+        .carried_uj = account->carried_uj,
+        .host_uj = account->host_uj,
+        .host_fraction = account->host_fraction,
+        .static_uj = account->static_uj,
+        .unattributed_uj = account->unattributed_uj,
+        .baseline_remainder = account->baseline.remainder,
+        .baseline_carry_uj = account->baseline.carry_uj,
+        .learned_known = account->learned.origin == BASELINE_FROM_LOAD,
+        .learned_uw = account->learned.power_uw,
+        .learned_uncertainty_uw = account->learned.uncertainty_uw,
+    };
+
+    memcpy(image.source, account->source, sizeof(image.source));
+    memcpy(image.name, account->name, sizeof(image.name));
+    return image;
+}
+
+static void restore_account(struct account *account, const struct image_account *image)
+{
+    *account = (struct account){
+        .kind = (enum zone_kind)image->kind,
+        .baseline = {.remainder = image->baseline_remainder, .carry_uj = image->baseline_carry_uj},
+        .measured_uj = image->measured_uj,
+        .carried_uj = image->carried_uj,
+        .host_uj = image->host_uj,
+        .host_fraction = image->host_fraction,
+        .static_uj = image->static_uj,
+        .unattributed_uj = image->unattributed_uj,
+    };
+    if (image->learned_known)
+        account->learned = (struct zone_baseline){
+            .origin = BASELINE_FROM_LOAD,
+            .state = BASELINE_LEARNING,
+            .power_uw = image->learned_uw,
+            .uncertainty_uw = image->learned_uncertainty_uw,
+        };
+    memcpy(account->source, image->source, sizeof(account->source));
+    memcpy(account->name, image->name, sizeof(account->name));
+}
+
+static void save_row(const struct row *row, size_t n_accounts, struct image_row *image)
+{
+    uuid_copy(image->uuid, row->uuid);
+    image->id = row->id;
+    image->vcpus = row->vcpus;
+    image->manager = row->manager;
+    image->tree_zones = row->tree_zones;
+    image->cpu_ns = row->cpu_ns;
+    image->io_bytes = row->io_bytes;
+    memcpy(image->name, row->name, sizeof(image->name));
+    memcpy(image_row_energies(image), row->energies, n_accounts * sizeof(*row->energies));
+}
+
+static void restore_row(struct row *row, struct image_row *image, size_t n_accounts)
+{
+    row->vcpus = image->vcpus;
+    row->manager = (enum vm_manager)image->manager;
+    row->tree_zones = image->tree_zones & ((1u << TREE_ZONES) - 1);
+    row->cpu_ns = image->cpu_ns;
+    row->io_bytes = image->io_bytes;
+    memcpy(row->name, image->name, sizeof(row->name));
+    memcpy(row->energies, image_row_energies(image), n_accounts * sizeof(*row->energies));
+}
+
+static void save_readings(const struct ledger *ledger, const struct sampler *sampler,
+                          struct image_account *accounts)
+{
+    for (size_t slot = 0; slot < ledger->n_slots; slot++) {
+        const struct reading *reading = &sampler->last[slot];
+        struct image_account *account;
+
+        if (!ledger->slots[slot])
+            continue;
+        account = &accounts[account_index(ledger, ledger->slots[slot])];
+        account->reading_valid = reading->valid;
+        account->reading_uj = reading->energy_uj;
+        account->reading_ns = reading->time_ns;
+    }
+}
+
+int ledger_save(const struct ledger *ledger, const struct sampler *sampler,
+                const struct ledger_stamp *stamp, struct ledger_buffer *ret)
+{
+    struct ledger_image image;
+    size_t i = 0;
+    int r = ledger_image_init(ret, ledger->n_accounts, ledger->n_rows + 1);
+
+    if (r < 0)
+        return r;
+    image = ledger_image_view(ret->bytes);
+    image.head->sequence = stamp->sequence;
+    image.head->time_ns = stamp->time_ns;
+    image.head->identity = stamp->identity;
+    image.head->last_id = ledger->last_id;
+    for (size_t a = 0; a < ledger->n_accounts; a++)
+        image.accounts[a] = save_account(&ledger->accounts[a]);
+    save_readings(ledger, sampler, image.accounts);
+    for (const struct row *row = ledger->rows; row; row = row->next)
+        save_row(row, ledger->n_accounts, ledger_image_row(&image, i++));
+    save_row(&ledger->former, ledger->n_accounts, ledger_image_row(&image, i));
+    ledger_image_seal(ret->bytes);
+    return 0;
+}
+
+static int restore_rows(struct ledger *ledger, const struct ledger_image *image, uint64_t now)
+{
+    size_t n = image->head->n_rows - 1;
+
+    /* The oldest first: each is added as the newest. */
+    for (size_t i = n; i-- > 0;) {
+        struct image_row *saved = ledger_image_row(image, i);
+        struct row *row;
+        int r = ledger_add_row(ledger, saved->uuid, saved->id, &row);
+
+        if (r < 0)
+            return r == -EEXIST ? -EBADMSG : r;
+        restore_row(row, saved, ledger->n_accounts);
+        row->last_seen_ns = now;
+        row->awaited_until_ns = now + LEDGER_AWAIT_NS;
+        ledger_settle_ramps(ledger, row);
+        ledger_restore_floors(ledger, row);
+    }
+    restore_row(&ledger->former, ledger_image_row(image, n), ledger->n_accounts);
+    for (size_t a = 0; a < ledger->n_accounts; a++)
+        ledger->has_former |= ledger->former.energies[a].dynamic_uj > 0;
+    ledger->has_former |= ledger->former.cpu_ns > 0 || ledger->former.io_bytes > 0;
+    return 0;
+}
+
+int ledger_restore(struct ledger *ledger, const struct ledger_image *image, uint64_t now)
+{
+    int r;
+
+    ledger_reset(ledger);
+    ledger->n_accounts = image->head->n_accounts;
+    for (size_t a = 0; a < ledger->n_accounts; a++)
+        restore_account(&ledger->accounts[a], &image->accounts[a]);
+    ledger->last_id = image->head->last_id;
+    r = restore_rows(ledger, image, now);
+    if (r < 0)
+        ledger_reset(ledger);
+    return r;
+}
