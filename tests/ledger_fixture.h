@@ -61,8 +61,8 @@ static inline int ledger_fixture_init(struct ledger_fixture *fixture, size_t n_v
         uuid_copy(fixture->usage.vms[i].uuid, vm->uuid);
     }
     for (size_t slot = 0; slot < zones.n; slot++)
-        ledger_set_baseline(fixture->ledger, slot,
-                            &(struct zone_baseline){.power_uw = 7000001 + slot});
+        ledger_set_static_power(fixture->ledger, slot,
+                                &(struct static_power){.power_uw = 7000001 + slot});
     return 0;
 }
 

@@ -69,12 +69,12 @@ static inline void fixture_meters(struct snapshot *snapshot)
         .state = "ok",
         .known = {{7500000000, 364000000, 1000000},
                   PLATFORM_TRUSTED,
-                  {BASELINE_LEARNED, true, 177.8, 1.5, 1.334, 0.01, 2e-8, 5, 1, 2}},
+                  {STATIC_LEARNED, true, 177.8, 1.5, 1.334, 0.01, 2e-8, 5, 1, 2}},
         .used = true,
     };
     snapshot->meters[1] = (struct snapshot_meter){
         .source = "snmp",
         .state = "silent",
-        .known = {.trust = PLATFORM_SILENT, .estimate = {.state = BASELINE_LEARNING}},
+        .known = {.trust = PLATFORM_SILENT, .estimate = {.state = STATIC_LEARNING}},
     };
 }

@@ -70,7 +70,7 @@ struct load_sample {
     double power_uw;
 };
 
-struct baseline_learner {
+struct static_learner {
     struct load_sample ring[SAMPLES_MAX];
     size_t n;
     size_t next;
@@ -82,7 +82,7 @@ struct baseline_learner {
     double duration_s;
     double work; /* load * time */
 
-    enum baseline_state state;
+    enum static_state state;
     bool known;
     double fitted_uw;
     double uncertainty_uw;
@@ -124,26 +124,26 @@ struct fit {
     double prior;
 };
 
-int baseline_learner_new(struct baseline_learner **ret)
+int static_learner_new(struct static_learner **ret)
 {
-    struct baseline_learner *learner = calloc(1, sizeof(*learner));
+    struct static_learner *learner = calloc(1, sizeof(*learner));
 
     if (!learner)
         return -ENOMEM;
-    learner->state = BASELINE_LEARNING;
+    learner->state = STATIC_LEARNING;
     learner->lowest_uw = INFINITY;
     *ret = learner;
     return 0;
 }
 
-struct baseline_learner *baseline_learner_free(struct baseline_learner *learner)
+struct static_learner *static_learner_free(struct static_learner *learner)
 {
     free(learner);
     return NULL;
 }
 
-void baseline_learner_resume(struct baseline_learner *learner, uint64_t power_uw,
-                             uint64_t uncertainty_uw)
+void static_learner_resume(struct static_learner *learner, uint64_t power_uw,
+                           uint64_t uncertainty_uw)
 {
     learner->known = true;
     learner->power_uw = learner->fitted_uw = (double)power_uw;
@@ -151,8 +151,8 @@ void baseline_learner_resume(struct baseline_learner *learner, uint64_t power_uw
 }
 
 /* The group's samples are appended to the deviations. */
-static struct group make_group(const struct baseline_learner *learner, const size_t *order,
-                               size_t n, double memory_s, struct deviations *deviations)
+static struct group make_group(const struct static_learner *learner, const size_t *order, size_t n,
+                               double memory_s, struct deviations *deviations)
 {
     double *weight = deviations->weight + deviations->n;
     double *power = deviations->power_uw + deviations->n;
@@ -198,7 +198,7 @@ static struct group make_group(const struct baseline_learner *learner, const siz
  * group's age, which differs by chance, would pass for an effect of its load on
  * a host that warms up, and the estimate would lag behind.
  */
-static void remove_drift(const struct baseline_learner *learner, struct group *groups, size_t n,
+static void remove_drift(const struct static_learner *learner, struct group *groups, size_t n,
                          const struct deviations *deviations)
 {
     double prior = DRIFT_SIGMA * groups[0].power_uw;
@@ -225,7 +225,7 @@ static void share_variance(struct group *groups, size_t n, double variance)
 }
 
 /* Groups of equal size by increasing load. @return how many */
-static size_t make_groups(const struct baseline_learner *learner, struct group *ret)
+static size_t make_groups(const struct static_learner *learner, struct group *ret)
 {
     struct deviations deviations = {.n = 0};
     double memory_s = fmax(MEMORY_S, MEMORY_SAMPLES * learner->time_s / (double)learner->added);
@@ -327,7 +327,7 @@ static bool fit_all(const struct group *groups, size_t n, double *ret_power, dou
  * The lowest power seen: of the samples the last fit kept, which had no glitches among them, and
  * of all but a few since, for a host whose power falls looks at first like one with glitches.
  */
-static double lowest_power(const struct baseline_learner *learner)
+static double lowest_power(const struct static_learner *learner)
 {
     double lowest[SAMPLES_MAX / GLITCHES + 1];
     size_t n = learner->n / GLITCHES + 1;
@@ -337,7 +337,7 @@ static double lowest_power(const struct baseline_learner *learner)
     return fmin(lowest[n - 1], learner->lowest_uw);
 }
 
-static void fit(struct baseline_learner *learner)
+static void fit(struct static_learner *learner)
 {
     struct group groups[GROUPS_MAX] = {0};
     size_t n = make_groups(learner, groups);
@@ -346,19 +346,19 @@ static void fit(struct baseline_learner *learner)
     learner->lowest_uw = groups[0].lowest_uw;
     for (size_t g = 1; g < n; g++)
         learner->lowest_uw = fmin(learner->lowest_uw, groups[g].lowest_uw);
-    learner->state = BASELINE_NOT_IDENTIFIABLE;
+    learner->state = STATIC_NOT_IDENTIFIABLE;
     if (highest - groups[0].load <= LOAD_SPREAD_MIN * highest ||
         !fit_all(groups, n, &power_uw, &sigma_uw) ||
         sigma_uw > UNCERTAINTY_MAX * lowest_power(learner))
         return;
-    learner->state = BASELINE_LEARNED;
+    learner->state = STATIC_LEARNED;
     learner->known = true;
     learner->fitted_uw = fmax(0, power_uw);
     learner->uncertainty_uw =
         hypot(sigma_uw, SHAPE_ERROR * fmax(0, groups[0].power_uw - learner->fitted_uw));
 }
 
-static void take_sample(struct baseline_learner *learner)
+static void take_sample(struct static_learner *learner)
 {
     learner->ring[learner->next] = (struct load_sample){
         .time_s = learner->time_s,
@@ -377,8 +377,8 @@ static void take_sample(struct baseline_learner *learner)
     learner->power_uw = fmin(learner->power_uw, lowest_power(learner));
 }
 
-void baseline_learner_add(struct baseline_learner *learner, uint64_t energy_uj,
-                          uint64_t duration_ns, double load)
+void static_learner_add(struct static_learner *learner, uint64_t energy_uj, uint64_t duration_ns,
+                        double load)
 {
     double duration_s = (double)duration_ns / (double)NSEC_PER_SEC;
 
@@ -392,9 +392,9 @@ void baseline_learner_add(struct baseline_learner *learner, uint64_t energy_uj,
     learner->duration_s = learner->energy_uj = learner->work = 0;
 }
 
-struct baseline_estimate baseline_learner_estimate(const struct baseline_learner *learner)
+struct static_estimate static_learner_estimate(const struct static_learner *learner)
 {
-    return (struct baseline_estimate){
+    return (struct static_estimate){
         .state = learner->state,
         .known = learner->known,
         .power_uw = (uint64_t)learner->power_uw,

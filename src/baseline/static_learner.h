@@ -25,26 +25,26 @@
 
 #include "baseline/static_power.h"
 
-struct baseline_estimate {
-    enum baseline_state state; /* not BASELINE_FIXED */
-    bool known;                /* it has been learned once; else the rest is 0 */
-    uint64_t power_uw;         /* never above the lowest power of the last samples */
-    uint64_t uncertainty_uw;   /* standard uncertainty (one sigma) of power_uw */
+struct static_estimate {
+    enum static_state state; /* not STATIC_FIXED */
+    bool known;              /* it has been learned once; else the rest is 0 */
+    uint64_t power_uw;       /* never above the lowest power of the last samples */
+    uint64_t uncertainty_uw; /* standard uncertainty (one sigma) of power_uw */
 };
 
-struct baseline_learner;
+struct static_learner;
 
 /** @return 0 or -ENOMEM */
-int baseline_learner_new(struct baseline_learner **ret);
+int static_learner_new(struct static_learner **ret);
 /** NULL is accepted. @return NULL */
-struct baseline_learner *baseline_learner_free(struct baseline_learner *learner);
+struct static_learner *static_learner_free(struct static_learner *learner);
 
 /**
  * Lets a new learner begin with what an earlier one knew: that holds until it has learned by
  * itself, but is never above the lowest power it sees.
  */
-void baseline_learner_resume(struct baseline_learner *learner, uint64_t power_uw,
-                             uint64_t uncertainty_uw);
+void static_learner_resume(struct static_learner *learner, uint64_t power_uw,
+                           uint64_t uncertainty_uw);
 
 /**
  * Takes in one interval. Intervals shorter than a second are added up to one.
@@ -52,12 +52,12 @@ void baseline_learner_resume(struct baseline_learner *learner, uint64_t power_uw
  * @param load         what the zone did per second in any fixed unit, such as busy cores;
  *                     >= 0
  */
-void baseline_learner_add(struct baseline_learner *learner, uint64_t energy_uj,
-                          uint64_t duration_ns, double load);
+void static_learner_add(struct static_learner *learner, uint64_t energy_uj, uint64_t duration_ns,
+                        double load);
 
 /**
  * What is known now. It moves towards newly learned values with a time
  * constant of a minute, so that nobody's dynamic power jumps, but falls at
  * once where it would lie above the lowest power.
  */
-struct baseline_estimate baseline_learner_estimate(const struct baseline_learner *learner);
+struct static_estimate static_learner_estimate(const struct static_learner *learner);

@@ -5,30 +5,30 @@
 
 #include <stdint.h>
 
-enum baseline_origin {
-    BASELINE_NONE, /* nothing is known: all energy counts as dynamic */
-    BASELINE_CONFIGURED,
-    BASELINE_CALIBRATED, /* from the file that `virtjoule calibrate` wrote */
-    BASELINE_FROM_LOAD,  /* learned while VMs run */
+enum static_origin {
+    STATIC_NONE, /* nothing is known: all energy counts as dynamic */
+    STATIC_CONFIGURED,
+    STATIC_CALIBRATED, /* from the file that `virtjoule calibrate` wrote */
+    STATIC_FROM_LOAD,  /* learned while VMs run */
 };
 
-enum baseline_state {
-    BASELINE_FIXED,            /* nothing is learned about this zone */
-    BASELINE_LEARNING,         /* too few samples yet */
-    BASELINE_LEARNED,          /* the value follows the samples */
-    BASELINE_NOT_IDENTIFIABLE, /* the load varies too little, or does not tell the power: the value
+enum static_state {
+    STATIC_FIXED,            /* nothing is learned about this zone */
+    STATIC_LEARNING,         /* too few samples yet */
+    STATIC_LEARNED,          /* the value follows the samples */
+    STATIC_NOT_IDENTIFIABLE, /* the load varies too little, or does not tell the power: the value
                                   stays what it was */
 };
 
-struct zone_baseline {
-    enum baseline_origin origin;
-    enum baseline_state state;
+struct static_power {
+    enum static_origin origin;
+    enum static_state state;
     uint64_t power_uw;
     uint64_t uncertainty_uw; /* standard uncertainty (one sigma); 0 when nothing is known of it */
 };
 
 /** "none", "configured", "calibrated", "learned". */
-const char *baseline_origin_to_string(enum baseline_origin origin);
+const char *static_origin_to_string(enum static_origin origin);
 
 /** "fixed", "learning", "learned", "not-identifiable". */
-const char *baseline_state_to_string(enum baseline_state state);
+const char *static_state_to_string(enum static_state state);

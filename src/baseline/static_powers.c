@@ -10,62 +10,63 @@
 #include "util/clock.h"
 #include "util/log.h"
 
-struct baselines {
-    struct baseline_setting *settings;
+struct static_powers {
+    struct static_power_setting *settings;
     size_t n_settings;
-    struct zone_baseline others;
+    struct static_power others;
     size_t n; /* slots */
-    struct zone_baseline zones[ZONES_MAX];
-    struct baseline_learner *learners[ZONES_MAX]; /* NULL for what is fixed */
-    unsigned logged[ZONES_MAX]; /* bit per enum baseline_state: a load may go to and fro */
+    struct static_power zones[ZONES_MAX];
+    struct static_learner *learners[ZONES_MAX]; /* NULL for what is fixed */
+    unsigned logged[ZONES_MAX]; /* bit per enum static_state: a load may go to and fro */
 };
 
-DEFINE_CLEANUP(struct baselines *, baselines_free);
+DEFINE_CLEANUP(struct static_powers *, static_powers_free);
 
-int baselines_new(struct baselines **ret, const struct baseline_setting *settings, size_t n,
-                  struct zone_baseline others)
+int static_powers_new(struct static_powers **ret, const struct static_power_setting *settings,
+                      size_t n, struct static_power others)
 {
-    _cleanup_(cleanup_baselines_free) struct baselines *baselines = calloc(1, sizeof(*baselines));
+    _cleanup_(cleanup_static_powers_free) struct static_powers *static_powers =
+        calloc(1, sizeof(*static_powers));
 
-    if (!baselines)
+    if (!static_powers)
         return -ENOMEM;
-    baselines->others = others;
-    baselines->settings = calloc(n + 1, sizeof(*settings));
-    if (!baselines->settings)
+    static_powers->others = others;
+    static_powers->settings = calloc(n + 1, sizeof(*settings));
+    if (!static_powers->settings)
         return -ENOMEM;
     for (size_t i = 0; i < n; i++)
-        baselines->settings[i] = settings[i];
-    baselines->n_settings = n;
-    *ret = TAKE_PTR(baselines);
+        static_powers->settings[i] = settings[i];
+    static_powers->n_settings = n;
+    *ret = TAKE_PTR(static_powers);
     return 0;
 }
 
-struct baselines *baselines_free(struct baselines *baselines)
+struct static_powers *static_powers_free(struct static_powers *static_powers)
 {
-    if (!baselines)
+    if (!static_powers)
         return NULL;
-    for (size_t slot = 0; slot < baselines->n; slot++)
-        baseline_learner_free(baselines->learners[slot]);
-    free(baselines->settings);
-    free(baselines);
+    for (size_t slot = 0; slot < static_powers->n; slot++)
+        static_learner_free(static_powers->learners[slot]);
+    free(static_powers->settings);
+    free(static_powers);
     return NULL;
 }
 
-static int add_zone(struct baselines *baselines, const struct zone *zone)
+static int add_zone(struct static_powers *static_powers, const struct zone *zone)
 {
-    struct zone_baseline *baseline = &baselines->zones[baselines->n];
+    struct static_power *static_power = &static_powers->zones[static_powers->n];
 
-    *baseline = baselines->others;
-    for (size_t i = 0; i < baselines->n_settings; i++)
-        if (strcmp(baselines->settings[i].zone, zone->name) == 0)
-            *baseline = baselines->settings[i].baseline;
-    if (baseline->state == BASELINE_LEARNING) {
-        int r = baseline_learner_new(&baselines->learners[baselines->n]);
+    *static_power = static_powers->others;
+    for (size_t i = 0; i < static_powers->n_settings; i++)
+        if (strcmp(static_powers->settings[i].zone, zone->name) == 0)
+            *static_power = static_powers->settings[i].static_power;
+    if (static_power->state == STATIC_LEARNING) {
+        int r = static_learner_new(&static_powers->learners[static_powers->n]);
 
         if (r < 0)
             return r;
     }
-    baselines->n++;
+    static_powers->n++;
     return 0;
 }
 
@@ -83,7 +84,7 @@ static double core_load(const struct usage_socket *used, bool cycles)
     return cycles ? own_s * ghz * ghz : own_s;
 }
 
-double baseline_load(const struct zone *zone, const struct usage *usage, uint64_t duration_ns)
+double zone_load(const struct zone *zone, const struct usage *usage, uint64_t duration_ns)
 {
     double load = 0;
 
@@ -98,58 +99,60 @@ double baseline_load(const struct zone *zone, const struct usage *usage, uint64_
     return load * (double)NSEC_PER_SEC / (double)duration_ns;
 }
 
-static void log_state(const struct zone *zone, const struct zone_baseline *baseline)
+static void log_state(const struct zone *zone, const struct static_power *static_power)
 {
-    if (baseline->state == BASELINE_NOT_IDENTIFIABLE)
+    if (static_power->state == STATIC_NOT_IDENTIFIABLE)
         log_warning("the static power of a zone cannot be learned now: its load varies too little, "
                     "or does not tell its power; what was known of it stays",
-                    F_STRING("zone", zone->name), F_UINT("mw", baseline->power_uw / 1000));
-    else if (baseline->state == BASELINE_LEARNED)
+                    F_STRING("zone", zone->name), F_UINT("mw", static_power->power_uw / 1000));
+    else if (static_power->state == STATIC_LEARNED)
         log_info("the static power of a zone is learned from its load",
                  F_STRING("zone", zone->name));
 }
 
-static void learn(struct baselines *baselines, size_t slot, const struct zone *zone,
+static void learn(struct static_powers *static_powers, size_t slot, const struct zone *zone,
                   const struct sample_zone *sample, const struct usage *usage)
 {
-    struct baseline_learner *learner = baselines->learners[slot];
-    struct baseline_estimate estimate;
+    struct static_learner *learner = static_powers->learners[slot];
+    struct static_estimate estimate;
 
-    baseline_learner_add(learner, sample->energy_uj, sample->duration_ns,
-                         baseline_load(zone, usage, sample->duration_ns));
-    estimate = baseline_learner_estimate(learner);
-    baselines->zones[slot] = (struct zone_baseline){
-        .origin = estimate.known ? BASELINE_FROM_LOAD : BASELINE_NONE,
+    static_learner_add(learner, sample->energy_uj, sample->duration_ns,
+                       zone_load(zone, usage, sample->duration_ns));
+    estimate = static_learner_estimate(learner);
+    static_powers->zones[slot] = (struct static_power){
+        .origin = estimate.known ? STATIC_FROM_LOAD : STATIC_NONE,
         .state = estimate.state,
         .power_uw = estimate.power_uw,
         .uncertainty_uw = estimate.uncertainty_uw,
     };
-    if (!(baselines->logged[slot] & 1u << estimate.state))
-        log_state(zone, &baselines->zones[slot]);
-    baselines->logged[slot] |= 1u << estimate.state;
+    if (!(static_powers->logged[slot] & 1u << estimate.state))
+        log_state(zone, &static_powers->zones[slot]);
+    static_powers->logged[slot] |= 1u << estimate.state;
 }
 
-int baselines_add_zones(struct baselines *baselines, const struct zone_set *zones)
+int static_powers_add_zones(struct static_powers *static_powers, const struct zone_set *zones)
 {
     int r = 0;
 
-    while (baselines->n < zones->n && r == 0)
-        r = add_zone(baselines, &zones->zones[baselines->n]);
+    while (static_powers->n < zones->n && r == 0)
+        r = add_zone(static_powers, &zones->zones[static_powers->n]);
     return r;
 }
 
-void baselines_resume(struct baselines *baselines, size_t slot, const struct zone_baseline *learned)
+void static_powers_resume(struct static_powers *static_powers, size_t slot,
+                          const struct static_power *learned)
 {
-    if (!baselines->learners[slot] || learned->origin != BASELINE_FROM_LOAD)
+    if (!static_powers->learners[slot] || learned->origin != STATIC_FROM_LOAD)
         return;
-    baseline_learner_resume(baselines->learners[slot], learned->power_uw, learned->uncertainty_uw);
-    baselines->zones[slot] = *learned;
+    static_learner_resume(static_powers->learners[slot], learned->power_uw,
+                          learned->uncertainty_uw);
+    static_powers->zones[slot] = *learned;
 }
 
-int baselines_update(struct baselines *baselines, const struct zone_set *zones,
-                     const struct sample *sample, const struct usage *usage)
+int static_powers_update(struct static_powers *static_powers, const struct zone_set *zones,
+                         const struct sample *sample, const struct usage *usage)
 {
-    int r = baselines_add_zones(baselines, zones);
+    int r = static_powers_add_zones(static_powers, zones);
 
     if (r < 0)
         return r;
@@ -157,13 +160,13 @@ int baselines_update(struct baselines *baselines, const struct zone_set *zones,
         const struct sample_zone *zone = &sample->zones[slot];
 
         /* The usage at hand says nothing about a gap. */
-        if (baselines->learners[slot] && zone->valid && !zone->gap && zone->duration_ns > 0)
-            learn(baselines, slot, &zones->zones[slot], zone, usage);
+        if (static_powers->learners[slot] && zone->valid && !zone->gap && zone->duration_ns > 0)
+            learn(static_powers, slot, &zones->zones[slot], zone, usage);
     }
     return 0;
 }
 
-const struct zone_baseline *baselines_get(const struct baselines *baselines, size_t slot)
+const struct static_power *static_powers_get(const struct static_powers *static_powers, size_t slot)
 {
-    return &baselines->zones[slot];
+    return &static_powers->zones[slot];
 }

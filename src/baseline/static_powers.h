@@ -16,43 +16,44 @@
 #include "source/zone.h"
 #include "usage/usage.h"
 
-/** What a zone begins with; state BASELINE_LEARNING makes it learn. */
-struct baseline_setting {
+/** What a zone begins with; state STATIC_LEARNING makes it learn. */
+struct static_power_setting {
     char zone[ZONE_NAME_MAX];
-    struct zone_baseline baseline;
+    struct static_power static_power;
 };
 
-struct baselines;
+struct static_powers;
 
 /**
  * @param settings  n of them; copied
  * @param others    of the zones that have no setting
  * @return 0 or -ENOMEM
  */
-int baselines_new(struct baselines **ret, const struct baseline_setting *settings, size_t n,
-                  struct zone_baseline others);
+int static_powers_new(struct static_powers **ret, const struct static_power_setting *settings,
+                      size_t n, struct static_power others);
 /** NULL is accepted. @return NULL */
-struct baselines *baselines_free(struct baselines *baselines);
+struct static_powers *static_powers_free(struct static_powers *static_powers);
 
 /** Takes in the zones: what is given is known from now on. @return 0 or -ENOMEM */
-int baselines_add_zones(struct baselines *baselines, const struct zone_set *zones);
+int static_powers_add_zones(struct static_powers *static_powers, const struct zone_set *zones);
 
 /** Lets the zone in a slot, if it learns, begin with what an earlier daemon had learned. */
-void baselines_resume(struct baselines *baselines, size_t slot,
-                      const struct zone_baseline *learned);
+void static_powers_resume(struct static_powers *static_powers, size_t slot,
+                          const struct static_power *learned);
 
 /**
  * Takes in the zones and one interval; for the intervals that follow it.
  * @return 0 or -ENOMEM, then some zones may have learned nothing from it
  */
-int baselines_update(struct baselines *baselines, const struct zone_set *zones,
-                     const struct sample *sample, const struct usage *usage);
+int static_powers_update(struct static_powers *static_powers, const struct zone_set *zones,
+                         const struct sample *sample, const struct usage *usage);
 
 /** What is known of the zone in a slot; before it was taken in, nothing. */
-const struct zone_baseline *baselines_get(const struct baselines *baselines, size_t slot);
+const struct static_power *static_powers_get(const struct static_powers *static_powers,
+                                             size_t slot);
 
 /**
  * What kept a zone busy: busy cores, or cache misses per second.
  * @param duration_ns  of the interval, above 0
  */
-double baseline_load(const struct zone *zone, const struct usage *usage, uint64_t duration_ns);
+double zone_load(const struct zone *zone, const struct usage *usage, uint64_t duration_ns);

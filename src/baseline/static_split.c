@@ -3,18 +3,18 @@
 
 #include "util/clock.h"
 
-uint64_t baseline_split(struct baseline *baseline, uint64_t energy_uj, uint64_t duration_ns)
+uint64_t static_split_energy(struct static_split *split, uint64_t energy_uj, uint64_t duration_ns)
 {
-    __uint128_t static_uwns = (__uint128_t)baseline->power_uw * duration_ns + baseline->remainder;
+    __uint128_t static_uwns = (__uint128_t)split->power_uw * duration_ns + split->remainder;
     __int128_t rest =
-        (__int128_t)energy_uj - (__int128_t)(static_uwns / NSEC_PER_SEC) + baseline->carry_uj;
-    __int128_t lowest = -(__int128_t)baseline->power_uw * BASELINE_CARRY_S;
+        (__int128_t)energy_uj - (__int128_t)(static_uwns / NSEC_PER_SEC) + split->deficit_uj;
+    __int128_t lowest = -(__int128_t)split->power_uw * STATIC_DEFICIT_MAX_S;
 
-    baseline->remainder = (uint64_t)(static_uwns % NSEC_PER_SEC);
+    split->remainder = (uint64_t)(static_uwns % NSEC_PER_SEC);
     if (rest >= 0) {
-        baseline->carry_uj = 0;
+        split->deficit_uj = 0;
         return (uint64_t)rest;
     }
-    baseline->carry_uj = (int64_t)(rest < lowest ? lowest : rest);
+    split->deficit_uj = (int64_t)(rest < lowest ? lowest : rest);
     return 0;
 }

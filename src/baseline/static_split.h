@@ -14,17 +14,17 @@
  * below S for the intervals that lie above it: to clip each interval by itself
  * would make a low load look larger than it is.
  */
-struct baseline {
+struct static_split {
     uint64_t power_uw;  /* 0: everything is dynamic */
     uint64_t remainder; /* of S: uW * ns below one uJ */
-    int64_t carry_uj;   /* <= 0, at least -BASELINE_CARRY_S * power */
+    int64_t deficit_uj; /* <= 0, at least -STATIC_DEFICIT_MAX_S * power */
 };
 
 /* A baseline that is set too high must not swallow later load for ever. */
-#define BASELINE_CARRY_S 10
+#define STATIC_DEFICIT_MAX_S 10
 
 /**
  * Splits one interval's energy.
  * @return the dynamic energy, microjoules, 0 to energy_uj
  */
-uint64_t baseline_split(struct baseline *baseline, uint64_t energy_uj, uint64_t duration_ns);
+uint64_t static_split_energy(struct static_split *split, uint64_t energy_uj, uint64_t duration_ns);

@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "util/image_file.h"
 #include "usage/usage_state.h"
 #include "util/cleanup.h"
 #include "util/file.h"
+#include "util/image_file.h"
 #include "util/log.h"
 
 struct usage_store {

@@ -6,11 +6,11 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "host/proc_text.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/file.h"
 #include "util/log.h"
-#include "host/proc_text.h"
 
 /* CONFIG_NR_CPUS of Debian's kernel. */
 #define CPUS_MAX 8192

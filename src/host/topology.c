@@ -9,11 +9,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "host/topology_text.h"
 #include "util/cleanup.h"
 #include "util/file.h"
 #include "util/log.h"
 #include "util/parse.h"
-#include "host/topology_text.h"
 
 /* 1 << NODES_SHIFT of the largest kernel configuration. */
 #define NODES_MAX 1024

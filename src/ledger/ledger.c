@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ledger/ledger_internal.h"
 #include "attribution/share.h"
+#include "ledger/ledger_internal.h"
 #include "util/cleanup.h"
 #include "util/log.h"
 
@@ -66,19 +66,20 @@ struct ledger *ledger_free(struct ledger *ledger)
     return NULL;
 }
 
-void ledger_set_baseline(struct ledger *ledger, size_t slot, const struct zone_baseline *baseline)
+void ledger_set_static_power(struct ledger *ledger, size_t slot,
+                             const struct static_power *static_power)
 {
-    ledger->baselines[slot] = *baseline;
+    ledger->static_powers[slot] = *static_power;
 }
 
-struct zone_baseline ledger_get_learned(const struct ledger *ledger, const char *source,
-                                        const char *zone)
+struct static_power ledger_get_learned(const struct ledger *ledger, const char *source,
+                                       const char *zone)
 {
     for (size_t i = 0; i < ledger->n_accounts; i++)
         if (strcmp(ledger->accounts[i].source, source) == 0 &&
             strcmp(ledger->accounts[i].name, zone) == 0)
             return ledger->accounts[i].learned;
-    return (struct zone_baseline){.origin = BASELINE_NONE};
+    return (struct static_power){.origin = STATIC_NONE};
 }
 
 void ledger_set_platform(struct ledger *ledger, size_t slot, uint64_t io_pj_per_byte)

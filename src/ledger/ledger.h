@@ -20,13 +20,13 @@
  * moves it backwards.
  */
 
-#include "baseline/static_split.h"
-#include "ledger/ledger_image.h"
 #include "attribution/model.h"
-#include "ledger/snapshot.h"
 #include "attribution/static_policy.h"
 #include "baseline/static_power.h"
+#include "baseline/static_split.h"
 #include "discovery/vm.h"
+#include "ledger/ledger_image.h"
+#include "ledger/snapshot.h"
 #include "source/sample.h"
 #include "usage/usage.h"
 
@@ -59,11 +59,12 @@ struct ledger *ledger_free(struct ledger *ledger);
  * Sets the static power of the zone in a slot, for the intervals to come. What was learned is kept
  * with the zone's totals.
  */
-void ledger_set_baseline(struct ledger *ledger, size_t slot, const struct zone_baseline *baseline);
+void ledger_set_static_power(struct ledger *ledger, size_t slot,
+                             const struct static_power *static_power);
 
-/** What was learned of a zone's static power when it was last set; else origin BASELINE_NONE. */
-struct zone_baseline ledger_get_learned(const struct ledger *ledger, const char *source,
-                                        const char *zone);
+/** What was learned of a zone's static power when it was last set; else origin STATIC_NONE. */
+struct static_power ledger_get_learned(const struct ledger *ledger, const char *source,
+                                       const char *zone);
 
 /**
  * Has the zone in a slot divided by the energy that the entities used of all

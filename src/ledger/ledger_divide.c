@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ledger/ledger_internal.h"
 #include "attribution/share.h"
+#include "ledger/ledger_internal.h"
 
 void ledger_division_deinit(struct division *division)
 {
@@ -140,10 +140,10 @@ static void record_zone(struct ledger *ledger, size_t slot, const struct zone *z
 
     if (!sample->valid || !account)
         return;
-    account->baseline.power_uw = ledger->baselines[slot].power_uw;
-    if (ledger->baselines[slot].origin == BASELINE_FROM_LOAD)
-        account->learned = ledger->baselines[slot];
-    dynamic_uj = baseline_split(&account->baseline, sample->energy_uj, sample->duration_ns);
+    account->split.power_uw = ledger->static_powers[slot].power_uw;
+    if (ledger->static_powers[slot].origin == STATIC_FROM_LOAD)
+        account->learned = ledger->static_powers[slot];
+    dynamic_uj = static_split_energy(&account->split, sample->energy_uj, sample->duration_ns);
     account->measured_uj += sample->energy_uj;
     account->static_uj += sample->energy_uj - dynamic_uj;
     if (model->ops->learn && slot != ledger->platform_slot && !sample->gap)

@@ -154,8 +154,8 @@ static bool is_account(const struct ledger_image *image, size_t i)
     return memchr(account->source, '\0', sizeof(account->source)) &&
            is_text(account->name, sizeof(account->name)) && !is_known_twice(image, i) &&
            account->kind <= ZONE_PSYS && account->reading_valid <= 1 && is_learned(account) &&
-           account->measured_uj <= LEDGER_TOTAL_MAX && account->baseline_carry_uj <= 0 &&
-           account->baseline_carry_uj > INT64_MIN / 2 && is_balanced(image, i);
+           account->measured_uj <= LEDGER_TOTAL_MAX && account->static_deficit_uj <= 0 &&
+           account->static_deficit_uj > INT64_MIN / 2 && is_balanced(image, i);
 }
 
 static bool is_row(const struct ledger_image *image, size_t i)

@@ -74,8 +74,8 @@ struct image_account {
     uint64_t host_fraction;
     uint64_t static_uj;
     uint64_t unattributed_uj;
-    uint64_t baseline_remainder;
-    int64_t baseline_carry_uj;
+    uint64_t static_remainder;
+    int64_t static_deficit_uj;
     uint64_t learned_known; /* of the static power, from the load; 0 or 1 */
     uint64_t learned_uw;
     uint64_t learned_uncertainty_uw;

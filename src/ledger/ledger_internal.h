@@ -42,8 +42,8 @@ struct account {
     char source[LEDGER_SOURCE_MAX];
     char name[ZONE_NAME_MAX];
     enum zone_kind kind;
-    struct baseline baseline;
-    struct zone_baseline learned; /* of origin BASELINE_FROM_LOAD or BASELINE_NONE */
+    struct static_split split;
+    struct static_power learned; /* of origin STATIC_FROM_LOAD or STATIC_NONE */
     uint64_t measured_uj;
     uint64_t carried_uj;
     uint64_t host_uj;
@@ -71,10 +71,10 @@ struct ledger {
     size_t n_accounts;
     struct account *slots[ZONES_MAX]; /* the account of each zone slot; NULL: there is no room */
     size_t n_slots;
-    struct zone_baseline baselines[ZONES_MAX]; /* by slot */
-    size_t platform_slot;                      /* divided by energy; NO_SLOT: there is none */
-    uint64_t io_pj_per_byte;                   /* ... and by block I/O at that energy */
-    struct row *rows;                          /* newest first: in descending order of ids */
+    struct static_power static_powers[ZONES_MAX]; /* by slot */
+    size_t platform_slot;                         /* divided by energy; NO_SLOT: there is none */
+    uint64_t io_pj_per_byte;                      /* ... and by block I/O at that energy */
+    struct row *rows;                             /* newest first: in descending order of ids */
     size_t n_rows;
     void *by_uuid; /* tsearch(3) tree of the same */
     uint32_t last_id;

@@ -14,9 +14,9 @@ static struct image_account save_account(const struct account *account)
         .host_fraction = account->host_fraction,
         .static_uj = account->static_uj,
         .unattributed_uj = account->unattributed_uj,
-        .baseline_remainder = account->baseline.remainder,
-        .baseline_carry_uj = account->baseline.carry_uj,
-        .learned_known = account->learned.origin == BASELINE_FROM_LOAD,
+        .static_remainder = account->split.remainder,
+        .static_deficit_uj = account->split.deficit_uj,
+        .learned_known = account->learned.origin == STATIC_FROM_LOAD,
         .learned_uw = account->learned.power_uw,
         .learned_uncertainty_uw = account->learned.uncertainty_uw,
     };
@@ -30,7 +30,7 @@ static void restore_account(struct account *account, const struct image_account 
 {
     *account = (struct account){
         .kind = (enum zone_kind)image->kind,
-        .baseline = {.remainder = image->baseline_remainder, .carry_uj = image->baseline_carry_uj},
+        .split = {.remainder = image->static_remainder, .deficit_uj = image->static_deficit_uj},
         .measured_uj = image->measured_uj,
         .carried_uj = image->carried_uj,
         .host_uj = image->host_uj,
@@ -39,9 +39,9 @@ static void restore_account(struct account *account, const struct image_account 
         .unattributed_uj = image->unattributed_uj,
     };
     if (image->learned_known)
-        account->learned = (struct zone_baseline){
-            .origin = BASELINE_FROM_LOAD,
-            .state = BASELINE_LEARNING,
+        account->learned = (struct static_power){
+            .origin = STATIC_FROM_LOAD,
+            .state = STATIC_LEARNING,
             .power_uw = image->learned_uw,
             .uncertainty_uw = image->learned_uncertainty_uw,
         };

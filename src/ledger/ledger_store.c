@@ -11,12 +11,12 @@
 #include <systemd/sd-id128.h>
 #include <time.h>
 
-#include "util/image_file.h"
 #include "ledger/ledger_reserve.h"
 #include "ledger/ledger_writer.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/file.h"
+#include "util/image_file.h"
 #include "util/log.h"
 
 #define FILE_NAME "ledger"

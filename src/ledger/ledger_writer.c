@@ -5,9 +5,9 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "util/image_file.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
+#include "util/image_file.h"
 #include "util/thread.h"
 
 struct ledger_writer {

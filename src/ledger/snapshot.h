@@ -10,9 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "platform/platform.h"
 #include "baseline/static_power.h"
 #include "discovery/vm.h"
+#include "platform/platform.h"
 #include "source/zone.h"
 
 /** The zones a guest sees. Each is the sum of the host's zones of its kind. */
@@ -65,7 +65,7 @@ struct snapshot_zone {
     uint64_t host_uj;
     uint64_t static_uj;
     uint64_t unattributed_uj;
-    struct zone_baseline baseline;
+    struct static_power static_power;
 };
 
 /* Upper bounds of the tick duration histogram, seconds; +Inf follows. */

@@ -106,7 +106,7 @@ int platform_learner_new(struct platform_learner **ret)
 
     if (!learner)
         return -ENOMEM;
-    learner->estimate.state = BASELINE_LEARNING;
+    learner->estimate.state = STATIC_LEARNING;
     learner->begin_s = 1;
     *ret = learner;
     return 0;
@@ -128,7 +128,7 @@ void platform_learner_forget(struct platform_learner *learner)
 {
     learner->n = learner->next = learner->added = 0;
     learner->changed_watts = 0;
-    learner->estimate = (struct platform_estimate){.state = BASELINE_LEARNING};
+    learner->estimate = (struct platform_estimate){.state = STATIC_LEARNING};
 }
 
 static struct second *second_at(const struct platform_learner *learner, int64_t second)
@@ -427,14 +427,14 @@ static bool is_learned(const struct points *points, const struct plane *plane)
 
 static void fit(struct platform_learner *learner)
 {
-    struct platform_estimate estimate = {.state = BASELINE_LEARNED, .known = true};
+    struct platform_estimate estimate = {.state = STATIC_LEARNED, .known = true};
     struct plane plane = {0};
     struct points points;
 
     list_points(learner, &points);
     if (points.n < READINGS_MIN)
         return;
-    learner->estimate.state = BASELINE_NOT_IDENTIFIABLE;
+    learner->estimate.state = STATIC_NOT_IDENTIFIABLE;
     find_window(learner, &points, &estimate);
     /* Where io seems to give power back it stands for something else. */
     if (!fit_robustly(&points, true, &plane) || plane.c < 0)

@@ -38,11 +38,11 @@ struct platform_load {
 };
 
 struct platform_estimate {
-    enum baseline_state state; /* not BASELINE_FIXED */
-    bool known;                /* it has been learned once; else the rest is 0 */
-    double static_watts;       /* a, >= 0 */
-    double static_sigma;       /* standard uncertainties */
-    double slope;              /* b, watts per unit of base, > 0 */
+    enum static_state state; /* not STATIC_FIXED */
+    bool known;              /* it has been learned once; else the rest is 0 */
+    double static_watts;     /* a, >= 0 */
+    double static_sigma;     /* standard uncertainties */
+    double slope;            /* b, watts per unit of base, > 0 */
     double slope_sigma;
     double io_joules_per_byte; /* c; 0: io does not help */
     double window_s;           /* a reading is the mean over so long */

@@ -60,7 +60,7 @@ static int parse_numbers(char **text, struct platform_estimate *ret)
 
 int platform_relation_parse(const char *text, size_t length, struct platform_relation *ret)
 {
-    struct platform_relation relation = {.estimate = {.state = BASELINE_LEARNED, .known = true}};
+    struct platform_relation relation = {.estimate = {.state = STATIC_LEARNED, .known = true}};
     char line[PLATFORM_RELATION_MAX], *rest = line;
     const char *meter, *load;
     int r;

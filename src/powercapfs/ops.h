@@ -11,9 +11,9 @@
 #include <sys/types.h>
 #include <time.h>
 
-#include "powercapfs/powercapfs.h"
 #include "powercapfs/files.h"
 #include "powercapfs/names.h"
+#include "powercapfs/powercapfs.h"
 
 #define LISTING_MAX 32768 /* bytes of one readdir reply */
 

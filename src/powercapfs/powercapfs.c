@@ -26,15 +26,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "powercapfs/mount.h"
-#include "powercapfs/queue.h"
-#include "powercapfs/ops.h"
+#include "host/topology.h"
 #include "powercapfs/handover.h"
+#include "powercapfs/mount.h"
+#include "powercapfs/ops.h"
+#include "powercapfs/queue.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
 #include "util/thread.h"
-#include "host/topology.h"
 
 #define PAUSE_USEC (100 * 1000)
 #define RETRY_MIN_NS NSEC_PER_SEC

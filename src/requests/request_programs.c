@@ -13,10 +13,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "requests/unread.h"
-#include "request_energy.skel.h"
-#include "util/cleanup.h"
 #include "host/cpu_counters.h"
+#include "request_energy.skel.h"
+#include "requests/unread.h"
+#include "util/cleanup.h"
 #include "util/file.h"
 #include "util/log.h"
 

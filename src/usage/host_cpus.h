@@ -6,9 +6,9 @@
  * was no VM's.
  */
 
+#include "host/topology.h"
 #include "usage/usage.h"
 #include "util/buffer.h"
-#include "host/topology.h"
 
 struct host_cpus;
 

@@ -25,8 +25,8 @@
  */
 
 #include "discovery/vm.h"
-#include "usage/usage.h"
 #include "host/topology.h"
+#include "usage/usage.h"
 
 struct memory_reader;
 

@@ -7,13 +7,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "host/machine_cgroup.h"
+#include "host/proc_text.h"
 #include "usage/memory_text.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/file.h"
 #include "util/log.h"
-#include "host/machine_cgroup.h"
-#include "host/proc_text.h"
 
 /* A QEMU has some hundred mappings of about 100 bytes each. */
 #define NUMA_MAPS_TEXT_MAX (16 << 20)

@@ -8,8 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "usage/usage.h"
 #include "host/topology.h"
+#include "usage/usage.h"
 
 /** A cgroup hierarchy. */
 struct memory_hierarchy {

@@ -6,8 +6,8 @@
 
 #include <stdbool.h>
 
-#include "usage/memory_text.h"
 #include "host/topology_text.h"
+#include "usage/memory_text.h"
 
 #define NODES 4
 

@@ -8,11 +8,11 @@
 #include <math.h>
 #include <string.h>
 
+#include "meter/meter_hwmon.h"
+#include "meter/meter_snmp.h"
 #include "platform/platform_store.h"
 #include "powercapfs/mount.h"
 #include "powercapfs/names.h"
-#include "meter/meter_hwmon.h"
-#include "meter/meter_snmp.h"
 #include "source/rapl.h"
 #include "util/metrics_server.h"
 #include "util/parse.h"

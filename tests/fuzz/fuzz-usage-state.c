@@ -6,10 +6,10 @@
 
 #include <string.h>
 
+#include "host/cpu_busy.h"
 #include "usage/bpf_population.h"
 #include "usage/host_cpus.h"
 #include "usage/usage_state.h"
-#include "host/cpu_busy.h"
 
 #define TIME_NS 1
 #define RECORD_SIZE (offsetof(struct vm_usage_process, sockets) + sizeof(struct vm_usage_counts))

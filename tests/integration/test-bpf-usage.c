@@ -29,15 +29,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "host/proc_text.h"
 #include "usage/bpf.h"
-#include "usage/bpf_programs.h"
 #include "usage/bpf_handover.h"
+#include "usage/bpf_programs.h"
 #include "usage/usage_state.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/file.h"
 #include "util/log.h"
-#include "host/proc_text.h"
 
 #define WORKER "qemu-system-test"
 

@@ -29,8 +29,8 @@
 #include <unistd.h>
 
 #include "../snapshot_fixture.h"
-#include "powercapfs/powercapfs.h"
 #include "powercapfs/files.h"
+#include "powercapfs/powercapfs.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"

@@ -22,8 +22,8 @@
 #include <unistd.h>
 
 #include "../require.h"
-#include "ledger/ledger_writer.h"
 #include "daemon.h"
+#include "ledger/ledger_writer.h"
 #include "publish/control.h"
 #include "publish/exporter.h"
 #include "readers.h"

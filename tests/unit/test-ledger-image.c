@@ -91,27 +91,26 @@ static void test_continues_as_if_never_stopped(void **state)
 
 static void test_learned_static_power_is_kept(void **state)
 {
-    static const struct zone_baseline learned = {BASELINE_FROM_LOAD, BASELINE_LEARNED, 40000000,
-                                                 900000},
-                                      given = {.origin = BASELINE_CONFIGURED, .power_uw = 3};
+    static const struct static_power learned = {STATIC_FROM_LOAD, STATIC_LEARNED, 40000000, 900000},
+                                     given = {.origin = STATIC_CONFIGURED, .power_uw = 3};
     struct ledger_fixture fixture;
-    struct zone_baseline kept;
+    struct static_power kept;
 
     start(&fixture, "rapl", STATIC_EQUAL);
     run(&fixture, 2);
-    ledger_set_baseline(fixture.ledger, 0, &learned);
-    ledger_set_baseline(fixture.ledger, 1, &given);
+    ledger_set_static_power(fixture.ledger, 0, &learned);
+    ledger_set_static_power(fixture.ledger, 1, &given);
     run(&fixture, 1);
     restart(&fixture, "rapl", STATIC_EQUAL);
     kept = ledger_get_learned(fixture.ledger, "rapl", fixture.zones.zones[0].name);
-    assert_int_equal(kept.origin, BASELINE_FROM_LOAD);
-    assert_int_equal(kept.state, BASELINE_LEARNING);
+    assert_int_equal(kept.origin, STATIC_FROM_LOAD);
+    assert_int_equal(kept.state, STATIC_LEARNING);
     assert_int_equal(kept.power_uw, learned.power_uw);
     assert_int_equal(kept.uncertainty_uw, learned.uncertainty_uw);
     kept = ledger_get_learned(fixture.ledger, "rapl", fixture.zones.zones[1].name);
-    assert_int_equal(kept.origin, BASELINE_NONE);
+    assert_int_equal(kept.origin, STATIC_NONE);
     kept = ledger_get_learned(fixture.ledger, "estimate", fixture.zones.zones[0].name);
-    assert_int_equal(kept.origin, BASELINE_NONE);
+    assert_int_equal(kept.origin, STATIC_NONE);
     ledger_fixture_deinit(&fixture);
 }
 
@@ -414,8 +413,8 @@ static const struct {
     FIELD(ACCOUNT, image_account, reading_valid, 2),
     FIELD(ACCOUNT, image_account, measured_uj, 12345),
     FIELD(ACCOUNT, image_account, host_uj, UINT64_MAX),
-    FIELD(ACCOUNT, image_account, baseline_carry_uj, 1),
-    FIELD(ACCOUNT, image_account, baseline_carry_uj, UINT64_C(1) << 63),
+    FIELD(ACCOUNT, image_account, static_deficit_uj, 1),
+    FIELD(ACCOUNT, image_account, static_deficit_uj, UINT64_C(1) << 63),
     FIELD(ACCOUNT, image_account, learned_known, 2),
     FIELD(ACCOUNT, image_account, learned_uw, ZONE_POWER_MAX_W *UINT64_C(1000000) + 1),
     FIELD(ACCOUNT, image_account, learned_uncertainty_uw, UINT64_MAX),

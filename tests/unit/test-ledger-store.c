@@ -11,10 +11,10 @@
 #include <unistd.h>
 
 #include "../ledger_fixture.h"
-#include "util/image_file.h"
-#include "ledger/ledger_store.h"
 #include "fixture.h"
+#include "ledger/ledger_store.h"
 #include "util/file.h"
+#include "util/image_file.h"
 #include "util/log.h"
 
 static const struct ledger_identity this_boot = {{1}, {9}};

@@ -13,9 +13,9 @@
 
 #include "../snapshot_fixture.h"
 #include "powercapfs/files.h"
+#include "powercapfs/handover.h"
 #include "powercapfs/mount.h"
 #include "powercapfs/names.h"
-#include "powercapfs/handover.h"
 #include "powercapfs/tree.h"
 #include "util/utf8.h"
 

@@ -11,10 +11,10 @@
 
 #include "daemon/usage_store.h"
 #include "fixture.h"
+#include "host/cpu_busy.h"
 #include "usage/bpf_population.h"
 #include "usage/usage_state.h"
 #include "util/clock.h"
-#include "host/cpu_busy.h"
 #include "util/file.h"
 
 #define TIME_NS UINT64_C(123456789)

@@ -18,30 +18,30 @@ static const struct zone_set zones = {
 };
 enum { PACKAGE, DRAM, PSYS };
 
-static const struct zone_baseline learn = {.state = BASELINE_LEARNING};
+static const struct static_power learn = {.state = STATIC_LEARNING};
 
 static void test_settings(void **state)
 {
-    const struct baseline_setting settings[] = {
-        {"package-0", {BASELINE_CONFIGURED, BASELINE_FIXED, 20000000, 100000}},
-        {"dram", {BASELINE_NONE, BASELINE_LEARNING, 0, 0}},
-        {"elsewhere", {BASELINE_CALIBRATED, BASELINE_FIXED, 5, 0}},
+    const struct static_power_setting settings[] = {
+        {"package-0", {STATIC_CONFIGURED, STATIC_FIXED, 20000000, 100000}},
+        {"dram", {STATIC_NONE, STATIC_LEARNING, 0, 0}},
+        {"elsewhere", {STATIC_CALIBRATED, STATIC_FIXED, 5, 0}},
     };
-    struct zone_baseline others = {BASELINE_CONFIGURED, BASELINE_FIXED, 7, 0};
+    struct static_power others = {STATIC_CONFIGURED, STATIC_FIXED, 7, 0};
     struct sample sample = {0};
     struct usage usage = {0};
-    struct baselines *baselines;
+    struct static_powers *static_powers;
 
-    assert_int_equal(baselines_new(&baselines, settings, ELEMENTS(settings), others), 0);
-    assert_int_equal(baselines_get(baselines, PACKAGE)->origin, BASELINE_NONE);
-    assert_int_equal(baselines_update(baselines, &zones, &sample, &usage), 0);
-    assert_int_equal(baselines_get(baselines, PACKAGE)->power_uw, 20000000);
-    assert_int_equal(baselines_get(baselines, PACKAGE)->uncertainty_uw, 100000);
-    assert_int_equal(baselines_get(baselines, PACKAGE)->origin, BASELINE_CONFIGURED);
-    assert_int_equal(baselines_get(baselines, DRAM)->state, BASELINE_LEARNING);
-    assert_int_equal(baselines_get(baselines, DRAM)->power_uw, 0);
-    assert_int_equal(baselines_get(baselines, PSYS)->power_uw, 7);
-    baselines_free(baselines);
+    assert_int_equal(static_powers_new(&static_powers, settings, ELEMENTS(settings), others), 0);
+    assert_int_equal(static_powers_get(static_powers, PACKAGE)->origin, STATIC_NONE);
+    assert_int_equal(static_powers_update(static_powers, &zones, &sample, &usage), 0);
+    assert_int_equal(static_powers_get(static_powers, PACKAGE)->power_uw, 20000000);
+    assert_int_equal(static_powers_get(static_powers, PACKAGE)->uncertainty_uw, 100000);
+    assert_int_equal(static_powers_get(static_powers, PACKAGE)->origin, STATIC_CONFIGURED);
+    assert_int_equal(static_powers_get(static_powers, DRAM)->state, STATIC_LEARNING);
+    assert_int_equal(static_powers_get(static_powers, DRAM)->power_uw, 0);
+    assert_int_equal(static_powers_get(static_powers, PSYS)->power_uw, 7);
+    static_powers_free(static_powers);
 }
 
 static void test_load(void **state)
@@ -54,13 +54,13 @@ static void test_load(void **state)
 
     usage.host.sockets[0] = (struct usage_socket){.cpu_ns = NSEC_PER_SEC, .llc_misses = 300};
     /* Two siblings that run together for a second are one core for a second. */
-    assert_true(baseline_load(&zones.zones[PACKAGE], &usage, NSEC_PER_SEC) == 3);
-    assert_true(baseline_load(&zones.zones[PACKAGE], &usage, 2 * NSEC_PER_SEC) == 1.5);
-    assert_true(baseline_load(&zones.zones[PSYS], &usage, NSEC_PER_SEC) == 13);
-    assert_true(baseline_load(&zones.zones[DRAM], &usage, NSEC_PER_SEC) == 3);
+    assert_true(zone_load(&zones.zones[PACKAGE], &usage, NSEC_PER_SEC) == 3);
+    assert_true(zone_load(&zones.zones[PACKAGE], &usage, 2 * NSEC_PER_SEC) == 1.5);
+    assert_true(zone_load(&zones.zones[PSYS], &usage, NSEC_PER_SEC) == 13);
+    assert_true(zone_load(&zones.zones[DRAM], &usage, NSEC_PER_SEC) == 3);
     usage.features = USAGE_LLC_MISSES;
-    assert_true(baseline_load(&zones.zones[DRAM], &usage, NSEC_PER_SEC) == 1000);
-    assert_true(baseline_load(&zones.zones[PACKAGE], &usage, NSEC_PER_SEC) == 3);
+    assert_true(zone_load(&zones.zones[DRAM], &usage, NSEC_PER_SEC) == 1000);
+    assert_true(zone_load(&zones.zones[PACKAGE], &usage, NSEC_PER_SEC) == 3);
 }
 
 /* One VM that keeps package-0 busy, with a load between 20 and 90 % of ten cores. */
@@ -89,9 +89,9 @@ static void run_second(struct host *host)
 static void test_only_whole_intervals_teach(void **state)
 {
     struct host host = {.random = 1};
-    struct baselines *baselines;
+    struct static_powers *static_powers;
 
-    assert_int_equal(baselines_new(&baselines, NULL, 0, learn), 0);
+    assert_int_equal(static_powers_new(&static_powers, NULL, 0, learn), 0);
     for (int i = 0; i < 1500; i++) {
         run_second(&host);
         if (i % 3 == 1) {
@@ -100,60 +100,60 @@ static void test_only_whole_intervals_teach(void **state)
         }
         if (i % 3 == 2)
             host.sample.zones[PACKAGE] = (struct sample_zone){.valid = false, .energy_uj = 1};
-        assert_int_equal(baselines_update(baselines, &zones, &host.sample, &host.usage), 0);
+        assert_int_equal(static_powers_update(static_powers, &zones, &host.sample, &host.usage), 0);
     }
-    assert_int_equal(baselines_get(baselines, PACKAGE)->state, BASELINE_LEARNED);
-    assert_int_equal(baselines_get(baselines, PACKAGE)->origin, BASELINE_FROM_LOAD);
-    assert_in_range(baselines_get(baselines, PACKAGE)->power_uw, 38000000, 42000000);
-    assert_int_equal(baselines_get(baselines, DRAM)->state, BASELINE_LEARNING);
-    baselines_free(baselines);
+    assert_int_equal(static_powers_get(static_powers, PACKAGE)->state, STATIC_LEARNED);
+    assert_int_equal(static_powers_get(static_powers, PACKAGE)->origin, STATIC_FROM_LOAD);
+    assert_in_range(static_powers_get(static_powers, PACKAGE)->power_uw, 38000000, 42000000);
+    assert_int_equal(static_powers_get(static_powers, DRAM)->state, STATIC_LEARNING);
+    static_powers_free(static_powers);
 }
 
 /* The next daemon knows at once what this one has learned, and learns on. */
 static void test_learned_is_kept(void **state)
 {
     struct host host = {.random = 1};
-    struct zone_baseline learned, resumed;
-    struct baselines *baselines;
+    struct static_power learned, resumed;
+    struct static_powers *static_powers;
 
-    assert_int_equal(baselines_new(&baselines, NULL, 0, learn), 0);
+    assert_int_equal(static_powers_new(&static_powers, NULL, 0, learn), 0);
     for (int i = 0; i < 600; i++) {
         run_second(&host);
-        assert_int_equal(baselines_update(baselines, &zones, &host.sample, &host.usage), 0);
+        assert_int_equal(static_powers_update(static_powers, &zones, &host.sample, &host.usage), 0);
     }
-    learned = *baselines_get(baselines, PACKAGE);
-    baselines_free(baselines);
+    learned = *static_powers_get(static_powers, PACKAGE);
+    static_powers_free(static_powers);
 
-    assert_int_equal(baselines_new(&baselines, NULL, 0, learn), 0);
-    assert_int_equal(baselines_add_zones(baselines, &zones), 0);
-    baselines_resume(baselines, PACKAGE, &learned);
+    assert_int_equal(static_powers_new(&static_powers, NULL, 0, learn), 0);
+    assert_int_equal(static_powers_add_zones(static_powers, &zones), 0);
+    static_powers_resume(static_powers, PACKAGE, &learned);
     for (int i = 0; i < 50; i++) {
         run_second(&host);
-        assert_int_equal(baselines_update(baselines, &zones, &host.sample, &host.usage), 0);
-        resumed = *baselines_get(baselines, PACKAGE);
-        assert_int_equal(resumed.origin, BASELINE_FROM_LOAD);
-        assert_int_equal(resumed.state, BASELINE_LEARNING);
+        assert_int_equal(static_powers_update(static_powers, &zones, &host.sample, &host.usage), 0);
+        resumed = *static_powers_get(static_powers, PACKAGE);
+        assert_int_equal(resumed.origin, STATIC_FROM_LOAD);
+        assert_int_equal(resumed.state, STATIC_LEARNING);
         assert_int_equal(resumed.power_uw, learned.power_uw);
         assert_int_equal(resumed.uncertainty_uw, learned.uncertainty_uw);
     }
     /* A host that draws less than what was known: at most what it draws. */
     host.sample.zones[PACKAGE].energy_uj = learned.power_uw / 2;
-    assert_int_equal(baselines_update(baselines, &zones, &host.sample, &host.usage), 0);
-    assert_in_range(baselines_get(baselines, PACKAGE)->power_uw, 1, learned.power_uw / 2);
-    baselines_free(baselines);
+    assert_int_equal(static_powers_update(static_powers, &zones, &host.sample, &host.usage), 0);
+    assert_in_range(static_powers_get(static_powers, PACKAGE)->power_uw, 1, learned.power_uw / 2);
+    static_powers_free(static_powers);
 }
 
 static void test_given_is_not_replaced(void **state)
 {
-    static const struct zone_baseline given = {.origin = BASELINE_CONFIGURED, .power_uw = 5},
-                                      learned = {.origin = BASELINE_FROM_LOAD, .power_uw = 7};
-    struct baselines *baselines;
+    static const struct static_power given = {.origin = STATIC_CONFIGURED, .power_uw = 5},
+                                     learned = {.origin = STATIC_FROM_LOAD, .power_uw = 7};
+    struct static_powers *static_powers;
 
-    assert_int_equal(baselines_new(&baselines, NULL, 0, given), 0);
-    assert_int_equal(baselines_add_zones(baselines, &zones), 0);
-    baselines_resume(baselines, PACKAGE, &learned);
-    assert_int_equal(baselines_get(baselines, PACKAGE)->power_uw, 5);
-    baselines_free(baselines);
+    assert_int_equal(static_powers_new(&static_powers, NULL, 0, given), 0);
+    assert_int_equal(static_powers_add_zones(static_powers, &zones), 0);
+    static_powers_resume(static_powers, PACKAGE, &learned);
+    assert_int_equal(static_powers_get(static_powers, PACKAGE)->power_uw, 5);
+    static_powers_free(static_powers);
 }
 
 static void check_grown(const struct snapshot *before, const struct snapshot *after)
@@ -179,7 +179,7 @@ static void test_learning_moves_no_counter_backwards(void **state)
     const struct vm_table vms = {&vm, 1};
     struct host host = {.random = 1};
     struct attribution_model *model;
-    struct baselines *baselines;
+    struct static_powers *static_powers;
     struct ledger *ledger;
     struct snapshot *last = NULL;
     uint64_t energy_uj = 0, dynamic_uj;
@@ -187,7 +187,7 @@ static void test_learning_moves_no_counter_backwards(void **state)
     assert_int_equal(cputime_model_new(&MODEL_OPTIONS_DEFAULT, &model), 0);
     config.model = model;
     assert_int_equal(ledger_new(&ledger, &config), 0);
-    assert_int_equal(baselines_new(&baselines, NULL, 0, learn), 0);
+    assert_int_equal(static_powers_new(&static_powers, NULL, 0, learn), 0);
     for (int i = 0; i < 600; i++) {
         struct snapshot *snapshot;
 
@@ -195,8 +195,8 @@ static void test_learning_moves_no_counter_backwards(void **state)
         energy_uj += host.sample.zones[PACKAGE].energy_uj;
         assert_int_equal(ledger_update_vms(ledger, &vms, host.sample.time_ns), 0);
         assert_int_equal(ledger_record(ledger, &zones, &host.sample, &host.usage), 0);
-        assert_int_equal(baselines_update(baselines, &zones, &host.sample, &host.usage), 0);
-        ledger_set_baseline(ledger, PACKAGE, baselines_get(baselines, PACKAGE));
+        assert_int_equal(static_powers_update(static_powers, &zones, &host.sample, &host.usage), 0);
+        ledger_set_static_power(ledger, PACKAGE, static_powers_get(static_powers, PACKAGE));
         assert_int_equal(
             ledger_snapshot(ledger, &zones, &host.sample, host.sample.time_ns, &snapshot), 0);
         dynamic_uj = snapshot->vms[0].dynamic_uj[PACKAGE];
@@ -211,7 +211,7 @@ static void test_learning_moves_no_counter_backwards(void **state)
     }
     assert_true(last->zones[PACKAGE].static_uj > 300 * UINT64_C(38000000));
     snapshot_free(last);
-    baselines_free(baselines);
+    static_powers_free(static_powers);
     ledger_free(ledger);
     attribution_model_free(model);
 }

@@ -67,7 +67,7 @@ static double next_load(struct host *host)
     return host->load_min + range * round(part) / (host->levels - 1);
 }
 
-static void run_seconds(struct baseline_learner *learner, struct host *host, int seconds)
+static void run_seconds(struct static_learner *learner, struct host *host, int seconds)
 {
     for (int i = 0; i < seconds; i++) {
         double load = next_load(host);
@@ -79,23 +79,23 @@ static void run_seconds(struct baseline_learner *learner, struct host *host, int
         watts = host->watts * (1 + host->noise * normal(host));
         if (uniform(host) < host->outliers)
             watts *= uniform(host) < 0.05 ? 0.01 : 1 + 2 * uniform(host);
-        baseline_learner_add(learner, (uint64_t)(watts * 1e6), NSEC_PER_SEC, load * CORES);
+        static_learner_add(learner, (uint64_t)(watts * 1e6), NSEC_PER_SEC, load * CORES);
     }
 }
 
-static struct baseline_estimate learn(struct host *host, int seconds)
+static struct static_estimate learn(struct host *host, int seconds)
 {
-    struct baseline_learner *learner;
-    struct baseline_estimate estimate;
+    struct static_learner *learner;
+    struct static_estimate estimate;
 
-    assert_int_equal(baseline_learner_new(&learner), 0);
+    assert_int_equal(static_learner_new(&learner), 0);
     run_seconds(learner, host, seconds);
-    estimate = baseline_learner_estimate(learner);
-    baseline_learner_free(learner);
+    estimate = static_learner_estimate(learner);
+    static_learner_free(learner);
     return estimate;
 }
 
-static double watts_of(const struct baseline_estimate *estimate)
+static double watts_of(const struct static_estimate *estimate)
 {
     return (double)estimate->power_uw / 1e6;
 }
@@ -163,11 +163,11 @@ static void check_host(const struct host *model, double tolerance)
 {
     for (uint64_t seed = 0; seed < 10; seed++) {
         struct host host = *model;
-        struct baseline_estimate estimate;
+        struct static_estimate estimate;
 
         host.random = seed;
         estimate = learn(&host, 10 * MINUTES);
-        assert_int_equal(estimate.state, BASELINE_LEARNED);
+        assert_int_equal(estimate.state, STATIC_LEARNED);
         assert_true(estimate.known);
         assert_float_equal(watts_of(&estimate), model->static_watts,
                            tolerance * model->static_watts);
@@ -260,31 +260,31 @@ static void test_idle_at_times(void **state)
 static void test_drift(void **state)
 {
     struct host host = typical;
-    struct baseline_learner *learner;
+    struct static_learner *learner;
 
     host.random = 3;
-    assert_int_equal(baseline_learner_new(&learner), 0);
+    assert_int_equal(static_learner_new(&learner), 0);
     run_seconds(learner, &host, 10 * MINUTES);
     host.drift = 8.0 / (30 * MINUTES);
     for (int i = 0; i < 30; i++) {
-        struct baseline_estimate estimate;
+        struct static_estimate estimate;
 
         run_seconds(learner, &host, MINUTES);
-        estimate = baseline_learner_estimate(learner);
-        assert_int_equal(estimate.state, BASELINE_LEARNED);
+        estimate = static_learner_estimate(learner);
+        assert_int_equal(estimate.state, STATIC_LEARNED);
         assert_float_equal(watts_of(&estimate), host.static_watts, 0.05 * host.static_watts);
     }
     host.drift = 0;
     run_seconds(learner, &host, 10 * MINUTES);
-    assert_float_equal((double)baseline_learner_estimate(learner).power_uw / 1e6, 48, 0.05 * 48);
-    baseline_learner_free(learner);
+    assert_float_equal((double)static_learner_estimate(learner).power_uw / 1e6, 48, 0.05 * 48);
+    static_learner_free(learner);
 }
 
 static void test_constant_load(void **state)
 {
     struct host host = typical;
     struct host jitter = typical;
-    struct baseline_estimate estimate;
+    struct static_estimate estimate;
 
     host.load_min = 0.5;
     host.load_max = 0.5;
@@ -292,11 +292,11 @@ static void test_constant_load(void **state)
     jitter.load_min = 0.5;
     jitter.load_max = 0.53;
     estimate = learn(&host, 30 * MINUTES);
-    assert_int_equal(estimate.state, BASELINE_NOT_IDENTIFIABLE);
+    assert_int_equal(estimate.state, STATIC_NOT_IDENTIFIABLE);
     assert_false(estimate.known);
     assert_int_equal(estimate.power_uw, 0);
     estimate = learn(&jitter, 30 * MINUTES);
-    assert_int_equal(estimate.state, BASELINE_NOT_IDENTIFIABLE);
+    assert_int_equal(estimate.state, STATIC_NOT_IDENTIFIABLE);
     assert_false(estimate.known);
 }
 
@@ -304,31 +304,31 @@ static void test_constant_load(void **state)
 static void test_load_becomes_constant(void **state)
 {
     struct host host = typical;
-    struct baseline_learner *learner;
-    struct baseline_estimate before, after;
+    struct static_learner *learner;
+    struct static_estimate before, after;
 
     host.random = 1;
-    assert_int_equal(baseline_learner_new(&learner), 0);
+    assert_int_equal(static_learner_new(&learner), 0);
     run_seconds(learner, &host, 20 * MINUTES);
-    before = baseline_learner_estimate(learner);
+    before = static_learner_estimate(learner);
     host.load_min = host.load_max = host.load = 0.4;
     host.levels = 1;
     run_seconds(learner, &host, 60 * MINUTES);
-    after = baseline_learner_estimate(learner);
-    assert_int_equal(after.state, BASELINE_NOT_IDENTIFIABLE);
+    after = static_learner_estimate(learner);
+    assert_int_equal(after.state, STATIC_NOT_IDENTIFIABLE);
     assert_true(after.known);
     assert_float_equal(watts_of(&after), watts_of(&before), 0.05 * 40);
-    baseline_learner_free(learner);
+    static_learner_free(learner);
 }
 
 /* The host draws less than was learned: the baseline is below that within seconds. */
 static void test_power_falls(void **state)
 {
     struct host host = typical;
-    struct baseline_learner *learner;
+    struct static_learner *learner;
 
     host.random = 2;
-    assert_int_equal(baseline_learner_new(&learner), 0);
+    assert_int_equal(static_learner_new(&learner), 0);
     run_seconds(learner, &host, 20 * MINUTES);
     host = typical;
     host.static_watts = 10;
@@ -338,8 +338,8 @@ static void test_power_falls(void **state)
     host.levels = 1;
     host.noise = 0;
     run_seconds(learner, &host, 10);
-    assert_int_equal(baseline_learner_estimate(learner).power_uw, 20000000);
-    baseline_learner_free(learner);
+    assert_int_equal(static_learner_estimate(learner).power_uw, 20000000);
+    static_learner_free(learner);
 }
 
 static void test_power_does_not_follow_load(void **state)
@@ -347,63 +347,63 @@ static void test_power_does_not_follow_load(void **state)
     struct host host = typical;
 
     host.dynamic_watts = -20;
-    assert_int_equal(learn(&host, 10 * MINUTES).state, BASELINE_NOT_IDENTIFIABLE);
+    assert_int_equal(learn(&host, 10 * MINUTES).state, STATIC_NOT_IDENTIFIABLE);
     host = typical;
     host.static_watts = 0;
     host.dynamic_watts = 0;
-    assert_int_equal(learn(&host, 10 * MINUTES).state, BASELINE_NOT_IDENTIFIABLE);
+    assert_int_equal(learn(&host, 10 * MINUTES).state, STATIC_NOT_IDENTIFIABLE);
     host = typical;
     host.load_min = 0;
     host.load_max = 0;
     host.levels = 1;
-    assert_int_equal(learn(&host, 10 * MINUTES).state, BASELINE_NOT_IDENTIFIABLE);
+    assert_int_equal(learn(&host, 10 * MINUTES).state, STATIC_NOT_IDENTIFIABLE);
 }
 
 /* Nothing is said too early, and what is said then comes in slowly. */
 static void test_beginning(void **state)
 {
     struct host host = typical;
-    struct baseline_learner *learner;
+    struct static_learner *learner;
     double last = 0;
 
     host.random = 5;
-    assert_int_equal(baseline_learner_new(&learner), 0);
+    assert_int_equal(static_learner_new(&learner), 0);
     run_seconds(learner, &host, 59);
-    assert_int_equal(baseline_learner_estimate(learner).state, BASELINE_LEARNING);
-    assert_false(baseline_learner_estimate(learner).known);
+    assert_int_equal(static_learner_estimate(learner).state, STATIC_LEARNING);
+    assert_false(static_learner_estimate(learner).known);
     for (int i = 0; i < 10 * MINUTES; i++) {
-        struct baseline_estimate estimate;
+        struct static_estimate estimate;
 
         run_seconds(learner, &host, 1);
-        estimate = baseline_learner_estimate(learner);
+        estimate = static_learner_estimate(learner);
         assert_true(fabs(watts_of(&estimate) - last) < 1);
         last = watts_of(&estimate);
     }
-    baseline_learner_free(learner);
+    static_learner_free(learner);
 }
 
 /* Ten intervals of 100 ms teach what one of a second does. */
 static void test_fine_interval(void **state)
 {
     struct host host = typical;
-    struct baseline_learner *coarse, *fine;
+    struct static_learner *coarse, *fine;
 
     host.random = 6;
-    assert_int_equal(baseline_learner_new(&coarse), 0);
-    assert_int_equal(baseline_learner_new(&fine), 0);
+    assert_int_equal(static_learner_new(&coarse), 0);
+    assert_int_equal(static_learner_new(&fine), 0);
     for (int i = 0; i < 5 * MINUTES; i++) {
         double load = next_load(&host);
         uint64_t energy_uj = (uint64_t)((40 + 80 * load) * 1e6);
 
-        baseline_learner_add(coarse, energy_uj / 10 * 10, NSEC_PER_SEC, load);
+        static_learner_add(coarse, energy_uj / 10 * 10, NSEC_PER_SEC, load);
         for (int part = 0; part < 10; part++)
-            baseline_learner_add(fine, energy_uj / 10, NSEC_PER_SEC / 10, load);
+            static_learner_add(fine, energy_uj / 10, NSEC_PER_SEC / 10, load);
     }
-    assert_in_range(baseline_learner_estimate(fine).power_uw,
-                    baseline_learner_estimate(coarse).power_uw - 10,
-                    baseline_learner_estimate(coarse).power_uw + 10);
-    baseline_learner_free(coarse);
-    baseline_learner_free(fine);
+    assert_in_range(static_learner_estimate(fine).power_uw,
+                    static_learner_estimate(coarse).power_uw - 10,
+                    static_learner_estimate(coarse).power_uw + 10);
+    static_learner_free(coarse);
+    static_learner_free(fine);
 }
 
 int main(void)
