@@ -103,16 +103,16 @@ static void charge_readers(struct manager *manager, struct usage *usage)
 }
 
 /* VMs take their totals with them when they are saved or migrated. */
-static int carry_energies(struct manager *manager)
+static int publish_departures(struct manager *manager)
 {
-    _cleanup_free_ struct vm_leave *leaves = NULL;
+    _cleanup_free_ struct vm_departure *departures = NULL;
     size_t n;
-    int r = ledger_list_leaves(manager->ledger, now_ns(), &leaves, &n);
+    int r = ledger_list_departures(manager->ledger, now_ns(), &departures, &n);
 
     if (r < 0)
         return r;
-    discovery_carry(manager->discovery, leaves, n);
-    ledger_set_ceilings(manager->ledger, leaves, n);
+    discovery_publish_energy(manager->discovery, departures, n);
+    ledger_set_ceilings(manager->ledger, departures, n);
     return 0;
 }
 
@@ -152,7 +152,7 @@ int manager_tick(struct manager *manager)
     usage_store_save(manager->usage_store, manager->usage, time_ns);
     manager_keep_platform(manager);
     ledger_expire(manager->ledger, time_ns, forget_vm, manager);
-    r = carry_energies(manager);
+    r = publish_departures(manager);
     return r < 0 ? r : manager_publish(manager);
 }
 

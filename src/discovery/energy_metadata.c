@@ -21,7 +21,7 @@ void energy_metadata_format(const struct energy_metadata *metadata,
                             char text[static ENERGY_METADATA_SIZE])
 {
     char uuid[UUID_TEXT_SIZE], machine[2 * sizeof(metadata->machine) + 1];
-    const struct carried_energy *energy = &metadata->energy;
+    const struct migrated_energy *energy = &metadata->energy;
     size_t n;
 
     uuid_unparse_lower(metadata->uuid, uuid);
@@ -137,7 +137,7 @@ enum { HAS_VERSION = 1, HAS_UUID = 2 };
 static int parse_attribute(struct cursor name, struct cursor value, struct energy_metadata *result,
                            unsigned *has)
 {
-    struct carried_energy *energy = &result->energy;
+    struct migrated_energy *energy = &result->energy;
 
     if (is_text(name, "version")) {
         *has |= HAS_VERSION;

@@ -6,7 +6,7 @@
  *
  *     <energy version="1" uuid="…" machine="…" package="123 456" dram="78 90"/>
  *
- * Each zone has the total and the bound of struct carried_energy, microjoules. The
+ * Each zone has the total and the bound of struct migrated_energy, microjoules. The
  * UUID is the VM's: an element that was copied to another domain is nobody's.
  * The machine is the host that wrote it. A zone left out has nothing; what is
  * not known here (of a later version, which keeps the meaning of these) is
@@ -37,7 +37,7 @@
 struct energy_metadata {
     uuid_t uuid;
     uint8_t machine[16]; /* of the host that wrote it; all zero: unknown */
-    struct carried_energy energy;
+    struct migrated_energy energy;
 };
 
 /** Writes the element, NUL-terminated. */

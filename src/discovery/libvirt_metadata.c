@@ -21,7 +21,7 @@
 #define WRITES_AT_ONCE 32
 
 struct entry {
-    struct vm_leave leave;
+    struct vm_departure departure;
     bool is_written; /* the domain's metadata has a bound of ours: */
     uint64_t bound_uj[ZONE_KINDS];
     bool is_busy;      /* libvirt does something lasting with it: it may be leaving */
@@ -30,7 +30,7 @@ struct entry {
     uint64_t since_ns; /* when it was to be written; 0: it is not */
 };
 
-struct libvirt_carry {
+struct libvirt_metadata {
     pthread_mutex_t lock;
     bool writable;
     struct entry *entries; /* sorted by UUID */
@@ -38,56 +38,58 @@ struct libvirt_carry {
     bool told_failure; /* of libvirt's thread */
 };
 
-int libvirt_carry_new(struct libvirt_carry **ret)
+int libvirt_metadata_new(struct libvirt_metadata **ret)
 {
-    struct libvirt_carry *carry = calloc(1, sizeof(*carry));
+    struct libvirt_metadata *metadata_sync = calloc(1, sizeof(*metadata_sync));
 
-    if (!carry)
+    if (!metadata_sync)
         return -ENOMEM;
-    pthread_mutex_init(&carry->lock, NULL);
-    *ret = carry;
+    pthread_mutex_init(&metadata_sync->lock, NULL);
+    *ret = metadata_sync;
     return 0;
 }
 
-struct libvirt_carry *libvirt_carry_free(struct libvirt_carry *carry)
+struct libvirt_metadata *libvirt_metadata_free(struct libvirt_metadata *metadata_sync)
 {
-    if (!carry)
+    if (!metadata_sync)
         return NULL;
-    pthread_mutex_destroy(&carry->lock);
-    free(carry->entries);
-    free(carry);
+    pthread_mutex_destroy(&metadata_sync->lock);
+    free(metadata_sync->entries);
+    free(metadata_sync);
     return NULL;
 }
 
 /* The tick's side. */
 
-static int compare_leaves(const void *a, const void *b)
+static int compare_departures(const void *a, const void *b)
 {
-    return uuid_compare(((const struct vm_leave *)a)->uuid, ((const struct vm_leave *)b)->uuid);
+    return uuid_compare(((const struct vm_departure *)a)->uuid,
+                        ((const struct vm_departure *)b)->uuid);
 }
 
 static int compare_key(const void *key, const void *element)
 {
-    return uuid_compare(key, ((const struct entry *)element)->leave.uuid);
+    return uuid_compare(key, ((const struct entry *)element)->departure.uuid);
 }
 
 /* Under the lock. */
-static struct entry *find_entry(const struct libvirt_carry *carry, const uuid_t uuid)
+static struct entry *find_entry(const struct libvirt_metadata *metadata_sync, const uuid_t uuid)
 {
-    if (carry->n == 0)
+    if (metadata_sync->n == 0)
         return NULL;
-    return bsearch(uuid, carry->entries, carry->n, sizeof(*carry->entries), compare_key);
+    return bsearch(uuid, metadata_sync->entries, metadata_sync->n, sizeof(*metadata_sync->entries),
+                   compare_key);
 }
 
 /* Its bound is about to be passed, or old. */
 static bool is_wanted(const struct entry *entry, uint64_t now)
 {
-    const struct vm_leave *leave = &entry->leave;
+    const struct vm_departure *departure = &entry->departure;
     bool has_energy = false, is_low = false;
 
     for (unsigned kind = 0; kind < ZONE_KINDS; kind++) {
-        has_energy |= leave->energy.bound_uj[kind] > 0;
-        is_low |= leave->need_uj[kind] > entry->bound_uj[kind];
+        has_energy |= departure->energy.bound_uj[kind] > 0;
+        is_low |= departure->need_uj[kind] > entry->bound_uj[kind];
     }
     return has_energy && (!entry->is_written || is_low || now >= entry->renew_ns);
 }
@@ -97,41 +99,41 @@ static bool is_due(const struct entry *entry, uint64_t now)
     return entry->since_ns > 0 && now >= entry->retry_ns;
 }
 
-static void answer_ceiling(const struct entry *entry, uint64_t now, struct vm_leave *leave)
+static void answer_ceiling(const struct entry *entry, uint64_t now, struct vm_departure *departure)
 {
     bool is_patient = entry->since_ns == 0 || now < entry->since_ns + PATIENCE_NS;
     bool holds = entry->is_written && (entry->is_busy || is_patient);
 
     for (unsigned kind = 0; kind < ZONE_KINDS; kind++)
-        leave->ceiling_uj[kind] = holds ? entry->bound_uj[kind] : UINT64_MAX;
+        departure->ceiling_uj[kind] = holds ? entry->bound_uj[kind] : UINT64_MAX;
 }
 
-bool libvirt_carry_offer(struct libvirt_carry *carry, struct vm_leave *leaves, size_t n,
-                         uint64_t now)
+bool libvirt_metadata_offer(struct libvirt_metadata *metadata_sync, struct vm_departure *departures,
+                            size_t n, uint64_t now)
 {
     struct entry *entries = calloc(n + 1, sizeof(*entries)), *old;
     bool is_due_any = false;
 
     if (!entries)
         return false;
-    qsort(leaves, n, sizeof(*leaves), compare_leaves);
-    pthread_mutex_lock(&carry->lock);
+    qsort(departures, n, sizeof(*departures), compare_departures);
+    pthread_mutex_lock(&metadata_sync->lock);
     for (size_t i = 0; i < n; i++) {
-        const struct entry *before = find_entry(carry, leaves[i].uuid);
+        const struct entry *before = find_entry(metadata_sync, departures[i].uuid);
 
-        if (before && before->leave.run == leaves[i].run)
+        if (before && before->departure.start_number == departures[i].start_number)
             entries[i] = *before;
-        entries[i].leave = leaves[i];
+        entries[i].departure = departures[i];
         if (entries[i].since_ns == 0 && is_wanted(&entries[i], now))
             entries[i].since_ns = now;
         is_due_any |= is_due(&entries[i], now);
-        answer_ceiling(&entries[i], now, &leaves[i]);
+        answer_ceiling(&entries[i], now, &departures[i]);
     }
-    old = carry->entries;
-    carry->entries = entries;
-    carry->n = n;
-    is_due_any = is_due_any && carry->writable;
-    pthread_mutex_unlock(&carry->lock);
+    old = metadata_sync->entries;
+    metadata_sync->entries = entries;
+    metadata_sync->n = n;
+    is_due_any = is_due_any && metadata_sync->writable;
+    pthread_mutex_unlock(&metadata_sync->lock);
     free(old);
     return is_due_any;
 }
@@ -154,23 +156,23 @@ static sd_id128_t machine_id(void)
 }
 
 /* Takes the next domain that is to be written; from now on its lower bound holds. */
-static bool take_due(struct libvirt_carry *carry, uint64_t now, struct vm_leave *ret)
+static bool take_due(struct libvirt_metadata *metadata_sync, uint64_t now, struct vm_departure *ret)
 {
     bool found = false;
 
-    pthread_mutex_lock(&carry->lock);
-    for (size_t i = 0; i < carry->n && carry->writable && !found; i++) {
-        struct entry *entry = &carry->entries[i];
+    pthread_mutex_lock(&metadata_sync->lock);
+    for (size_t i = 0; i < metadata_sync->n && metadata_sync->writable && !found; i++) {
+        struct entry *entry = &metadata_sync->entries[i];
 
         if (!is_due(entry, now))
             continue;
         found = true;
-        *ret = entry->leave;
+        *ret = entry->departure;
         for (unsigned kind = 0; kind < ZONE_KINDS; kind++)
             if (ret->energy.bound_uj[kind] < entry->bound_uj[kind])
                 entry->bound_uj[kind] = ret->energy.bound_uj[kind];
     }
-    pthread_mutex_unlock(&carry->lock);
+    pthread_mutex_unlock(&metadata_sync->lock);
     return found;
 }
 
@@ -183,99 +185,101 @@ static bool is_job_running(virDomainPtr domain)
 }
 
 /* Of the call that failed just now. Logged once for each connection. */
-static enum result failure(struct libvirt_carry *carry)
+static enum result failure(struct libvirt_metadata *metadata_sync)
 {
     int code = virGetLastErrorCode();
 
     if (code == VIR_ERR_OPERATION_TIMEOUT)
         return BUSY;
-    if (code != VIR_ERR_NO_DOMAIN && !carry->told_failure) {
+    if (code != VIR_ERR_NO_DOMAIN && !metadata_sync->told_failure) {
         log_warning("libvirt does not keep the VMs' energy: it is not continued on other hosts",
                     F_STRING("error", virGetLastErrorMessage()));
-        carry->told_failure = true;
+        metadata_sync->told_failure = true;
     }
     return FAILED;
 }
 
-static enum result write_domain(struct libvirt_carry *carry, virConnectPtr connection,
-                                const struct vm_leave *leave)
+static enum result write_domain(struct libvirt_metadata *metadata_sync, virConnectPtr connection,
+                                const struct vm_departure *departure)
 {
-    struct energy_metadata metadata = {.energy = leave->energy};
-    virDomainPtr domain = virDomainLookupByUUID(connection, leave->uuid);
+    struct energy_metadata metadata = {.energy = departure->energy};
+    virDomainPtr domain = virDomainLookupByUUID(connection, departure->uuid);
     char text[ENERGY_METADATA_SIZE];
     sd_id128_t machine = machine_id();
     enum result result = WRITTEN;
 
     if (!domain)
-        return failure(carry);
-    uuid_copy(metadata.uuid, leave->uuid);
+        return failure(metadata_sync);
+    uuid_copy(metadata.uuid, departure->uuid);
     memcpy(metadata.machine, machine.bytes, sizeof(metadata.machine));
     energy_metadata_format(&metadata, text);
     /* Another run than this one's energy is of is read before it is written. */
-    if (virDomainGetID(domain) != leave->run || is_job_running(domain))
+    if (virDomainGetID(domain) != departure->start_number || is_job_running(domain))
         result = BUSY;
     else if (virDomainSetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT, text, ENERGY_METADATA_PREFIX,
                                   ENERGY_METADATA_URI, VIR_DOMAIN_AFFECT_LIVE) < 0)
-        result = failure(carry);
+        result = failure(metadata_sync);
     virDomainFree(domain);
     return result;
 }
 
 /* The VM may have ended meanwhile. */
-static void note_result(struct libvirt_carry *carry, const struct vm_leave *leave,
-                        enum result result, uint64_t now)
+static void note_result(struct libvirt_metadata *metadata_sync,
+                        const struct vm_departure *departure, enum result result, uint64_t now)
 {
     struct entry *entry;
 
-    pthread_mutex_lock(&carry->lock);
-    entry = find_entry(carry, leave->uuid);
-    if (entry && entry->leave.run == leave->run) {
+    pthread_mutex_lock(&metadata_sync->lock);
+    entry = find_entry(metadata_sync, departure->uuid);
+    if (entry && entry->departure.start_number == departure->start_number) {
         entry->is_busy = result == BUSY;
         entry->retry_ns = result == WRITTEN ? 0
                           : result == BUSY  ? now + BUSY_RETRY_NS
                                             : now + FAILED_RETRY_NS;
         if (result == WRITTEN) {
-            memcpy(entry->bound_uj, leave->energy.bound_uj, sizeof(entry->bound_uj));
+            memcpy(entry->bound_uj, departure->energy.bound_uj, sizeof(entry->bound_uj));
             entry->renew_ns = now + RENEW_NS;
             entry->since_ns = 0;
         }
         if (result != BUSY)
             entry->is_written = result == WRITTEN;
     }
-    pthread_mutex_unlock(&carry->lock);
+    pthread_mutex_unlock(&metadata_sync->lock);
 }
 
-bool libvirt_carry_write(struct libvirt_carry *carry, virConnectPtr connection)
+bool libvirt_metadata_write(struct libvirt_metadata *metadata_sync, virConnectPtr connection)
 {
-    struct vm_leave leave;
+    struct vm_departure departure;
 
     for (unsigned i = 0; i < WRITES_AT_ONCE; i++) {
-        if (!take_due(carry, now_ns(), &leave))
+        if (!take_due(metadata_sync, now_ns(), &departure))
             return false;
-        note_result(carry, &leave, write_domain(carry, connection, &leave), now_ns());
+        note_result(metadata_sync, &departure, write_domain(metadata_sync, connection, &departure),
+                    now_ns());
     }
     return true;
 }
 
-void libvirt_carry_touch(struct libvirt_carry *carry, const uuid_t uuid)
+void libvirt_metadata_touch(struct libvirt_metadata *metadata_sync, const uuid_t uuid)
 {
     struct entry *entry;
 
-    pthread_mutex_lock(&carry->lock);
-    entry = find_entry(carry, uuid);
+    pthread_mutex_lock(&metadata_sync->lock);
+    entry = find_entry(metadata_sync, uuid);
     if (entry)
         entry->renew_ns = entry->retry_ns = 0;
-    pthread_mutex_unlock(&carry->lock);
+    pthread_mutex_unlock(&metadata_sync->lock);
 }
 
-void libvirt_carry_connected(struct libvirt_carry *carry, bool writable)
+void libvirt_metadata_set_connected(struct libvirt_metadata *metadata_sync, bool writable)
 {
-    pthread_mutex_lock(&carry->lock);
-    carry->writable = writable;
-    for (size_t i = 0; i < carry->n; i++)
-        carry->entries[i] = (struct entry){.leave = carry->entries[i].leave};
-    pthread_mutex_unlock(&carry->lock);
-    carry->told_failure = false;
+    pthread_mutex_lock(&metadata_sync->lock);
+    metadata_sync->writable = writable;
+    for (size_t i = 0; i < metadata_sync->n; i++)
+        metadata_sync->entries[i] =
+            (struct entry){.departure = metadata_sync->entries[i].departure};
+    pthread_mutex_unlock(&metadata_sync->lock);
+    metadata_sync->told_failure = false;
 }
 
 static const char *problem_text(int error)
@@ -290,7 +294,7 @@ static const char *problem_text(int error)
     }
 }
 
-static void parse_carried(virDomainPtr domain, const char *text, struct vm_carried *carried)
+static void parse_arrival(virDomainPtr domain, const char *text, struct vm_arrival *arrival)
 {
     sd_id128_t machine = machine_id();
     struct energy_metadata metadata;
@@ -304,21 +308,21 @@ static void parse_carried(virDomainPtr domain, const char *text, struct vm_carri
     /* Copied with another domain's XML: its energy is the other's. */
     if (r < 0 || virDomainGetUUID(domain, uuid) < 0 || uuid_compare(metadata.uuid, uuid) != 0)
         return;
-    carried->present = true;
-    carried->own = !sd_id128_is_null(machine) &&
+    arrival->present = true;
+    arrival->own = !sd_id128_is_null(machine) &&
                    memcmp(metadata.machine, machine.bytes, sizeof(metadata.machine)) == 0;
-    carried->energy = metadata.energy;
+    arrival->energy = metadata.energy;
 }
 
-bool libvirt_carry_read(virDomainPtr domain, struct vm_carried *ret)
+bool libvirt_metadata_read(virDomainPtr domain, struct vm_arrival *ret)
 {
     char *text = virDomainGetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT, ENERGY_METADATA_URI,
                                       VIR_DOMAIN_AFFECT_LIVE);
 
-    *ret = (struct vm_carried){0};
+    *ret = (struct vm_arrival){0};
     if (!text)
         return virGetLastErrorCode() == VIR_ERR_NO_DOMAIN_METADATA;
-    parse_carried(domain, text, ret);
+    parse_arrival(domain, text, ret);
     free(text);
     return true;
 }

@@ -4,7 +4,7 @@
 /*
  * The energy that VMs carry in their domains' metadata.
  *
- *     the tick --(libvirt_carry_offer)--> table --(libvirt_carry_write)--> libvirt
+ *     the tick --(libvirt_metadata_offer)--> table --(libvirt_metadata_write)--> libvirt
  *              <-------- ceilings --------
  *
  * What is offered every tick is written when it is a minute old, or when the
@@ -26,36 +26,36 @@
 
 #include "discovery/vm.h"
 
-struct libvirt_carry;
+struct libvirt_metadata;
 
 /** @return 0 or -ENOMEM */
-int libvirt_carry_new(struct libvirt_carry **ret);
-struct libvirt_carry *libvirt_carry_free(struct libvirt_carry *carry);
+int libvirt_metadata_new(struct libvirt_metadata **ret);
+struct libvirt_metadata *libvirt_metadata_free(struct libvirt_metadata *metadata_sync);
 
 /**
  * Offers the running VMs' energy, and answers their ceilings. Thread-safe, never waits for libvirt.
  * @param leaves  gets sorted by UUID
  * @param now     CLOCK_MONOTONIC
- * @return whether libvirt_carry_write() has something to do
+ * @return whether libvirt_metadata_write() has something to do
  */
-bool libvirt_carry_offer(struct libvirt_carry *carry, struct vm_leave *leaves, size_t n,
-                         uint64_t now);
+bool libvirt_metadata_offer(struct libvirt_metadata *metadata_sync, struct vm_departure *departures,
+                            size_t n, uint64_t now);
 
 /**
  * Writes what is due. On libvirt's thread.
  * @return whether more remains than one call does: events are not to wait for all of them
  */
-bool libvirt_carry_write(struct libvirt_carry *carry, virConnectPtr connection);
+bool libvirt_metadata_write(struct libvirt_metadata *metadata_sync, virConnectPtr connection);
 
 /** The domain's metadata may be another now (a snapshot), or it stays after all: it is written
  * at once. */
-void libvirt_carry_touch(struct libvirt_carry *carry, const uuid_t uuid);
+void libvirt_metadata_touch(struct libvirt_metadata *metadata_sync, const uuid_t uuid);
 
 /** @param writable  whether a connection is there that may write; all ceilings end */
-void libvirt_carry_connected(struct libvirt_carry *carry, bool writable);
+void libvirt_metadata_set_connected(struct libvirt_metadata *metadata_sync, bool writable);
 
 /**
  * Reads what a running domain carries. On libvirt's thread. What is broken is logged, and nothing.
  * @return whether libvirt has answered
  */
-bool libvirt_carry_read(virDomainPtr domain, struct vm_carried *ret);
+bool libvirt_metadata_read(virDomainPtr domain, struct vm_arrival *ret);

@@ -39,7 +39,7 @@ static int compare_domains(const void *a, const void *b)
 static bool is_same_domain(const struct libvirt_domain *a, const struct libvirt_domain *b)
 {
     return uuid_compare(a->uuid, b->uuid) == 0 && strcmp(a->name, b->name) == 0 &&
-           a->defined == b->defined && a->vcpus == b->vcpus && a->run == b->run;
+           a->defined == b->defined && a->vcpus == b->vcpus && a->start_number == b->start_number;
 }
 
 /* The domain's place: where it is or would be. Under the lock. */
@@ -132,17 +132,17 @@ void libvirt_table_remove(struct libvirt_table *table, const uuid_t uuid)
         signal_change(table);
 }
 
-bool libvirt_table_carried(struct libvirt_table *table, const uuid_t uuid, unsigned run,
-                           struct vm_carried *ret)
+bool libvirt_table_arrival(struct libvirt_table *table, const uuid_t uuid, unsigned start_number,
+                           struct vm_arrival *ret)
 {
     bool present;
     size_t i;
 
     pthread_mutex_lock(&table->lock);
     i = find_place(table, uuid, &present);
-    present = present && table->domains[i].run == run;
+    present = present && table->domains[i].start_number == start_number;
     if (present)
-        *ret = table->domains[i].carried;
+        *ret = table->domains[i].arrival;
     pthread_mutex_unlock(&table->lock);
     return present;
 }
@@ -151,7 +151,7 @@ void libvirt_table_forget_runs(struct libvirt_table *table)
 {
     pthread_mutex_lock(&table->lock);
     for (size_t i = 0; i < table->n; i++)
-        table->domains[i].run = 0;
+        table->domains[i].start_number = 0;
     pthread_mutex_unlock(&table->lock);
 }
 

@@ -19,8 +19,9 @@ struct libvirt_domain {
     char name[VM_NAME_MAX];
     bool defined;   /* persistent: stays when it is off */
     unsigned vcpus; /* at the next start, or present when it was last listed; 1 or more */
-    unsigned run;   /* another number each time it begins to run; 0: off, or carried unknown */
-    struct vm_carried carried; /* what it brought with it */
+    unsigned
+        start_number; /* another number each time it begins to run; 0: off, or carried unknown */
+    struct vm_arrival arrival; /* what it brought with it */
 };
 
 struct libvirt_table {
@@ -50,8 +51,8 @@ void libvirt_table_remove(struct libvirt_table *table, const uuid_t uuid);
  * What a domain brought with it into a run.
  * @return false: of this run nothing is known yet
  */
-bool libvirt_table_carried(struct libvirt_table *table, const uuid_t uuid, unsigned run,
-                           struct vm_carried *ret);
+bool libvirt_table_arrival(struct libvirt_table *table, const uuid_t uuid, unsigned start_number,
+                           struct vm_arrival *ret);
 
 /** A restarted libvirtd may give a later run the number of an earlier one. */
 void libvirt_table_forget_runs(struct libvirt_table *table);

@@ -28,7 +28,7 @@
  * are counted by their threads (process.h).
  * Keepalive messages find a libvirtd that hangs: the connection is then closed
  * after about 20 s, and a call that waits for an answer fails. All that is
- * written is what VMs carry with them (libvirt_carry.h); where that is not
+ * written is what VMs carry with them (libvirt_metadata.h); where that is not
  * allowed, the read-only connection is enough for the rest.
  *
  * Stopping. The flag `stop` is set and the loop is woken by a timer of its own
@@ -53,7 +53,7 @@ struct libvirt_watch {
     char *uri;
     pthread_t thread;
     struct libvirt_table table;
-    struct libvirt_carry *carry;
+    struct libvirt_metadata *metadata_sync;
 
     pthread_mutex_t lock;
     pthread_cond_t changed; /* of `stop` */
@@ -70,17 +70,17 @@ struct libvirt_watch {
     int wake_timer;   /* made due by libvirt_watch_free() */
 };
 
-/* What the domain brought with it is read once in each run: later it is what we wrote. */
-static void read_carried(struct libvirt_watch *watch, virDomainPtr domain,
+/* What the domain brought with it is read once in each run: later readings return what we wrote. */
+static void read_arrival(struct libvirt_watch *watch, virDomainPtr domain,
                          struct libvirt_domain *result)
 {
-    unsigned run = virDomainGetID(domain);
+    unsigned start_number = virDomainGetID(domain);
 
-    if (run == (unsigned)-1)
+    if (start_number == (unsigned)-1)
         return;
-    if (libvirt_table_carried(&watch->table, result->uuid, run, &result->carried) ||
-        libvirt_carry_read(domain, &result->carried))
-        result->run = run;
+    if (libvirt_table_arrival(&watch->table, result->uuid, start_number, &result->arrival) ||
+        libvirt_metadata_read(domain, &result->arrival))
+        result->start_number = start_number;
 }
 
 /* Asks libvirt for one domain. False where it is gone. */
@@ -98,7 +98,7 @@ static bool read_domain(struct libvirt_watch *watch, virDomainPtr domain,
     strncpy(result.name, name, sizeof(result.name) - 1);
     result.defined = persistent > 0;
     result.vcpus = info.nrVirtCpu > 0 ? info.nrVirtCpu : 1;
-    read_carried(watch, domain, &result);
+    read_arrival(watch, domain, &result);
     *ret = result;
     return true;
 }
@@ -139,7 +139,7 @@ static int on_lifecycle(virConnectPtr connection, virDomainPtr domain, int event
 
     if (watch->lost || virDomainGetUUID(domain, uuid) < 0)
         return 0;
-    libvirt_carry_touch(watch->carry, uuid);
+    libvirt_metadata_touch(watch->metadata_sync, uuid);
     if (read_domain(watch, domain, &result))
         libvirt_table_put(&watch->table, &result);
     else if (virGetLastErrorCode() == VIR_ERR_NO_DOMAIN)
@@ -178,7 +178,7 @@ static void on_wake(int timer, void *data)
 
     virEventUpdateTimeout(timer, -1);
     if (watch->connection && !watch->lost && !is_stopped(watch) &&
-        libvirt_carry_write(watch->carry, watch->connection))
+        libvirt_metadata_write(watch->metadata_sync, watch->connection))
         virEventUpdateTimeout(timer, 0);
 }
 
@@ -206,7 +206,7 @@ static const char *open_connection(struct libvirt_watch *watch)
     if (!type || strcmp(type, "QEMU") != 0)
         return "not a QEMU driver";
     libvirt_table_forget_runs(&watch->table);
-    libvirt_carry_connected(watch->carry, writable);
+    libvirt_metadata_set_connected(watch->metadata_sync, writable);
     return NULL;
 }
 
@@ -227,7 +227,7 @@ static void close_connection(struct libvirt_watch *watch)
     if (watch->relist_timer >= 0)
         virEventRemoveTimeout(watch->relist_timer);
     watch->relist_timer = -1;
-    libvirt_carry_connected(watch->carry, false);
+    libvirt_metadata_set_connected(watch->metadata_sync, false);
     if (!watch->connection)
         return;
     if (watch->lifecycle >= 0)
@@ -283,7 +283,7 @@ static void release(struct libvirt_watch *watch)
     pthread_cond_destroy(&watch->changed);
     pthread_mutex_destroy(&watch->lock);
     libvirt_table_deinit(&watch->table);
-    libvirt_carry_free(watch->carry);
+    libvirt_metadata_free(watch->metadata_sync);
     free(watch->uri);
     free(watch);
 }
@@ -363,7 +363,7 @@ int libvirt_watch_new(const char *uri, struct libvirt_watch **ret)
     watch->uri = strdup(uri);
     if (!watch->uri)
         return -ENOMEM;
-    r = libvirt_carry_new(&watch->carry);
+    r = libvirt_metadata_new(&watch->metadata_sync);
     if (r < 0)
         return r;
     pthread_once(&once, register_event_loop);
@@ -410,9 +410,10 @@ int libvirt_watch_domains(struct libvirt_watch *watch, struct libvirt_domain **r
     return libvirt_table_copy(&watch->table, ret, ret_n);
 }
 
-void libvirt_watch_carry(struct libvirt_watch *watch, struct vm_leave *leaves, size_t n)
+void libvirt_watch_publish_energy(struct libvirt_watch *watch, struct vm_departure *departures,
+                                  size_t n)
 {
-    if (libvirt_carry_offer(watch->carry, leaves, n, now_ns()))
+    if (libvirt_metadata_offer(watch->metadata_sync, departures, n, now_ns()))
         virEventUpdateTimeout(watch->wake_timer, 0);
 }
 

@@ -45,7 +45,8 @@ int libvirt_watch_domains(struct libvirt_watch *watch, struct libvirt_domain **r
  * may be shown until it has.
  * @param leaves  gets sorted by UUID, with ceiling_uj answered
  */
-void libvirt_watch_carry(struct libvirt_watch *watch, struct vm_leave *leaves, size_t n);
+void libvirt_watch_publish_energy(struct libvirt_watch *watch, struct vm_departure *departures,
+                                  size_t n);
 
 /** Readable after the table changed, until libvirt_watch_domains() is called. */
 int libvirt_watch_event_fd(const struct libvirt_watch *watch);

@@ -190,7 +190,7 @@ int ledger_update_vms(struct ledger *ledger, const struct vm_table *vms, uint64_
         row->awaited_until_ns = 0;
         memcpy(row->name, vm->name, sizeof(row->name));
         if (row->running)
-            ledger_take_carried(ledger, row, vm);
+            ledger_take_arrival(ledger, row, vm);
     }
     return 0;
 }
@@ -318,12 +318,12 @@ static int compare_index(const void *a, const void *b, void *userdata)
 }
 
 /* What its guest found where it came from must not vanish. */
-static unsigned carried_tree_zones(const struct row *row)
+static unsigned migrated_tree_zones(const struct row *row)
 {
     unsigned zones = 0;
 
     for (unsigned zone = 0; zone < TREE_ZONES; zone++)
-        if (row->carried_kinds & 1u << tree_kinds[zone])
+        if (row->migrated_kinds & 1u << tree_kinds[zone])
             zones |= 1u << zone;
     return zones;
 }
@@ -337,7 +337,7 @@ static void fill_vms(struct ledger *ledger, const struct zone_set *zones, uint64
         /* Readers look for zones once: the set changes only while nobody can hold it. */
         if ((!row->running && !is_expected(row, now)) || !row->tree_zones)
             row->tree_zones = present;
-        row->tree_zones |= carried_tree_zones(row);
+        row->tree_zones |= migrated_tree_zones(row);
         if (ledger->recorded)
             advance_ramps(row, ledger, now);
         fill_vm(&snapshot->vms[snapshot->n_vms++], ledger, row, now);
@@ -371,7 +371,7 @@ int ledger_snapshot(struct ledger *ledger, const struct zone_set *zones,
         snapshot->zones[slot] = (struct snapshot_zone){
             .zone = zones->zones[slot],
             .readable = sample->zones[slot].valid,
-            .measured_uj = account->measured_uj - account->carried_uj,
+            .measured_uj = account->measured_uj - account->remainder_uj,
             .host_uj = account->host_uj,
             .static_uj = account->static_uj,
             .unattributed_uj = account->unattributed_uj,
@@ -395,7 +395,7 @@ static void fold_row(struct ledger *ledger, const struct row *row)
             share_merge_fraction(&account->host_fraction, row->energies[a].dynamic_fraction);
 
         account->host_uj += completed;
-        account->carried_uj -= completed;
+        account->remainder_uj -= completed;
         ledger->former.energies[a].dynamic_uj += row->energies[a].dynamic_uj;
         ledger->former.energies[a].static_uj += row->energies[a].static_uj;
     }

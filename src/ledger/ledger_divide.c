@@ -96,7 +96,7 @@ static void divide_dynamic(struct ledger *ledger, size_t slot, const struct zone
     d->fractions[0] = account->host_fraction;
     for (size_t i = 1; i < d->n; i++)
         d->fractions[i] = d->rows[i]->energies[a].dynamic_fraction;
-    share_divide(energy_uj, d->weights, d->n, d->fractions, &account->carried_uj, d->shares);
+    share_divide(energy_uj, d->weights, d->n, d->fractions, &account->remainder_uj, d->shares);
     account->host_fraction = d->fractions[0];
     account->host_uj += d->shares[0];
     if (zone->kind == ZONE_PACKAGE || zone->kind == ZONE_DRAM)
@@ -113,7 +113,7 @@ static void divide_static(struct ledger *ledger, const struct account *account, 
 {
     size_t a = account_index(ledger, account);
     struct division *d = &ledger->division;
-    uint64_t carried_uj = 0; /* the rest stays in the static row */
+    uint64_t remainder_uj = 0; /* the rest stays in the static row */
 
     d->weights[0] = 0;
     for (size_t i = 1; i < d->n; i++)
@@ -124,7 +124,7 @@ static void divide_static(struct ledger *ledger, const struct account *account, 
     d->fractions[0] = 0;
     for (size_t i = 1; i < d->n; i++)
         d->fractions[i] = d->rows[i]->energies[a].static_fraction;
-    share_divide(energy_uj, d->weights, d->n, d->fractions, &carried_uj, d->shares);
+    share_divide(energy_uj, d->weights, d->n, d->fractions, &remainder_uj, d->shares);
     for (size_t i = 1; i < d->n; i++) {
         d->rows[i]->energies[a].static_fraction = d->fractions[i];
         d->rows[i]->energies[a].static_uj += d->shares[i];

@@ -132,7 +132,7 @@ static bool is_balanced(const struct ledger_image *image, size_t i)
 {
     const struct image_account *account = &image->accounts[i];
     __uint128_t sum = (__uint128_t)account->host_uj + account->static_uj +
-                      account->unattributed_uj + account->carried_uj;
+                      account->unattributed_uj + account->remainder_uj;
 
     for (size_t r = 0; r < image->head->n_rows; r++)
         sum += image_row_energies(ledger_image_row(image, r))[i].dynamic_uj;

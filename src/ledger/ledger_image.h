@@ -30,7 +30,7 @@
    has been released must be read by the later ones: guests run on over an upgrade. */
 #define LEDGER_IMAGE_VERSION 2
 #define LEDGER_SOURCE_MAX 16
-/* The source of what VMs used on other hosts, see ledger_carry.h. */
+/* The source of what VMs used on other hosts, see ledger_migrate.h. */
 #define LEDGER_SOURCE_ELSEWHERE "elsewhere"
 /* No total comes near it: a megawatt for 146000 years. Sums of a few of them do not overflow. */
 #define LEDGER_TOTAL_MAX (UINT64_C(1) << 62)
@@ -69,7 +69,7 @@ struct image_account {
     uint64_t reading_uj;
     uint64_t reading_ns; /* CLOCK_MONOTONIC */
     uint64_t measured_uj;
-    uint64_t carried_uj;
+    uint64_t remainder_uj;
     uint64_t host_uj;
     uint64_t host_fraction;
     uint64_t static_uj;

@@ -28,8 +28,8 @@ struct row {
     uint64_t io_bytes;
     uint64_t memory_bytes;
     struct ramp tree[TREE_ZONES];
-    unsigned run;                    /* of its carried energy that was taken in, struct vm */
-    unsigned carried_kinds;          /* bit per enum zone_kind that it used elsewhere */
+    unsigned start_number;           /* of its carried energy that was taken in, struct vm */
+    unsigned migrated_kinds;         /* bit per enum zone_kind that it used elsewhere */
     uint64_t start_uj[ZONE_KINDS];   /* used when it began to run here; by enum zone_kind: */
     uint64_t floor_uj[ZONE_KINDS];   /* what its tree stands at until more is used; 0: none */
     uint64_t ceiling_uj[ZONE_KINDS]; /* what its tree may show */
@@ -45,7 +45,7 @@ struct account {
     struct static_split split;
     struct static_power learned; /* of origin STATIC_FROM_LOAD or STATIC_NONE */
     uint64_t measured_uj;
-    uint64_t carried_uj;
+    uint64_t remainder_uj;
     uint64_t host_uj;
     uint64_t host_fraction;
     uint64_t static_uj;
@@ -82,7 +82,7 @@ struct ledger {
     bool has_former;
     uint64_t ramp_start_ns;
     bool recorded;      /* since the last snapshot */
-    uint64_t listed_ns; /* CLOCK_MONOTONIC of the last ledger_list_leaves(); 0: none */
+    uint64_t listed_ns; /* CLOCK_MONOTONIC of the last ledger_list_departures(); 0: none */
     struct division division;
     size_t division_size;
 };
@@ -123,13 +123,13 @@ void ledger_settle_ramps(const struct ledger *ledger, struct row *row);
 /** Frees the work space. */
 void ledger_division_deinit(struct division *division);
 
-/* Of ledger_carry.c: */
+/* Of ledger_migrate.c: */
 
 /** A VM begins to run: what it used elsewhere, it used since it had these totals. */
 void ledger_begin_run(struct ledger *ledger, struct row *row);
 
 /** Takes in what a VM brought with it, once for each run. */
-void ledger_take_carried(struct ledger *ledger, struct row *row, const struct vm *vm);
+void ledger_take_arrival(struct ledger *ledger, struct row *row, const struct vm *vm);
 
 /** After its energies changed: the row's trees stand at their floors until they pass them. */
 void ledger_hold_floors(struct ledger *ledger, struct row *row);

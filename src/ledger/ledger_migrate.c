@@ -57,7 +57,7 @@ static uint64_t used_total(struct ledger *ledger, struct row *row, enum zone_kin
 
 void ledger_begin_run(struct ledger *ledger, struct row *row)
 {
-    row->run = 0;
+    row->start_number = 0;
     for (unsigned kind = 0; kind < ZONE_KINDS; kind++) {
         row->start_uj[kind] = used_total(ledger, row, kind);
         row->ceiling_uj[kind] = UINT64_MAX;
@@ -82,23 +82,23 @@ static void take_zone(struct ledger *ledger, struct row *row, enum zone_kind kin
     energy = &row->energies[account_index(ledger, account)];
     account->measured_uj += more;
     energy->dynamic_uj += more;
-    row->carried_kinds |= 1u << kind;
+    row->migrated_kinds |= 1u << kind;
     row->floor_uj[kind] = shown > bound ? shown : bound;
 }
 
-void ledger_take_carried(struct ledger *ledger, struct row *row, const struct vm *vm)
+void ledger_take_arrival(struct ledger *ledger, struct row *row, const struct vm *vm)
 {
-    const struct carried_energy *energy = &vm->carried.energy;
+    const struct migrated_energy *energy = &vm->arrival.energy;
     bool taken = false;
 
-    if (vm->run == 0 || vm->run == row->run)
+    if (vm->start_number == 0 || vm->start_number == row->start_number)
         return;
-    row->run = vm->run;
-    for (unsigned kind = 0; vm->carried.present && kind < ZONE_KINDS; kind++) {
+    row->start_number = vm->start_number;
+    for (unsigned kind = 0; vm->arrival.present && kind < ZONE_KINDS; kind++) {
         uint64_t start = row->start_uj[kind];
         uint64_t more = energy->total_uj[kind] > start ? energy->total_uj[kind] - start : 0;
         bool is_unseen =
-            !vm->carried.own && energy->bound_uj[kind] > ledger_shown_total(ledger, row, kind);
+            !vm->arrival.own && energy->bound_uj[kind] > ledger_shown_total(ledger, row, kind);
 
         if (more == 0 && !is_unseen)
             continue;
@@ -110,7 +110,7 @@ void ledger_take_carried(struct ledger *ledger, struct row *row, const struct vm
     ledger_hold_floors(ledger, row);
     log_info("a VM continues its counter", F_STRING("name", row->name),
              F_UINT("package_uj", energy->total_uj[ZONE_PACKAGE]),
-             F_STRING("written", vm->carried.own ? "here" : "elsewhere"));
+             F_STRING("written", vm->arrival.own ? "here" : "elsewhere"));
 }
 
 void ledger_hold_floors(struct ledger *ledger, struct row *row)
@@ -138,51 +138,52 @@ void ledger_restore_floors(struct ledger *ledger, struct row *row)
     }
 }
 
-static void fill_leave(struct ledger *ledger, struct row *row, uint64_t elapsed_ns,
-                       struct vm_leave *leave)
+static void fill_departure(struct ledger *ledger, struct row *row, uint64_t elapsed_ns,
+                           struct vm_departure *departure)
 {
-    uuid_copy(leave->uuid, row->uuid);
-    leave->run = row->run;
+    uuid_copy(departure->uuid, row->uuid);
+    departure->start_number = row->start_number;
     for (unsigned kind = 0; kind < ZONE_KINDS; kind++) {
         uint64_t shown = ledger_shown_total(ledger, row, kind);
         uint64_t before = row->listed_uj[kind] ? row->listed_uj[kind] : shown;
 
         row->listed_uj[kind] = shown;
-        leave->energy.total_uj[kind] = used_total(ledger, row, kind);
-        leave->energy.bound_uj[kind] = shown;
-        leave->need_uj[kind] = shown;
-        leave->ceiling_uj[kind] = UINT64_MAX;
+        departure->energy.total_uj[kind] = used_total(ledger, row, kind);
+        departure->energy.bound_uj[kind] = shown;
+        departure->need_uj[kind] = shown;
+        departure->ceiling_uj[kind] = UINT64_MAX;
         if (shown == 0)
             continue;
-        leave->energy.bound_uj[kind] +=
+        departure->energy.bound_uj[kind] +=
             ledger_reserve_uj(shown - before, elapsed_ns, BOUND_RESERVE_MIN_UJ);
-        leave->need_uj[kind] += 2 * (shown - before);
+        departure->need_uj[kind] += 2 * (shown - before);
     }
 }
 
-int ledger_list_leaves(struct ledger *ledger, uint64_t now, struct vm_leave **ret, size_t *ret_n)
+int ledger_list_departures(struct ledger *ledger, uint64_t now, struct vm_departure **ret,
+                           size_t *ret_n)
 {
-    struct vm_leave *leaves = calloc(ledger->n_rows + 1, sizeof(*leaves));
+    struct vm_departure *departures = calloc(ledger->n_rows + 1, sizeof(*departures));
     uint64_t elapsed_ns = ledger->listed_ns ? now - ledger->listed_ns : 0;
     size_t n = 0;
 
-    if (!leaves)
+    if (!departures)
         return -ENOMEM;
     for (struct row *row = ledger->rows; row; row = row->next)
-        if (row->running && row->run > 0)
-            fill_leave(ledger, row, elapsed_ns, &leaves[n++]);
+        if (row->running && row->start_number > 0)
+            fill_departure(ledger, row, elapsed_ns, &departures[n++]);
     ledger->listed_ns = now;
-    *ret = leaves;
+    *ret = departures;
     *ret_n = n;
     return 0;
 }
 
-void ledger_set_ceilings(struct ledger *ledger, const struct vm_leave *leaves, size_t n)
+void ledger_set_ceilings(struct ledger *ledger, const struct vm_departure *departures, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        struct row *row = ledger_find_row(ledger, leaves[i].uuid);
+        struct row *row = ledger_find_row(ledger, departures[i].uuid);
 
         if (row)
-            memcpy(row->ceiling_uj, leaves[i].ceiling_uj, sizeof(row->ceiling_uj));
+            memcpy(row->ceiling_uj, departures[i].ceiling_uj, sizeof(row->ceiling_uj));
     }
 }

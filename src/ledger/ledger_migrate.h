@@ -4,8 +4,8 @@
 /*
  * VMs that come and go with their counters: migration, save and restore.
  *
- *     ledger -> struct vm_leave -> the domain's metadata, which goes with the VM
- *     the domain's metadata -> struct vm_carried -> ledger, where it begins to run
+ *     ledger -> struct vm_departure -> the domain's metadata, which goes with the VM
+ *     the domain's metadata -> struct vm_arrival -> ledger, where it begins to run
  *
  * What a VM used elsewhere is energy of a source "elsewhere", which nothing is
  * measured of here: it is part of what the VM's tree shows, as the energy of
@@ -33,7 +33,8 @@
  * @param ret  new memory, in no order; to be freed by the caller
  * @return 0 or -ENOMEM
  */
-int ledger_list_leaves(struct ledger *ledger, uint64_t now, struct vm_leave **ret, size_t *ret_n);
+int ledger_list_departures(struct ledger *ledger, uint64_t now, struct vm_departure **ret,
+                           size_t *ret_n);
 
 /** Sets how much the VMs' trees may show from the next snapshot on: their ceiling_uj. */
-void ledger_set_ceilings(struct ledger *ledger, const struct vm_leave *leaves, size_t n);
+void ledger_set_ceilings(struct ledger *ledger, const struct vm_departure *departures, size_t n);

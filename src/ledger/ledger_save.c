@@ -9,7 +9,7 @@ static struct image_account save_account(const struct account *account)
     struct image_account image = {
         .kind = account->kind,
         .measured_uj = account->measured_uj,
-        .carried_uj = account->carried_uj,
+        .remainder_uj = account->remainder_uj,
         .host_uj = account->host_uj,
         .host_fraction = account->host_fraction,
         .static_uj = account->static_uj,
@@ -32,7 +32,7 @@ static void restore_account(struct account *account, const struct image_account 
         .kind = (enum zone_kind)image->kind,
         .split = {.remainder = image->static_remainder, .deficit_uj = image->static_deficit_uj},
         .measured_uj = image->measured_uj,
-        .carried_uj = image->carried_uj,
+        .remainder_uj = image->remainder_uj,
         .host_uj = image->host_uj,
         .host_fraction = image->host_fraction,
         .static_uj = image->static_uj,

@@ -152,7 +152,7 @@ static void judge(struct meter_slot *slot, double floor_watts)
             slot->disagree_ns = last->time_ns;
     }
     if (slot->disagree_ns &&
-        seconds_between(slot->disagree_ns, last->time_ns) >= PLATFORM_CARRY_ON_S)
+        seconds_between(slot->disagree_ns, last->time_ns) >= PLATFORM_EXTRAPOLATE_S)
         forget(slot);
     if (trust == PLATFORM_TRUSTED || trust == PLATFORM_UNKNOWN)
         platform_learner_add_reading(slot->learner, last->time_ns, last->power_uw,
@@ -184,7 +184,7 @@ static double power_watts(const struct platform_estimate *estimate,
 static bool is_usable(const struct meter_slot *slot, uint64_t now)
 {
     return slot->meter.estimate.known && slot->trusted_ns &&
-           seconds_between(slot->trusted_ns, now) <= PLATFORM_CARRY_ON_S;
+           seconds_between(slot->trusted_ns, now) <= PLATFORM_EXTRAPOLATE_S;
 }
 
 static struct meter_slot *choose(struct platform *platform,

@@ -15,7 +15,7 @@
  *
  * A meter is believed as long as it agrees with what was learned from it. One
  * that falls silent, freezes or lies is not listened to, and the relation goes
- * on for PLATFORM_CARRY_ON_S. Then there is no energy, until it answers
+ * on for PLATFORM_EXTRAPOLATE_S. Then there is no energy, until it answers
  * again, or until what it tells has been learned anew.
  */
 
@@ -29,7 +29,7 @@
 #define PLATFORM_METERS_MAX 4
 
 /** How long the relation goes on without a meter that is believed. */
-#define PLATFORM_CARRY_ON_S 600
+#define PLATFORM_EXTRAPOLATE_S 600
 
 /** What a meter said last. */
 struct platform_reading {

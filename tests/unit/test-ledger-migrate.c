@@ -69,10 +69,10 @@ static void arrive(struct ledger_fixture *fixture, bool own, uint64_t total_uj, 
 {
     struct vm *vm = &fixture->vms.vms[VM];
 
-    vm->run++;
-    vm->carried = (struct vm_carried){.present = true, .own = own};
-    vm->carried.energy.total_uj[ZONE_PACKAGE] = total_uj;
-    vm->carried.energy.bound_uj[ZONE_PACKAGE] = bound_uj;
+    vm->start_number++;
+    vm->arrival = (struct vm_arrival){.present = true, .own = own};
+    vm->arrival.energy.total_uj[ZONE_PACKAGE] = total_uj;
+    vm->arrival.energy.bound_uj[ZONE_PACKAGE] = bound_uj;
     set_running(fixture, true);
 }
 
@@ -127,10 +127,10 @@ static void test_zone_of_the_other_host(void **state)
     struct snapshot_vm vm;
 
     start(&fixture);
-    fixture.vms.vms[VM].carried.energy.total_uj[ZONE_CORE] = 7;
-    fixture.vms.vms[VM].carried.energy.bound_uj[ZONE_CORE] = 9;
-    fixture.vms.vms[VM].carried.present = true;
-    fixture.vms.vms[VM].run = 1;
+    fixture.vms.vms[VM].arrival.energy.total_uj[ZONE_CORE] = 7;
+    fixture.vms.vms[VM].arrival.energy.bound_uj[ZONE_CORE] = 9;
+    fixture.vms.vms[VM].arrival.present = true;
+    fixture.vms.vms[VM].start_number = 1;
     run(&fixture, 2);
     vm = look(&fixture);
     assert_int_equal(vm.tree_zones, 1u << TREE_PACKAGE | 1u << TREE_CORE | 1u << TREE_DRAM);
@@ -141,13 +141,13 @@ static void test_zone_of_the_other_host(void **state)
 
 static void assert_listed(struct ledger_fixture *fixture, size_t expected)
 {
-    struct vm_leave *leaves;
+    struct vm_departure *departures;
     size_t n;
 
-    assert_int_equal(ledger_list_leaves(fixture->ledger, ledger_fixture_time(fixture), &leaves, &n),
-                     0);
+    assert_int_equal(
+        ledger_list_departures(fixture->ledger, ledger_fixture_time(fixture), &departures, &n), 0);
     assert_int_equal(n, expected);
-    free(leaves);
+    free(departures);
 }
 
 /* It adds what it used since it left, also while QEMU was still receiving it. */
@@ -157,11 +157,11 @@ static void test_return(void **state)
     uint64_t left;
 
     start(&fixture);
-    fixture.vms.vms[VM].run = 6;
+    fixture.vms.vms[VM].start_number = 6;
     run(&fixture, 10);
     assert_listed(&fixture, 1);
     left = used_here_uj(&fixture);
-    fixture.vms.vms[VM].run = 0;
+    fixture.vms.vms[VM].start_number = 0;
     set_running(&fixture, false);
     run(&fixture, 1); /* other VMs' */
     set_running(&fixture, true);
@@ -173,8 +173,8 @@ static void test_return(void **state)
     run(&fixture, 1);
     assert_int_equal(shown_uj(&fixture), used_here_uj(&fixture) + JOULES(300));
     /* Once: what is read again in the same run is what was written here. */
-    fixture.vms.vms[VM].carried.energy.total_uj[ZONE_PACKAGE] += JOULES(1000);
-    fixture.vms.vms[VM].carried.energy.bound_uj[ZONE_PACKAGE] += JOULES(1000);
+    fixture.vms.vms[VM].arrival.energy.total_uj[ZONE_PACKAGE] += JOULES(1000);
+    fixture.vms.vms[VM].arrival.energy.bound_uj[ZONE_PACKAGE] += JOULES(1000);
     run(&fixture, 1);
     assert_int_equal(shown_uj(&fixture), used_here_uj(&fixture) + JOULES(300));
     ledger_fixture_deinit(&fixture);
@@ -257,43 +257,43 @@ static void test_wrap(void **state)
 static void test_ceiling(void **state)
 {
     struct ledger_fixture fixture;
-    struct vm_leave *leaves;
+    struct vm_departure *departures;
     uint64_t ceiling, now;
     size_t n;
 
     start(&fixture);
-    fixture.vms.vms[VM].run = 1; /* it brought nothing */
+    fixture.vms.vms[VM].start_number = 1; /* it brought nothing */
     run(&fixture, 2);
     for (int i = 0; i < 2; i++) {
         now = ledger_fixture_time(&fixture);
-        assert_int_equal(ledger_list_leaves(fixture.ledger, now, &leaves, &n), 0);
+        assert_int_equal(ledger_list_departures(fixture.ledger, now, &departures, &n), 0);
         assert_int_equal(n, 1); /* of those that libvirt knows */
-        assert_memory_equal(leaves[0].uuid, fixture.vms.vms[VM].uuid, sizeof(uuid_t));
-        assert_int_equal(leaves[0].ceiling_uj[ZONE_PACKAGE], UINT64_MAX);
+        assert_memory_equal(departures[0].uuid, fixture.vms.vms[VM].uuid, sizeof(uuid_t));
+        assert_int_equal(departures[0].ceiling_uj[ZONE_PACKAGE], UINT64_MAX);
         if (i == 0) {
             /* Nothing is known of its pace yet. */
-            assert_int_equal(leaves[0].energy.bound_uj[ZONE_PACKAGE],
+            assert_int_equal(departures[0].energy.bound_uj[ZONE_PACKAGE],
                              shown_uj(&fixture) + JOULES(10));
-            free(leaves);
+            free(departures);
             run(&fixture, 1);
         }
     }
-    assert_int_equal(leaves[0].energy.total_uj[ZONE_PACKAGE], used_here_uj(&fixture));
-    assert_int_equal(leaves[0].energy.bound_uj[ZONE_CORE], 0); /* there is none */
-    ceiling = leaves[0].energy.bound_uj[ZONE_PACKAGE];
+    assert_int_equal(departures[0].energy.total_uj[ZONE_PACKAGE], used_here_uj(&fixture));
+    assert_int_equal(departures[0].energy.bound_uj[ZONE_CORE], 0); /* there is none */
+    ceiling = departures[0].energy.bound_uj[ZONE_PACKAGE];
     assert_true(ceiling >= shown_uj(&fixture) + JOULES(10));
-    assert_true(leaves[0].need_uj[ZONE_PACKAGE] <= ceiling);
-    ceiling = leaves[0].ceiling_uj[ZONE_PACKAGE] = shown_uj(&fixture) + JOULES(20);
-    ledger_set_ceilings(fixture.ledger, leaves, n);
+    assert_true(departures[0].need_uj[ZONE_PACKAGE] <= ceiling);
+    ceiling = departures[0].ceiling_uj[ZONE_PACKAGE] = shown_uj(&fixture) + JOULES(20);
+    ledger_set_ceilings(fixture.ledger, departures, n);
     run(&fixture, 30);
     assert_int_equal(shown_uj(&fixture), ceiling);
     run(&fixture, 1);
     assert_int_equal(look(&fixture).tree[TREE_PACKAGE].from_uj, ceiling);
-    leaves[0].ceiling_uj[ZONE_PACKAGE] = UINT64_MAX;
-    ledger_set_ceilings(fixture.ledger, leaves, n);
+    departures[0].ceiling_uj[ZONE_PACKAGE] = UINT64_MAX;
+    ledger_set_ceilings(fixture.ledger, departures, n);
     run(&fixture, 1);
     assert_int_equal(shown_uj(&fixture), used_here_uj(&fixture));
-    free(leaves);
+    free(departures);
     ledger_fixture_deinit(&fixture);
 }
 

@@ -17,8 +17,8 @@
 struct fixture {
     virConnectPtr connection;
     virDomainPtr domain;
-    struct libvirt_carry *carry;
-    struct vm_leave leave;
+    struct libvirt_metadata *metadata_sync;
+    struct vm_departure departure;
 };
 
 static void ignore_error(void *data, virErrorPtr error)
@@ -34,10 +34,10 @@ static int setup(void **state)
     assert_non_null(f.connection);
     f.domain = virDomainLookupByName(f.connection, "test");
     assert_non_null(f.domain);
-    assert_int_equal(virDomainGetUUID(f.domain, f.leave.uuid), 0);
-    f.leave.run = virDomainGetID(f.domain);
-    assert_int_equal(libvirt_carry_new(&f.carry), 0);
-    libvirt_carry_connected(f.carry, true);
+    assert_int_equal(virDomainGetUUID(f.domain, f.departure.uuid), 0);
+    f.departure.start_number = virDomainGetID(f.domain);
+    assert_int_equal(libvirt_metadata_new(&f.metadata_sync), 0);
+    libvirt_metadata_set_connected(f.metadata_sync, true);
     *state = &f;
     return 0;
 }
@@ -46,7 +46,7 @@ static int teardown(void **state)
 {
     struct fixture *f = *state;
 
-    libvirt_carry_free(f->carry);
+    libvirt_metadata_free(f->metadata_sync);
     virDomainFree(f->domain);
     virConnectClose(f->connection);
     return 0;
@@ -55,23 +55,23 @@ static int teardown(void **state)
 /* A tick at which the VM has that much, and ten joules of reserve. @return whether it is due */
 static bool offer(struct fixture *f, uint64_t total_uj, uint64_t now)
 {
-    f->leave.energy.total_uj[ZONE_PACKAGE] = total_uj;
-    f->leave.energy.bound_uj[ZONE_PACKAGE] = total_uj + 10 * J;
-    f->leave.need_uj[ZONE_PACKAGE] = total_uj + J;
-    return libvirt_carry_offer(f->carry, &f->leave, 1, now);
+    f->departure.energy.total_uj[ZONE_PACKAGE] = total_uj;
+    f->departure.energy.bound_uj[ZONE_PACKAGE] = total_uj + 10 * J;
+    f->departure.need_uj[ZONE_PACKAGE] = total_uj + J;
+    return libvirt_metadata_offer(f->metadata_sync, &f->departure, 1, now);
 }
 
 static uint64_t ceiling(const struct fixture *f)
 {
-    return f->leave.ceiling_uj[ZONE_PACKAGE];
+    return f->departure.ceiling_uj[ZONE_PACKAGE];
 }
 
-static struct vm_carried read_back(struct fixture *f)
+static struct vm_arrival read_back(struct fixture *f)
 {
-    struct vm_carried carried;
+    struct vm_arrival arrival;
 
-    assert_true(libvirt_carry_read(f->domain, &carried));
-    return carried;
+    assert_true(libvirt_metadata_read(f->domain, &arrival));
+    return arrival;
 }
 
 static void set_metadata(struct fixture *f, const char *text)
@@ -85,18 +85,19 @@ static void set_metadata(struct fixture *f, const char *text)
 static void test_there_and_back(void **state)
 {
     struct fixture *f = *state;
-    struct vm_carried carried = read_back(f);
+    struct vm_arrival arrival = read_back(f);
 
-    assert_false(carried.present);
-    assert_false(libvirt_carry_offer(f->carry, &f->leave, 1, now_ns())); /* nothing to keep */
+    assert_false(arrival.present);
+    assert_false(
+        libvirt_metadata_offer(f->metadata_sync, &f->departure, 1, now_ns())); /* nothing to keep */
     assert_true(offer(f, 5 * J, now_ns()));
     assert_true(ceiling(f) == UINT64_MAX);
-    assert_false(libvirt_carry_write(f->carry, f->connection));
-    carried = read_back(f);
-    assert_true(carried.present);
-    assert_true(carried.own);
-    assert_int_equal(carried.energy.total_uj[ZONE_PACKAGE], 5 * J);
-    assert_int_equal(carried.energy.bound_uj[ZONE_PACKAGE], 15 * J);
+    assert_false(libvirt_metadata_write(f->metadata_sync, f->connection));
+    arrival = read_back(f);
+    assert_true(arrival.present);
+    assert_true(arrival.own);
+    assert_int_equal(arrival.energy.total_uj[ZONE_PACKAGE], 5 * J);
+    assert_int_equal(arrival.energy.bound_uj[ZONE_PACKAGE], 15 * J);
 }
 
 /* Once a minute, or when the bound is near; until then it is the ceiling. */
@@ -106,13 +107,13 @@ static void test_written_seldom(void **state)
     uint64_t now = now_ns();
 
     assert_true(offer(f, 5 * J, now));
-    libvirt_carry_write(f->carry, f->connection);
+    libvirt_metadata_write(f->metadata_sync, f->connection);
     for (int i = 0; i < 50; i++)
         assert_false(offer(f, 5 * J + (uint64_t)i, now + (uint64_t)i * NSEC_PER_SEC));
     assert_int_equal(ceiling(f), 15 * J);
     assert_true(offer(f, 6 * J, now + 70 * NSEC_PER_SEC));
     assert_int_equal(ceiling(f), 15 * J);
-    libvirt_carry_write(f->carry, f->connection);
+    libvirt_metadata_write(f->metadata_sync, f->connection);
     assert_false(offer(f, 15 * J, now + 2 * NSEC_PER_SEC));
     assert_int_equal(ceiling(f), 16 * J);
     assert_true(offer(f, 16 * J, now + 3 * NSEC_PER_SEC));
@@ -127,9 +128,9 @@ static void test_touched(void **state)
     uint64_t now = now_ns();
 
     offer(f, 5 * J, now);
-    libvirt_carry_write(f->carry, f->connection);
+    libvirt_metadata_write(f->metadata_sync, f->connection);
     assert_false(offer(f, 5 * J, now + NSEC_PER_SEC));
-    libvirt_carry_touch(f->carry, f->leave.uuid);
+    libvirt_metadata_touch(f->metadata_sync, f->departure.uuid);
     assert_true(offer(f, 5 * J, now + NSEC_PER_SEC));
 }
 
@@ -140,12 +141,12 @@ static void test_no_ceiling_without_libvirt(void **state)
     uint64_t now = now_ns();
 
     offer(f, 5 * J, now);
-    libvirt_carry_write(f->carry, f->connection);
+    libvirt_metadata_write(f->metadata_sync, f->connection);
     assert_true(offer(f, 20 * J, now + NSEC_PER_SEC));
     assert_int_equal(ceiling(f), 15 * J);
     assert_true(offer(f, 21 * J, now + 5 * NSEC_PER_SEC));
     assert_true(ceiling(f) == UINT64_MAX);
-    libvirt_carry_connected(f->carry, false);
+    libvirt_metadata_set_connected(f->metadata_sync, false);
     assert_false(offer(f, 22 * J, now + 6 * NSEC_PER_SEC));
     assert_true(ceiling(f) == UINT64_MAX);
 }
@@ -155,13 +156,13 @@ static void test_later_run_is_not_overwritten(void **state)
 {
     struct fixture *f = *state;
 
-    f->leave.run++;
+    f->departure.start_number++;
     assert_true(offer(f, 5 * J, now_ns()));
-    libvirt_carry_write(f->carry, f->connection);
+    libvirt_metadata_write(f->metadata_sync, f->connection);
     assert_false(read_back(f).present);
-    f->leave.run--;
+    f->departure.start_number--;
     assert_true(offer(f, 6 * J, now_ns()));
-    libvirt_carry_write(f->carry, f->connection);
+    libvirt_metadata_write(f->metadata_sync, f->connection);
     assert_int_equal(read_back(f).energy.total_uj[ZONE_PACKAGE], 6 * J);
 }
 
@@ -170,9 +171,9 @@ static void test_unknown_domain(void **state)
 {
     struct fixture *f = *state;
 
-    f->leave.uuid[0] ^= 1;
+    f->departure.uuid[0] ^= 1;
     assert_true(offer(f, 5 * J, now_ns()));
-    assert_false(libvirt_carry_write(f->carry, f->connection));
+    assert_false(libvirt_metadata_write(f->metadata_sync, f->connection));
     assert_false(offer(f, 50 * J, now_ns()));
     assert_true(ceiling(f) == UINT64_MAX);
     assert_true(offer(f, 50 * J, now_ns() + 61 * NSEC_PER_SEC));
@@ -197,18 +198,18 @@ static void test_of_another_host(void **state)
 {
     struct fixture *f = *state;
     char text[256], uuid[UUID_TEXT_SIZE];
-    struct vm_carried carried;
+    struct vm_arrival arrival;
 
-    uuid_unparse_lower(f->leave.uuid, uuid);
+    uuid_unparse_lower(f->departure.uuid, uuid);
     snprintf(text, sizeof(text),
              "<energy version='1' uuid='%s' machine='000102030405060708090a0b0c0d0eff' "
              "package='7 9' gpu='1 &lt; 2'/>",
              uuid);
     set_metadata(f, text);
-    carried = read_back(f);
-    assert_true(carried.present);
-    assert_false(carried.own);
-    assert_int_equal(carried.energy.bound_uj[ZONE_PACKAGE], 9);
+    arrival = read_back(f);
+    assert_true(arrival.present);
+    assert_false(arrival.own);
+    assert_int_equal(arrival.energy.bound_uj[ZONE_PACKAGE], 9);
 }
 
 int main(void)
