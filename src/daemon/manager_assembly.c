@@ -243,7 +243,7 @@ static int new_provider(struct manager *manager, const struct usage_former *form
                     "and for VMs that come and go",
                     F_STRING("reason", no_ebpf_reason(r)));
     }
-    bpf_store_forget();
+    bpf_handover_forget();
     return procfs_usage_new(&manager->usage, config->proc_root, config->sysfs_root, former);
 }
 

@@ -50,7 +50,7 @@ static void free_rows(struct ledger *ledger)
 void ledger_reset(struct ledger *ledger)
 {
     free_rows(ledger);
-    ledger->n_accounts = ledger->n_slots = 0;
+    ledger->n_totals = ledger->n_slots = 0;
     ledger->former = (struct row){.id = LEDGER_FORMER_ID, .name = "former"};
     ledger->last_id = LEDGER_FORMER_ID;
     ledger->has_former = false;
@@ -75,10 +75,10 @@ void ledger_set_static_power(struct ledger *ledger, size_t slot,
 struct static_power ledger_get_learned(const struct ledger *ledger, const char *source,
                                        const char *zone)
 {
-    for (size_t i = 0; i < ledger->n_accounts; i++)
-        if (strcmp(ledger->accounts[i].source, source) == 0 &&
-            strcmp(ledger->accounts[i].name, zone) == 0)
-            return ledger->accounts[i].learned;
+    for (size_t i = 0; i < ledger->n_totals; i++)
+        if (strcmp(ledger->totals[i].source, source) == 0 &&
+            strcmp(ledger->totals[i].name, zone) == 0)
+            return ledger->totals[i].learned;
     return (struct static_power){.origin = STATIC_NONE};
 }
 
@@ -88,25 +88,25 @@ void ledger_set_platform(struct ledger *ledger, size_t slot, uint64_t io_pj_per_
     ledger->io_pj_per_byte = io_pj_per_byte;
 }
 
-struct account *ledger_get_account(struct ledger *ledger, const char *source, const char *name,
-                                   enum zone_kind kind)
+struct zone_totals *ledger_get_totals(struct ledger *ledger, const char *source, const char *name,
+                                      enum zone_kind kind)
 {
-    struct account *account;
+    struct zone_totals *totals;
 
-    for (size_t i = 0; i < ledger->n_accounts; i++)
-        if (strcmp(ledger->accounts[i].source, source) == 0 &&
-            strcmp(ledger->accounts[i].name, name) == 0)
-            return &ledger->accounts[i];
-    if (ledger->n_accounts == ZONES_MAX) {
+    for (size_t i = 0; i < ledger->n_totals; i++)
+        if (strcmp(ledger->totals[i].source, source) == 0 &&
+            strcmp(ledger->totals[i].name, name) == 0)
+            return &ledger->totals[i];
+    if (ledger->n_totals == ZONES_MAX) {
         log_error("the ledger has no room for another zone, its energy is not counted",
                   F_STRING("zone", name));
         return NULL;
     }
-    account = &ledger->accounts[ledger->n_accounts++];
-    *account = (struct account){.kind = kind};
-    snprintf(account->source, sizeof(account->source), "%s", source);
-    snprintf(account->name, sizeof(account->name), "%s", name);
-    return account;
+    totals = &ledger->totals[ledger->n_totals++];
+    *totals = (struct zone_totals){.kind = kind};
+    snprintf(totals->source, sizeof(totals->source), "%s", source);
+    snprintf(totals->name, sizeof(totals->name), "%s", name);
+    return totals;
 }
 
 void ledger_map_zones(struct ledger *ledger, const struct zone_set *zones)
@@ -114,7 +114,7 @@ void ledger_map_zones(struct ledger *ledger, const struct zone_set *zones)
     for (; ledger->n_slots < zones->n; ledger->n_slots++) {
         const struct zone *zone = &zones->zones[ledger->n_slots];
 
-        ledger->slots[ledger->n_slots] = ledger_get_account(
+        ledger->slots[ledger->n_slots] = ledger_get_totals(
             ledger, zone->source ? zone->source : ledger->config.source, zone->name, zone->kind);
     }
 }
@@ -249,8 +249,8 @@ uint64_t ledger_shown_total(const struct ledger *ledger, const struct row *row, 
 {
     uint64_t sum = 0;
 
-    for (size_t a = 0; a < ledger->n_accounts; a++)
-        if (ledger->accounts[a].kind == kind)
+    for (size_t a = 0; a < ledger->n_totals; a++)
+        if (ledger->totals[a].kind == kind)
             sum += row->energies[a].dynamic_uj + row->energies[a].static_uj;
     return sum;
 }
@@ -295,8 +295,8 @@ static void fill_vm(struct snapshot_vm *vm, const struct ledger *ledger, const s
     for (size_t slot = 0; slot < ledger->n_slots; slot++) {
         if (!ledger->slots[slot])
             continue;
-        vm->dynamic_uj[slot] = row->energies[account_index(ledger, ledger->slots[slot])].dynamic_uj;
-        vm->static_uj[slot] = row->energies[account_index(ledger, ledger->slots[slot])].static_uj;
+        vm->dynamic_uj[slot] = row->energies[totals_index(ledger, ledger->slots[slot])].dynamic_uj;
+        vm->static_uj[slot] = row->energies[totals_index(ledger, ledger->slots[slot])].static_uj;
     }
     vm->cpu_ns = row->cpu_ns;
     vm->io_bytes = row->io_bytes;
@@ -365,16 +365,16 @@ int ledger_snapshot(struct ledger *ledger, const struct zone_set *zones,
     snapshot->n_zones = zones->n;
     ledger_map_zones(ledger, zones);
     for (size_t slot = 0; slot < zones->n; slot++) {
-        static const struct account none;
-        const struct account *account = ledger->slots[slot] ? ledger->slots[slot] : &none;
+        static const struct zone_totals none;
+        const struct zone_totals *totals = ledger->slots[slot] ? ledger->slots[slot] : &none;
 
         snapshot->zones[slot] = (struct snapshot_zone){
             .zone = zones->zones[slot],
             .readable = sample->zones[slot].valid,
-            .measured_uj = account->measured_uj - account->remainder_uj,
-            .host_uj = account->host_uj,
-            .static_uj = account->static_uj,
-            .unattributed_uj = account->unattributed_uj,
+            .measured_uj = totals->measured_uj - totals->remainder_uj,
+            .host_uj = totals->host_uj,
+            .static_uj = totals->static_uj,
+            .unattributed_uj = totals->unattributed_uj,
         };
     }
     fill_vms(ledger, zones, now, snapshot);
@@ -389,13 +389,13 @@ int ledger_snapshot(struct ledger *ledger, const struct zone_set *zones,
 /* Its fractions go to the host, which may thereby complete a carried microjoule. */
 static void fold_row(struct ledger *ledger, const struct row *row)
 {
-    for (size_t a = 0; a < ledger->n_accounts; a++) {
-        struct account *account = &ledger->accounts[a];
+    for (size_t a = 0; a < ledger->n_totals; a++) {
+        struct zone_totals *totals = &ledger->totals[a];
         unsigned completed =
-            share_merge_fraction(&account->host_fraction, row->energies[a].dynamic_fraction);
+            share_merge_fraction(&totals->host_fraction, row->energies[a].dynamic_fraction);
 
-        account->host_uj += completed;
-        account->remainder_uj -= completed;
+        totals->host_uj += completed;
+        totals->remainder_uj -= completed;
         ledger->former.energies[a].dynamic_uj += row->energies[a].dynamic_uj;
         ledger->former.energies[a].static_uj += row->energies[a].static_uj;
     }

@@ -79,8 +79,8 @@ static void weigh_platform(const struct ledger *ledger, const struct usage *usag
 static void divide_dynamic(struct ledger *ledger, size_t slot, const struct zone *zone,
                            const struct usage *usage, uint64_t energy_uj, bool gap)
 {
-    struct account *account = ledger->slots[slot];
-    size_t a = account_index(ledger, account);
+    struct zone_totals *totals = ledger->slots[slot];
+    size_t a = totals_index(ledger, totals);
     struct division *d = &ledger->division;
 
     memset(d->shares, 0, d->n * sizeof(*d->shares));
@@ -90,15 +90,15 @@ static void divide_dynamic(struct ledger *ledger, size_t slot, const struct zone
         ledger->config.model->ops->weights(ledger->config.model, zone, usage, d->weights);
     /* The usage at hand is that of the last interval only: it says nothing about a gap. */
     if (gap || sum_weights(d->weights, d->n) == 0) {
-        account->unattributed_uj += energy_uj;
+        totals->unattributed_uj += energy_uj;
         return;
     }
-    d->fractions[0] = account->host_fraction;
+    d->fractions[0] = totals->host_fraction;
     for (size_t i = 1; i < d->n; i++)
         d->fractions[i] = d->rows[i]->energies[a].dynamic_fraction;
-    share_divide(energy_uj, d->weights, d->n, d->fractions, &account->remainder_uj, d->shares);
-    account->host_fraction = d->fractions[0];
-    account->host_uj += d->shares[0];
+    share_divide(energy_uj, d->weights, d->n, d->fractions, &totals->remainder_uj, d->shares);
+    totals->host_fraction = d->fractions[0];
+    totals->host_uj += d->shares[0];
     if (zone->kind == ZONE_PACKAGE || zone->kind == ZONE_DRAM)
         for (size_t i = 0; i < d->n; i++)
             d->contained_uj[i] += d->shares[i];
@@ -109,9 +109,10 @@ static void divide_dynamic(struct ledger *ledger, size_t slot, const struct zone
 }
 
 /* Shows the VMs their parts of the static energy; division.shares still hold the dynamic ones. */
-static void divide_static(struct ledger *ledger, const struct account *account, uint64_t energy_uj)
+static void divide_static(struct ledger *ledger, const struct zone_totals *totals,
+                          uint64_t energy_uj)
 {
-    size_t a = account_index(ledger, account);
+    size_t a = totals_index(ledger, totals);
     struct division *d = &ledger->division;
     uint64_t remainder_uj = 0; /* the rest stays in the static row */
 
@@ -135,21 +136,21 @@ static void record_zone(struct ledger *ledger, size_t slot, const struct zone *z
                         const struct sample_zone *sample, const struct usage *usage)
 {
     struct attribution_model *model = ledger->config.model;
-    struct account *account = ledger->slots[slot];
+    struct zone_totals *totals = ledger->slots[slot];
     uint64_t dynamic_uj;
 
-    if (!sample->valid || !account)
+    if (!sample->valid || !totals)
         return;
-    account->split.power_uw = ledger->static_powers[slot].power_uw;
+    totals->split.power_uw = ledger->static_powers[slot].power_uw;
     if (ledger->static_powers[slot].origin == STATIC_FROM_LOAD)
-        account->learned = ledger->static_powers[slot];
-    dynamic_uj = static_split_energy(&account->split, sample->energy_uj, sample->duration_ns);
-    account->measured_uj += sample->energy_uj;
-    account->static_uj += sample->energy_uj - dynamic_uj;
+        totals->learned = ledger->static_powers[slot];
+    dynamic_uj = static_split_energy(&totals->split, sample->energy_uj, sample->duration_ns);
+    totals->measured_uj += sample->energy_uj;
+    totals->static_uj += sample->energy_uj - dynamic_uj;
     if (model->ops->learn && slot != ledger->platform_slot && !sample->gap)
         model->ops->learn(model, slot, zone, sample, usage);
     divide_dynamic(ledger, slot, zone, usage, dynamic_uj, sample->gap);
-    divide_static(ledger, account, sample->energy_uj - dynamic_uj);
+    divide_static(ledger, totals, sample->energy_uj - dynamic_uj);
 }
 
 int ledger_record(struct ledger *ledger, const struct zone_set *zones, const struct sample *sample,

@@ -4,7 +4,7 @@
 /*
  * The ledger as bytes: what the runtime file and the checkpoint hold.
  *
- *     head | n_accounts x account | n_rows x (row | n_accounts x energy)
+ *     head | n_totals x zone totals | n_rows x (row | n_totals x energy)
  *
  * Zones are known by source and name, not by slot: slots may come in another
  * order after a restart, and an estimate never mixes into what was measured.
@@ -55,13 +55,13 @@ struct image_head {
     uint64_t time_ns;  /* CLOCK_MONOTONIC of the last interval's end */
     struct ledger_identity identity;
     uint32_t flags; /* bit per enum ledger_image_flag */
-    uint32_t n_accounts;
+    uint32_t n_totals;
     uint32_t n_rows;
     uint32_t last_id; /* the highest id ever given out */
 };
 
 /** One zone's totals and last reading. */
-struct image_account {
+struct image_totals {
     char source[LEDGER_SOURCE_MAX];
     char name[ZONE_NAME_MAX];
     uint32_t kind; /* enum zone_kind */
@@ -93,7 +93,7 @@ struct image_row {
     char name[VM_NAME_MAX];
 };
 
-/** What a VM used of one account. */
+/** What a VM used of one zone. */
 struct image_energy {
     uint64_t dynamic_uj;
     uint64_t dynamic_fraction;
@@ -104,7 +104,7 @@ struct image_energy {
 /** A view into an image's bytes. */
 struct ledger_image {
     struct image_head *head;
-    struct image_account *accounts;
+    struct image_totals *totals;
     unsigned char *rows;
 };
 
@@ -117,15 +117,15 @@ struct ledger_buffer {
 
 void ledger_buffer_deinit(struct ledger_buffer *buffer);
 
-/** The size of an image of that many accounts and rows, bytes. */
-size_t ledger_image_size(size_t n_accounts, size_t n_rows);
+/** The size of an image of that many zone totals and rows, bytes. */
+size_t ledger_image_size(size_t n_totals, size_t n_rows);
 
 /**
  * Makes the buffer an image of zeros with its head begun: all but last_id, flags,
  * sequence, time_ns, identity and checksum.
  * @return 0 or -ENOMEM
  */
-int ledger_image_init(struct ledger_buffer *buffer, size_t n_accounts, size_t n_rows);
+int ledger_image_init(struct ledger_buffer *buffer, size_t n_totals, size_t n_rows);
 
 /** Enters the checksum: the image is complete. */
 void ledger_image_seal(void *bytes);
@@ -146,7 +146,7 @@ int ledger_image_parse(void *bytes, size_t size, struct ledger_image *ret);
 /** Row i, below head->n_rows. */
 struct image_row *ledger_image_row(const struct ledger_image *image, size_t i);
 
-/** The row's head->n_accounts energies. */
+/** The row's head->n_totals energies. */
 static inline struct image_energy *image_row_energies(struct image_row *row)
 {
     return (struct image_energy *)(row + 1);

@@ -23,7 +23,7 @@ struct row {
     uint64_t last_seen_ns;                   /* when it was last in the VM table */
     uint64_t awaited_until_ns;               /* restored, and not in it yet */
     uint64_t prepared_until_ns;              /* about to start, maybe not in it yet */
-    struct image_energy energies[ZONES_MAX]; /* by account */
+    struct image_energy energies[ZONES_MAX]; /* by zone totals */
     uint64_t cpu_ns;
     uint64_t io_bytes;
     uint64_t memory_bytes;
@@ -38,7 +38,7 @@ struct row {
 };
 
 /* One zone's totals. */
-struct account {
+struct zone_totals {
     char source[LEDGER_SOURCE_MAX];
     char name[ZONE_NAME_MAX];
     enum zone_kind kind;
@@ -67,9 +67,9 @@ struct division {
 
 struct ledger {
     struct ledger_config config;
-    struct account accounts[ZONES_MAX]; /* also of zones and sources that are gone */
-    size_t n_accounts;
-    struct account *slots[ZONES_MAX]; /* the account of each zone slot; NULL: there is no room */
+    struct zone_totals totals[ZONES_MAX]; /* also of zones and sources that are gone */
+    size_t n_totals;
+    struct zone_totals *slots[ZONES_MAX]; /* the totals of each zone slot; NULL: there is no room */
     size_t n_slots;
     struct static_power static_powers[ZONES_MAX]; /* by slot */
     size_t platform_slot;                         /* divided by energy; NO_SLOT: there is none */
@@ -87,9 +87,9 @@ struct ledger {
     size_t division_size;
 };
 
-static inline size_t account_index(const struct ledger *ledger, const struct account *account)
+static inline size_t totals_index(const struct ledger *ledger, const struct zone_totals *totals)
 {
-    return (size_t)(account - ledger->accounts);
+    return (size_t)(totals - ledger->totals);
 }
 
 /** Empties the ledger. */
@@ -104,14 +104,14 @@ int ledger_get_row(struct ledger *ledger, const uuid_t uuid, struct row **ret);
 /** The row of that VM, or NULL. */
 struct row *ledger_find_row(const struct ledger *ledger, const uuid_t uuid);
 
-/** The account of a zone, begun if there is none; NULL when there is no more room. */
-struct account *ledger_get_account(struct ledger *ledger, const char *source, const char *name,
-                                   enum zone_kind kind);
+/** The totals of a zone, begun if there is none; NULL when there is no more room. */
+struct zone_totals *ledger_get_totals(struct ledger *ledger, const char *source, const char *name,
+                                      enum zone_kind kind);
 
-/** Gives the slots of new zones their accounts. */
+/** Gives the slots of new zones their totals. */
 void ledger_map_zones(struct ledger *ledger, const struct zone_set *zones);
 
-/** What a VM's tree runs up to in zones of a kind, over all accounts ever. */
+/** What a VM's tree runs up to in zones of a kind, over all totals ever. */
 uint64_t ledger_shown_total(const struct ledger *ledger, const struct row *row,
                             enum zone_kind kind);
 

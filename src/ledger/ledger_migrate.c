@@ -15,17 +15,17 @@
 /* A VM that idles has its metadata written once a minute, and arrives at most this far ahead. */
 #define BOUND_RESERVE_MIN_UJ (10 * UINT64_C(1000000))
 
-/* The account of what was used elsewhere in zones of a kind; NULL: nothing was. */
-static struct account *find_elsewhere(struct ledger *ledger, enum zone_kind kind)
+/* The totals of what was used elsewhere in zones of a kind; NULL: nothing was. */
+static struct zone_totals *find_elsewhere(struct ledger *ledger, enum zone_kind kind)
 {
-    for (size_t a = 0; a < ledger->n_accounts; a++)
-        if (ledger->accounts[a].kind == kind &&
-            strcmp(ledger->accounts[a].source, LEDGER_SOURCE_ELSEWHERE) == 0)
-            return &ledger->accounts[a];
+    for (size_t a = 0; a < ledger->n_totals; a++)
+        if (ledger->totals[a].kind == kind &&
+            strcmp(ledger->totals[a].source, LEDGER_SOURCE_ELSEWHERE) == 0)
+            return &ledger->totals[a];
     return NULL;
 }
 
-static struct account *get_elsewhere(struct ledger *ledger, enum zone_kind kind)
+static struct zone_totals *get_elsewhere(struct ledger *ledger, enum zone_kind kind)
 {
     static const char *const names[ZONE_KINDS] = {
         [ZONE_PACKAGE] = "package",
@@ -36,15 +36,15 @@ static struct account *get_elsewhere(struct ledger *ledger, enum zone_kind kind)
 
     if (!names[kind])
         return NULL;
-    return ledger_get_account(ledger, LEDGER_SOURCE_ELSEWHERE, names[kind], kind);
+    return ledger_get_totals(ledger, LEDGER_SOURCE_ELSEWHERE, names[kind], kind);
 }
 
 /* What is shown in advance. */
 static uint64_t *ahead_of(struct ledger *ledger, struct row *row, enum zone_kind kind)
 {
-    const struct account *account = find_elsewhere(ledger, kind);
+    const struct zone_totals *totals = find_elsewhere(ledger, kind);
 
-    return account ? &row->energies[account_index(ledger, account)].static_uj : NULL;
+    return totals ? &row->energies[totals_index(ledger, totals)].static_uj : NULL;
 }
 
 /* What the VM has used, wherever it ran: what is shown less what is shown in advance. */
@@ -69,18 +69,18 @@ static void take_zone(struct ledger *ledger, struct row *row, enum zone_kind kin
                       uint64_t bound)
 {
     uint64_t shown = ledger_shown_total(ledger, row, kind);
-    struct account *account = get_elsewhere(ledger, kind);
+    struct zone_totals *totals = get_elsewhere(ledger, kind);
     struct image_energy *energy;
 
-    if (!account)
+    if (!totals)
         return;
-    if (more > ELSEWHERE_MAX_UJ - account->measured_uj) {
+    if (more > ELSEWHERE_MAX_UJ - totals->measured_uj) {
         log_warning("a VM claims to have used more elsewhere than can be: it starts anew",
                     F_STRING("name", row->name), F_UINT("energy_uj", more));
         return;
     }
-    energy = &row->energies[account_index(ledger, account)];
-    account->measured_uj += more;
+    energy = &row->energies[totals_index(ledger, totals)];
+    totals->measured_uj += more;
     energy->dynamic_uj += more;
     row->migrated_kinds |= 1u << kind;
     row->floor_uj[kind] = shown > bound ? shown : bound;

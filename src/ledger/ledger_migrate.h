@@ -16,7 +16,7 @@
  * where the VM arrives. It is known to be at most the bound: the host that the
  * VM leaves does not show more before it has written anew. So the tree goes on
  * at the bound, and stands there until the total has passed it; this rest is
- * the static_uj of the account "elsewhere", which becomes less as the total
+ * the static_uj of the zone totals "elsewhere", which becomes less as the total
  * grows. What was used between the last writing and the leaving, up to a
  * minute's energy, is in the former host's ledger only.
  *

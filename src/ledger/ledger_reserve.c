@@ -22,18 +22,18 @@ static struct image_row *seek(struct cursor *cursor, uint32_t id)
     return NULL;
 }
 
-/* An energy of a row that may not exist, of an account that may be newer: nothing yet. */
+/* An energy of a row that may not exist, of zone totals that may be newer: nothing yet. */
 static struct image_energy energy_of(const struct ledger_image *image, struct image_row *row,
-                                     size_t account)
+                                     size_t index)
 {
-    if (!row || account >= image->head->n_accounts)
+    if (!row || index >= image->head->n_totals)
         return (struct image_energy){0};
-    return image_row_energies(row)[account];
+    return image_row_energies(row)[index];
 }
 
-static struct image_account account_of(const struct ledger_image *image, size_t account)
+static struct image_totals totals_of(const struct ledger_image *image, size_t index)
 {
-    return account < image->head->n_accounts ? image->accounts[account] : (struct image_account){0};
+    return index < image->head->n_totals ? image->totals[index] : (struct image_totals){0};
 }
 
 /* "former" grows by what it takes over from other rows: that is no pace. */
@@ -89,9 +89,9 @@ static void extrapolate(uint64_t *total, uint64_t before, uint64_t elapsed_ns)
 }
 
 /* What a VM brings with it is no pace either, nor does any more of it come. */
-static bool is_final(const struct image_account *account)
+static bool is_final(const struct image_totals *totals)
 {
-    return strcmp(account->source, LEDGER_SOURCE_ELSEWHERE) == 0;
+    return strcmp(totals->source, LEDGER_SOURCE_ELSEWHERE) == 0;
 }
 
 static void raise_row(const struct ledger_image *image, struct image_row *row,
@@ -100,27 +100,27 @@ static void raise_row(const struct ledger_image *image, struct image_row *row,
 {
     struct image_energy *energies = image_row_energies(row);
 
-    for (size_t a = 0; a < image->head->n_accounts; a++) {
+    for (size_t a = 0; a < image->head->n_totals; a++) {
         struct image_energy was = energy_of(&pace->before, before, a);
         struct image_energy least = energy_of(&pace->checkpoint, checkpoint, a);
 
-        if (is_final(&image->accounts[a]))
+        if (is_final(&image->totals[a]))
             continue;
-        image->accounts[a].measured_uj += raise_total(&energies[a].dynamic_uj, was.dynamic_uj,
-                                                      least.dynamic_uj, pace->elapsed_ns);
+        image->totals[a].measured_uj += raise_total(&energies[a].dynamic_uj, was.dynamic_uj,
+                                                    least.dynamic_uj, pace->elapsed_ns);
         raise_total(&energies[a].static_uj, was.static_uj, least.static_uj, pace->elapsed_ns);
     }
     extrapolate(&row->cpu_ns, before ? before->cpu_ns : 0, pace->elapsed_ns);
     extrapolate(&row->io_bytes, before ? before->io_bytes : 0, pace->elapsed_ns);
 }
 
-static void raise_account(struct image_account *account, struct image_account was,
-                          struct image_account least, uint64_t elapsed_ns)
+static void raise_totals(struct image_totals *totals, struct image_totals was,
+                         struct image_totals least, uint64_t elapsed_ns)
 {
-    account->measured_uj +=
-        raise_total(&account->host_uj, was.host_uj, least.host_uj, elapsed_ns) +
-        raise_total(&account->static_uj, was.static_uj, least.static_uj, elapsed_ns) +
-        raise_total(&account->unattributed_uj, was.unattributed_uj, least.unattributed_uj,
+    totals->measured_uj +=
+        raise_total(&totals->host_uj, was.host_uj, least.host_uj, elapsed_ns) +
+        raise_total(&totals->static_uj, was.static_uj, least.static_uj, elapsed_ns) +
+        raise_total(&totals->unattributed_uj, was.unattributed_uj, least.unattributed_uj,
                     elapsed_ns);
 }
 
@@ -128,10 +128,10 @@ static void raise_all(const struct ledger_image *image, const struct pace *pace)
 {
     struct cursor before = {&pace->before, 0}, checkpoint = {&pace->checkpoint, 0};
 
-    for (size_t a = 0; a < image->head->n_accounts; a++) {
-        image->accounts[a].reading_valid = 0;
-        raise_account(&image->accounts[a], account_of(&pace->before, a),
-                      account_of(&pace->checkpoint, a), pace->elapsed_ns);
+    for (size_t a = 0; a < image->head->n_totals; a++) {
+        image->totals[a].reading_valid = 0;
+        raise_totals(&image->totals[a], totals_of(&pace->before, a),
+                     totals_of(&pace->checkpoint, a), pace->elapsed_ns);
     }
     for (size_t i = 0; !is_former(image, i); i++) {
         struct image_row *row = ledger_image_row(image, i);
@@ -143,7 +143,7 @@ static void raise_all(const struct ledger_image *image, const struct pace *pace)
 int ledger_reserve_add(const struct ledger_image *now, const struct ledger_image *before,
                        const struct ledger_image *checkpoint, struct ledger_buffer *ret)
 {
-    int r = ledger_image_init(ret, now->head->n_accounts, now->head->n_rows);
+    int r = ledger_image_init(ret, now->head->n_totals, now->head->n_rows);
     struct pace pace = {*now, *now, 0};
     struct ledger_image image;
 
@@ -178,8 +178,8 @@ static bool covers_energy(struct image_energy ceiling, struct image_energy now,
            is_below(ceiling.static_uj, now.static_uj, before.static_uj);
 }
 
-static bool covers_account(struct image_account ceiling, struct image_account now,
-                           struct image_account before)
+static bool covers_totals(struct image_totals ceiling, struct image_totals now,
+                          struct image_totals before)
 {
     return is_below(ceiling.host_uj, now.host_uj, before.host_uj) &&
            is_below(ceiling.static_uj, now.static_uj, before.static_uj) &&
@@ -191,10 +191,10 @@ bool ledger_reserve_covers(const struct ledger_image *checkpoint, const struct l
 {
     struct cursor ceilings = {checkpoint, 0}, befores = {before, 0};
 
-    for (size_t a = 0; a < now->head->n_accounts; a++) {
-        struct image_account was = before ? account_of(before, a) : now->accounts[a];
+    for (size_t a = 0; a < now->head->n_totals; a++) {
+        struct image_totals was = before ? totals_of(before, a) : now->totals[a];
 
-        if (!covers_account(account_of(checkpoint, a), now->accounts[a], was))
+        if (!covers_totals(totals_of(checkpoint, a), now->totals[a], was))
             return false;
     }
     for (size_t i = 0; i < now->head->n_rows; i++) {
@@ -202,7 +202,7 @@ bool ledger_reserve_covers(const struct ledger_image *checkpoint, const struct l
         struct image_row *ceiling = seek(&ceilings, row->id);
         struct image_row *was = seek(&befores, row->id);
 
-        for (size_t a = 0; a < now->head->n_accounts; a++) {
+        for (size_t a = 0; a < now->head->n_totals; a++) {
             struct image_energy energy = image_row_energies(row)[a];
 
             if (!covers_energy(energy_of(checkpoint, ceiling, a), energy,

@@ -4,31 +4,31 @@
 
 #include "ledger/ledger_internal.h"
 
-static struct image_account save_account(const struct account *account)
+static struct image_totals save_totals(const struct zone_totals *totals)
 {
-    struct image_account image = {
-        .kind = account->kind,
-        .measured_uj = account->measured_uj,
-        .remainder_uj = account->remainder_uj,
-        .host_uj = account->host_uj,
-        .host_fraction = account->host_fraction,
-        .static_uj = account->static_uj,
-        .unattributed_uj = account->unattributed_uj,
-        .static_remainder = account->split.remainder,
-        .static_deficit_uj = account->split.deficit_uj,
-        .learned_known = account->learned.origin == STATIC_FROM_LOAD,
-        .learned_uw = account->learned.power_uw,
-        .learned_uncertainty_uw = account->learned.uncertainty_uw,
+    struct image_totals image = {
+        .kind = totals->kind,
+        .measured_uj = totals->measured_uj,
+        .remainder_uj = totals->remainder_uj,
+        .host_uj = totals->host_uj,
+        .host_fraction = totals->host_fraction,
+        .static_uj = totals->static_uj,
+        .unattributed_uj = totals->unattributed_uj,
+        .static_remainder = totals->split.remainder,
+        .static_deficit_uj = totals->split.deficit_uj,
+        .learned_known = totals->learned.origin == STATIC_FROM_LOAD,
+        .learned_uw = totals->learned.power_uw,
+        .learned_uncertainty_uw = totals->learned.uncertainty_uw,
     };
 
-    memcpy(image.source, account->source, sizeof(image.source));
-    memcpy(image.name, account->name, sizeof(image.name));
+    memcpy(image.source, totals->source, sizeof(image.source));
+    memcpy(image.name, totals->name, sizeof(image.name));
     return image;
 }
 
-static void restore_account(struct account *account, const struct image_account *image)
+static void restore_totals(struct zone_totals *totals, const struct image_totals *image)
 {
-    *account = (struct account){
+    *totals = (struct zone_totals){
         .kind = (enum zone_kind)image->kind,
         .split = {.remainder = image->static_remainder, .deficit_uj = image->static_deficit_uj},
         .measured_uj = image->measured_uj,
@@ -39,17 +39,17 @@ static void restore_account(struct account *account, const struct image_account 
         .unattributed_uj = image->unattributed_uj,
     };
     if (image->learned_known)
-        account->learned = (struct static_power){
+        totals->learned = (struct static_power){
             .origin = STATIC_FROM_LOAD,
             .state = STATIC_LEARNING,
             .power_uw = image->learned_uw,
             .uncertainty_uw = image->learned_uncertainty_uw,
         };
-    memcpy(account->source, image->source, sizeof(account->source));
-    memcpy(account->name, image->name, sizeof(account->name));
+    memcpy(totals->source, image->source, sizeof(totals->source));
+    memcpy(totals->name, image->name, sizeof(totals->name));
 }
 
-static void save_row(const struct row *row, size_t n_accounts, struct image_row *image)
+static void save_row(const struct row *row, size_t n_totals, struct image_row *image)
 {
     uuid_copy(image->uuid, row->uuid);
     image->id = row->id;
@@ -59,10 +59,10 @@ static void save_row(const struct row *row, size_t n_accounts, struct image_row 
     image->cpu_ns = row->cpu_ns;
     image->io_bytes = row->io_bytes;
     memcpy(image->name, row->name, sizeof(image->name));
-    memcpy(image_row_energies(image), row->energies, n_accounts * sizeof(*row->energies));
+    memcpy(image_row_energies(image), row->energies, n_totals * sizeof(*row->energies));
 }
 
-static void restore_row(struct row *row, struct image_row *image, size_t n_accounts)
+static void restore_row(struct row *row, struct image_row *image, size_t n_totals)
 {
     row->vcpus = image->vcpus;
     row->manager = (enum vm_manager)image->manager;
@@ -70,22 +70,22 @@ static void restore_row(struct row *row, struct image_row *image, size_t n_accou
     row->cpu_ns = image->cpu_ns;
     row->io_bytes = image->io_bytes;
     memcpy(row->name, image->name, sizeof(row->name));
-    memcpy(row->energies, image_row_energies(image), n_accounts * sizeof(*row->energies));
+    memcpy(row->energies, image_row_energies(image), n_totals * sizeof(*row->energies));
 }
 
 static void save_readings(const struct ledger *ledger, const struct sampler *sampler,
-                          struct image_account *accounts)
+                          struct image_totals *totals)
 {
     for (size_t slot = 0; slot < ledger->n_slots; slot++) {
         const struct reading *reading = &sampler->last[slot];
-        struct image_account *account;
+        struct image_totals *totals;
 
         if (!ledger->slots[slot])
             continue;
-        account = &accounts[account_index(ledger, ledger->slots[slot])];
-        account->reading_valid = reading->valid;
-        account->reading_uj = reading->energy_uj;
-        account->reading_ns = reading->time_ns;
+        totals = &totals[totals_index(ledger, ledger->slots[slot])];
+        totals->reading_valid = reading->valid;
+        totals->reading_uj = reading->energy_uj;
+        totals->reading_ns = reading->time_ns;
     }
 }
 
@@ -94,7 +94,7 @@ int ledger_save(const struct ledger *ledger, const struct sampler *sampler,
 {
     struct ledger_image image;
     size_t i = 0;
-    int r = ledger_image_init(ret, ledger->n_accounts, ledger->n_rows + 1);
+    int r = ledger_image_init(ret, ledger->n_totals, ledger->n_rows + 1);
 
     if (r < 0)
         return r;
@@ -103,12 +103,12 @@ int ledger_save(const struct ledger *ledger, const struct sampler *sampler,
     image.head->time_ns = stamp->time_ns;
     image.head->identity = stamp->identity;
     image.head->last_id = ledger->last_id;
-    for (size_t a = 0; a < ledger->n_accounts; a++)
-        image.accounts[a] = save_account(&ledger->accounts[a]);
-    save_readings(ledger, sampler, image.accounts);
+    for (size_t a = 0; a < ledger->n_totals; a++)
+        image.totals[a] = save_totals(&ledger->totals[a]);
+    save_readings(ledger, sampler, image.totals);
     for (const struct row *row = ledger->rows; row; row = row->next)
-        save_row(row, ledger->n_accounts, ledger_image_row(&image, i++));
-    save_row(&ledger->former, ledger->n_accounts, ledger_image_row(&image, i));
+        save_row(row, ledger->n_totals, ledger_image_row(&image, i++));
+    save_row(&ledger->former, ledger->n_totals, ledger_image_row(&image, i));
     ledger_image_seal(ret->bytes);
     return 0;
 }
@@ -125,14 +125,14 @@ static int restore_rows(struct ledger *ledger, const struct ledger_image *image,
 
         if (r < 0)
             return r == -EEXIST ? -EBADMSG : r;
-        restore_row(row, saved, ledger->n_accounts);
+        restore_row(row, saved, ledger->n_totals);
         row->last_seen_ns = now;
         row->awaited_until_ns = now + LEDGER_AWAIT_NS;
         ledger_settle_ramps(ledger, row);
         ledger_restore_floors(ledger, row);
     }
-    restore_row(&ledger->former, ledger_image_row(image, n), ledger->n_accounts);
-    for (size_t a = 0; a < ledger->n_accounts; a++)
+    restore_row(&ledger->former, ledger_image_row(image, n), ledger->n_totals);
+    for (size_t a = 0; a < ledger->n_totals; a++)
         ledger->has_former |= ledger->former.energies[a].dynamic_uj > 0;
     ledger->has_former |= ledger->former.cpu_ns > 0 || ledger->former.io_bytes > 0;
     return 0;
@@ -143,9 +143,9 @@ int ledger_restore(struct ledger *ledger, const struct ledger_image *image, uint
     int r;
 
     ledger_reset(ledger);
-    ledger->n_accounts = image->head->n_accounts;
-    for (size_t a = 0; a < ledger->n_accounts; a++)
-        restore_account(&ledger->accounts[a], &image->accounts[a]);
+    ledger->n_totals = image->head->n_totals;
+    for (size_t a = 0; a < ledger->n_totals; a++)
+        restore_totals(&ledger->totals[a], &image->totals[a]);
     ledger->last_id = image->head->last_id;
     r = restore_rows(ledger, image, now);
     if (r < 0)

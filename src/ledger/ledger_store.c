@@ -43,7 +43,7 @@ struct ledger_store {
     struct ledger_buffer before; /* one interval before; size 0: none yet */
 
     struct target runtime;
-    struct ledger_file *file;
+    struct image_file *file;
 
     struct target checkpoint;
     struct ledger_writer *writer;
@@ -91,7 +91,7 @@ int ledger_store_new(struct ledger_store **ret, const struct ledger_store_config
     if (r == 0)
         r = set_path(&store->checkpoint, config->state_dir);
     if (r == 0)
-        r = ledger_file_new(&store->file, store->runtime.path);
+        r = image_file_new(&store->file, store->runtime.path);
     if (r == 0)
         r = ledger_writer_new(&store->writer, store->state_dir, FILE_NAME);
     if (r < 0)
@@ -176,7 +176,7 @@ static int read_candidate(const struct ledger_store *store, bool is_runtime,
 {
     void *image;
     size_t size;
-    int r = read_file_full(AT_FDCWD, candidate->path, LEDGER_FILE_MAX, &candidate->bytes, &size);
+    int r = read_file_full(AT_FDCWD, candidate->path, IMAGE_FILE_MAX, &candidate->bytes, &size);
 
     if (r == -ENOENT || r == -ENOTDIR)
         return 0;
@@ -184,7 +184,7 @@ static int read_candidate(const struct ledger_store *store, bool is_runtime,
         return r;
     image = candidate->bytes;
     if (r == 0 && is_runtime)
-        r = ledger_file_parse(candidate->bytes, size, 0, &image, &size);
+        r = image_file_parse(candidate->bytes, size, 0, &image, &size);
     if (r == 0)
         r = ledger_image_parse(image, size, &candidate->image);
     if (r < 0)
@@ -287,9 +287,9 @@ static void write_runtime(struct ledger_store *store, uint64_t now)
 
     if (store->runtime.error && now < store->runtime.next_ns)
         return;
-    r = ledger_file_write(store->file, store->image.bytes, store->image.size);
+    r = image_file_write(store->file, store->image.bytes, store->image.size);
     if (r == -ENOENT && make_directories(store->runtime_dir, 0755) == 0)
-        r = ledger_file_write(store->file, store->image.bytes, store->image.size);
+        r = image_file_write(store->file, store->image.bytes, store->image.size);
     note_result(&store->runtime, r, now, 0,
                 "a daemon that is killed continues from the last checkpoint");
 }
@@ -388,7 +388,7 @@ struct ledger_store *ledger_store_free(struct ledger_store *store)
         return NULL;
     if (store->image.size)
         write_last_checkpoint(store);
-    ledger_file_free(store->file);
+    image_file_free(store->file);
     /* A thread that waits for the disk goes on to use what it writes. */
     if (!store->writing) {
         ledger_writer_free(store->writer);

@@ -22,7 +22,7 @@ struct slot {
 };
 
 /* One VM with open files, or with counts since its last open_files_forget(). */
-struct account {
+struct vm_counts {
     uint32_t vm_id;
     uint32_t n_open;
     uint64_t reads;
@@ -40,8 +40,8 @@ struct open_files {
     struct slot *slots;
 
     pthread_mutex_t lock;     /* of what follows */
-    struct account *accounts; /* sorted by VM id */
-    size_t n_accounts;
+    struct vm_counts *counts; /* sorted by VM id */
+    size_t n_counts;
     size_t room;
 };
 
@@ -68,21 +68,21 @@ struct open_files *open_files_free(struct open_files *files)
     if (!files)
         return NULL;
     pthread_mutex_destroy(&files->lock);
-    free(files->accounts);
+    free(files->counts);
     free(files->slots);
     free(files);
     return NULL;
 }
 
-/* Position of the first account whose id is not below the given one. */
-static size_t account_seek(const struct open_files *files, uint32_t vm_id)
+/* Position of the first counts whose id is not below the given one. */
+static size_t counts_seek(const struct open_files *files, uint32_t vm_id)
 {
-    size_t low = 0, high = files->n_accounts;
+    size_t low = 0, high = files->n_counts;
 
     while (low < high) {
         size_t middle = low + (high - low) / 2;
 
-        if (files->accounts[middle].vm_id < vm_id)
+        if (files->counts[middle].vm_id < vm_id)
             low = middle + 1;
         else
             high = middle;
@@ -90,82 +90,82 @@ static size_t account_seek(const struct open_files *files, uint32_t vm_id)
     return low;
 }
 
-static struct account *account_find(const struct open_files *files, uint32_t vm_id)
+static struct vm_counts *counts_find(const struct open_files *files, uint32_t vm_id)
 {
-    size_t position = account_seek(files, vm_id);
+    size_t position = counts_seek(files, vm_id);
 
-    if (position == files->n_accounts || files->accounts[position].vm_id != vm_id)
+    if (position == files->n_counts || files->counts[position].vm_id != vm_id)
         return NULL;
-    return &files->accounts[position];
+    return &files->counts[position];
 }
 
-static bool accounts_grow(struct open_files *files)
+static bool counts_grow(struct open_files *files)
 {
     size_t room = files->room ? files->room * 2 : 16;
-    struct account *accounts;
+    struct vm_counts *counts;
 
-    if (files->n_accounts < files->room)
+    if (files->n_counts < files->room)
         return true;
-    if (files->n_accounts >= OPEN_FILES_VMS_MAX)
+    if (files->n_counts >= OPEN_FILES_VMS_MAX)
         return false;
-    accounts = realloc(files->accounts, room * sizeof(*accounts));
-    if (!accounts)
+    counts = realloc(files->counts, room * sizeof(*counts));
+    if (!counts)
         return false;
-    files->accounts = accounts;
+    files->counts = counts;
     files->room = room;
     return true;
 }
 
-/* The VM's account, made at its first use; NULL beyond the bound. */
-static struct account *account_get(struct open_files *files, uint32_t vm_id)
+/* The VM's counts, made at its first use; NULL beyond the bound. */
+static struct vm_counts *counts_get(struct open_files *files, uint32_t vm_id)
 {
-    size_t position = account_seek(files, vm_id);
-    struct account *account = account_find(files, vm_id);
+    size_t position = counts_seek(files, vm_id);
+    struct vm_counts *counts = counts_find(files, vm_id);
 
-    if (account)
-        return account;
-    if (!accounts_grow(files))
+    if (counts)
+        return counts;
+    if (!counts_grow(files))
         return NULL;
-    account = &files->accounts[position];
-    memmove(account + 1, account, (files->n_accounts - position) * sizeof(*account));
-    files->n_accounts++;
-    *account = (struct account){.vm_id = vm_id};
-    return account;
+    counts = &files->counts[position];
+    memmove(counts + 1, counts, (files->n_counts - position) * sizeof(*counts));
+    files->n_counts++;
+    *counts = (struct vm_counts){.vm_id = vm_id};
+    return counts;
 }
 
-static void account_drop(struct open_files *files, struct account *account)
+static void counts_drop(struct open_files *files, struct vm_counts *counts)
 {
-    const struct account *end = files->accounts + files->n_accounts;
+    const struct vm_counts *end = files->counts + files->n_counts;
 
-    memmove(account, account + 1, (size_t)(end - account - 1) * sizeof(*account));
-    files->n_accounts--;
+    memmove(counts, counts + 1, (size_t)(end - counts - 1) * sizeof(*counts));
+    files->n_counts--;
 }
 
 /* Takes one of the VM's open files. */
-static bool account_open(struct open_files *files, uint32_t vm_id)
+static bool count_open(struct open_files *files, uint32_t vm_id)
 {
-    struct account *account;
+    struct vm_counts *counts;
     bool granted;
 
     pthread_mutex_lock(&files->lock);
-    account = account_get(files, vm_id);
-    granted = account && account->n_open < OPEN_FILES_PER_VM;
+    counts = counts_get(files, vm_id);
+    granted = counts && counts->n_open < OPEN_FILES_PER_VM;
     if (granted)
-        account->n_open++;
+        counts->n_open++;
     pthread_mutex_unlock(&files->lock);
     return granted;
 }
 
-static void account_close(struct open_files *files, uint32_t vm_id)
+static void count_close(struct open_files *files, uint32_t vm_id)
 {
-    struct account *account;
+    struct vm_counts *counts;
 
     pthread_mutex_lock(&files->lock);
-    account = account_find(files, vm_id);
-    if (account) {
-        account->n_open--;
-        if (account->n_open == 0 && account->reads == 0)
-            account_drop(files, account);
+    counts = counts_find(files, vm_id);
+    if (counts) {
+        counts->n_open--;
+        if (counts->n_open == 0 && counts->reads == 0)
+            counts_drop(files, counts);
     }
     pthread_mutex_unlock(&files->lock);
 }
@@ -175,7 +175,7 @@ uint64_t open_files_open(struct open_files *files, uint32_t vm_id, uint64_t inod
     uint32_t index = files->first_free;
     struct slot *slot;
 
-    if (index == SLOT_NONE || !account_open(files, vm_id))
+    if (index == SLOT_NONE || !count_open(files, vm_id))
         return 0;
     slot = &files->slots[index];
     files->first_free = slot->next_free;
@@ -201,7 +201,7 @@ void open_files_close(struct open_files *files, uint64_t handle)
 
     if (!slot)
         return;
-    account_close(files, slot->vm_id);
+    count_close(files, slot->vm_id);
     slot->open = false;
     slot->next_free = files->first_free;
     files->first_free = (uint32_t)(slot - files->slots);
@@ -216,62 +216,62 @@ struct open_text *open_files_text(struct open_files *files, uint64_t handle, uin
 
 void open_files_count_read(struct open_files *files, uint32_t vm_id)
 {
-    struct account *account;
+    struct vm_counts *counts;
 
     pthread_mutex_lock(&files->lock);
-    account = account_get(files, vm_id);
-    if (account)
-        account->reads++;
+    counts = counts_get(files, vm_id);
+    if (counts)
+        counts->reads++;
     pthread_mutex_unlock(&files->lock);
 }
 
 void open_files_charge(struct open_files *files, uint32_t vm_id, unsigned socket, uint64_t cpu_ns)
 {
-    struct account *account;
+    struct vm_counts *counts;
 
     pthread_mutex_lock(&files->lock);
-    account = account_get(files, vm_id);
-    if (account)
-        account->cpu_ns[socket] += cpu_ns;
+    counts = counts_get(files, vm_id);
+    if (counts)
+        counts->cpu_ns[socket] += cpu_ns;
     pthread_mutex_unlock(&files->lock);
 }
 
 void open_files_take_cpu(struct open_files *files, uint32_t vm_id, uint64_t ret_ns[SOCKETS_MAX])
 {
-    struct account *account;
+    struct vm_counts *counts;
 
     memset(ret_ns, 0, SOCKETS_MAX * sizeof(*ret_ns));
     pthread_mutex_lock(&files->lock);
-    account = account_find(files, vm_id);
-    if (account) {
-        memcpy(ret_ns, account->cpu_ns, sizeof(account->cpu_ns));
-        memset(account->cpu_ns, 0, sizeof(account->cpu_ns));
+    counts = counts_find(files, vm_id);
+    if (counts) {
+        memcpy(ret_ns, counts->cpu_ns, sizeof(counts->cpu_ns));
+        memset(counts->cpu_ns, 0, sizeof(counts->cpu_ns));
     }
     pthread_mutex_unlock(&files->lock);
 }
 
 uint64_t open_files_reads(struct open_files *files, uint32_t vm_id)
 {
-    const struct account *account;
+    const struct vm_counts *counts;
     uint64_t reads;
 
     pthread_mutex_lock(&files->lock);
-    account = account_find(files, vm_id);
-    reads = account ? account->reads : 0;
+    counts = counts_find(files, vm_id);
+    reads = counts ? counts->reads : 0;
     pthread_mutex_unlock(&files->lock);
     return reads;
 }
 
 void open_files_forget(struct open_files *files, uint32_t vm_id)
 {
-    struct account *account;
+    struct vm_counts *counts;
 
     pthread_mutex_lock(&files->lock);
-    account = account_find(files, vm_id);
-    if (account) {
-        account->reads = 0;
-        if (account->n_open == 0)
-            account_drop(files, account);
+    counts = counts_find(files, vm_id);
+    if (counts) {
+        counts->reads = 0;
+        if (counts->n_open == 0)
+            counts_drop(files, counts);
     }
     pthread_mutex_unlock(&files->lock);
 }

@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * Open files, and each VM's account: how often its files are read, and the CPU
+ * Open files, and each VM's counts: how often its files are read, and the CPU
  * time that its requests take.
  *
  * A reader may take a value in several reads; a shell's `read` takes one byte
@@ -56,7 +56,7 @@ void open_files_charge(struct open_files *files, uint32_t vm_id, unsigned socket
 /** CPU time counted since the previous call. */
 void open_files_take_cpu(struct open_files *files, uint32_t vm_id, uint64_t ret_ns[SOCKETS_MAX]);
 
-/** Reads counted so far. Thread-safe, as are the other functions of accounts. */
+/** Reads counted so far. Thread-safe, as are the other functions of counts. */
 uint64_t open_files_reads(struct open_files *files, uint32_t vm_id);
 
 /** Drops a VM's counts. */

@@ -48,7 +48,7 @@ static int send_set(int fd, struct bpf_set set, const int *fds, size_t n)
     return sendmsg(fd, &message.header, MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
-int bpf_store_keep(const struct bpf_set *set, const int *fds, size_t n)
+int bpf_handover_keep(const struct bpf_set *set, const int *fds, size_t n)
 {
     _cleanup_close_ int sender = -1, kept = -1;
     int sockets[2], r;
@@ -60,7 +60,7 @@ int bpf_store_keep(const struct bpf_set *set, const int *fds, size_t n)
     r = send_set(sender, *set, fds, n);
     if (r < 0)
         return r;
-    bpf_store_forget();
+    bpf_handover_forget();
     /* Not to be polled: its other end is closed. */
     r = sd_pid_notify_with_fds(0, false, "FDSTORE=1\nFDPOLL=0\nFDNAME=" STORE_NAME, &kept, 1);
     if (r == 0)
@@ -105,7 +105,7 @@ static int receive_set(int fd, struct bpf_set *ret, int *fds, size_t n)
     return -EBADMSG;
 }
 
-int bpf_store_take(struct descriptors *descriptors, struct bpf_set *ret, int *fds, size_t n)
+int bpf_handover_take(struct descriptors *descriptors, struct bpf_set *ret, int *fds, size_t n)
 {
     int r = -ENOENT;
 
@@ -115,7 +115,7 @@ int bpf_store_take(struct descriptors *descriptors, struct bpf_set *ret, int *fd
     return r;
 }
 
-void bpf_store_forget(void)
+void bpf_handover_forget(void)
 {
     descriptors_forget(STORE_NAME);
 }

@@ -34,14 +34,14 @@ struct bpf_set {
  * @param fds  n of them; remain the caller's
  * @return 0, -ENOTCONN without a service manager, or another negative errno
  */
-int bpf_store_keep(const struct bpf_set *set, const int *fds, size_t n);
+int bpf_handover_keep(const struct bpf_set *set, const int *fds, size_t n);
 
 /**
  * Takes the set that the service manager hands over.
  * @param fds  gets n descriptors, the caller's; after a failure it is as it was
  * @return 0; -ENOENT: there is none; -EBADMSG: what is there is no set of n descriptors
  */
-int bpf_store_take(struct descriptors *descriptors, struct bpf_set *ret, int *fds, size_t n);
+int bpf_handover_take(struct descriptors *descriptors, struct bpf_set *ret, int *fds, size_t n);
 
 /** The service manager gives up what it keeps: programs of which nobody knows what they counted. */
-void bpf_store_forget(void);
+void bpf_handover_forget(void);

@@ -29,7 +29,7 @@ struct file_head {
     uint64_t checksum; /* XXH3-64 of what is before */
 };
 
-struct ledger_file {
+struct image_file {
     char *path;
     int fd;
     struct file_head head;
@@ -40,7 +40,7 @@ static uint64_t head_checksum(const struct file_head *head)
     return XXH3_64bits(head, offsetof(struct file_head, checksum));
 }
 
-int ledger_file_parse(void *bytes, size_t size, unsigned age, void **ret, size_t *ret_size)
+int image_file_parse(void *bytes, size_t size, unsigned age, void **ret, size_t *ret_size)
 {
     struct file_head head;
     uint64_t offset;
@@ -52,7 +52,7 @@ int ledger_file_parse(void *bytes, size_t size, unsigned age, void **ret, size_t
     memcpy(&head, bytes, sizeof(head));
     if (head.version != FILE_VERSION)
         return -EPROTONOSUPPORT;
-    if (head.checksum != head_checksum(&head) || head.slot > 1 || head.room > LEDGER_FILE_MAX ||
+    if (head.checksum != head_checksum(&head) || head.slot > 1 || head.room > IMAGE_FILE_MAX ||
         head.room % sizeof(uint64_t) != 0)
         return -EBADMSG;
     if (age > 0)
@@ -65,9 +65,9 @@ int ledger_file_parse(void *bytes, size_t size, unsigned age, void **ret, size_t
     return 0;
 }
 
-int ledger_file_new(struct ledger_file **ret, const char *path)
+int image_file_new(struct image_file **ret, const char *path)
 {
-    _cleanup_free_ struct ledger_file *file = calloc(1, sizeof(*file));
+    _cleanup_free_ struct image_file *file = calloc(1, sizeof(*file));
 
     if (!file)
         return -ENOMEM;
@@ -79,7 +79,7 @@ int ledger_file_new(struct ledger_file **ret, const char *path)
     return 0;
 }
 
-struct ledger_file *ledger_file_free(struct ledger_file *file)
+struct image_file *image_file_free(struct image_file *file)
 {
     if (!file)
         return NULL;
@@ -135,7 +135,7 @@ static int write_image(int fd, struct file_head *head, const void *image, size_t
     return r;
 }
 
-static int make_file(struct ledger_file *file, const void *image, size_t size)
+static int make_file(struct image_file *file, const void *image, size_t size)
 {
     struct file_head head = {.version = FILE_VERSION, .slot = 1, .room = ROOM_MIN};
     _cleanup_close_ int fd = -1;
@@ -164,7 +164,7 @@ static int make_file(struct ledger_file *file, const void *image, size_t size)
 }
 
 /* A file that somebody removed or replaced would be written in vain. */
-static bool is_in_place(const struct ledger_file *file)
+static bool is_in_place(const struct image_file *file)
 {
     struct stat ours, there;
 
@@ -172,9 +172,9 @@ static bool is_in_place(const struct ledger_file *file)
            ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
 }
 
-int ledger_file_write(struct ledger_file *file, const void *image, size_t size)
+int image_file_write(struct image_file *file, const void *image, size_t size)
 {
-    if (size > LEDGER_FILE_MAX / 2)
+    if (size > IMAGE_FILE_MAX / 2)
         return -EFBIG;
     if (!is_in_place(file) || size > file->head.room)
         return make_file(file, image, size);

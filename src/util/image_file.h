@@ -20,27 +20,27 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LEDGER_FILE_IMAGES 2 /* the one that holds, and the one before */
+#define IMAGE_FILE_IMAGES 2 /* the one that holds, and the one before */
 
 /* Bounds what is read at start: the images of 100000 VMs. */
-#define LEDGER_FILE_MAX (256U << 20)
+#define IMAGE_FILE_MAX (256U << 20)
 
 /** The runtime file, open for writing. */
-struct ledger_file;
+struct image_file;
 
 /** Does not touch the disk: a file that is there is replaced by the first write. @return 0 or
  * -ENOMEM */
-int ledger_file_new(struct ledger_file **ret, const char *path);
+int image_file_new(struct image_file **ret, const char *path);
 
 /** The file stays. NULL is accepted. @return NULL */
-struct ledger_file *ledger_file_free(struct ledger_file *file);
+struct image_file *image_file_free(struct image_file *file);
 
 /**
  * Makes the image the one that holds. The file is made anew where it is
  * missing or too small.
  * @return 0 or a negative errno; then the image before it holds
  */
-int ledger_file_write(struct ledger_file *file, const void *image, size_t size);
+int image_file_write(struct image_file *file, const void *image, size_t size);
 
 /**
  * Finds an image in the bytes of a runtime file.
@@ -51,7 +51,7 @@ int ledger_file_write(struct ledger_file *file, const void *image, size_t size);
  * @return 0; -ENOMSG: not such a file; -EPROTONOSUPPORT: of another version;
  *         -EBADMSG: cut off or damaged
  */
-int ledger_file_parse(void *bytes, size_t size, unsigned age, void **ret, size_t *ret_size);
+int image_file_parse(void *bytes, size_t size, unsigned age, void **ret, size_t *ret_size);
 
 /**
  * Writes a checkpoint: temporary file, fsync, rename, fsync of the directory,

@@ -767,11 +767,11 @@ static void change_object(struct successor *s)
 
     do {
         s->handed[0] = (struct descriptor){dup(s->kept_fd), (char[]){"usage"}};
-        r = bpf_store_take(&descriptors, &set, fds, (size_t)++n);
+        r = bpf_handover_take(&descriptors, &set, fds, (size_t)++n);
     } while (r < 0 && n < 32);
     assert_int_equal(r, 0);
     set.object++;
-    assert_int_equal(bpf_store_keep(&set, fds, (size_t)n), 0);
+    assert_int_equal(bpf_handover_keep(&set, fds, (size_t)n), 0);
     take_notifications(s);
     for (int i = 0; i < n; i++)
         close(fds[i]);

@@ -409,17 +409,17 @@ static const struct {
     }
     FIELD(HEAD, image_head, last_id, 3),
     FIELD(HEAD, image_head, zero, 1),
-    FIELD(ACCOUNT, image_account, kind, ZONE_PSYS + 1),
-    FIELD(ACCOUNT, image_account, reading_valid, 2),
-    FIELD(ACCOUNT, image_account, measured_uj, 12345),
-    FIELD(ACCOUNT, image_account, host_uj, UINT64_MAX),
-    FIELD(ACCOUNT, image_account, static_deficit_uj, 1),
-    FIELD(ACCOUNT, image_account, static_deficit_uj, UINT64_C(1) << 63),
-    FIELD(ACCOUNT, image_account, learned_known, 2),
-    FIELD(ACCOUNT, image_account, learned_uw, ZONE_POWER_MAX_W *UINT64_C(1000000) + 1),
-    FIELD(ACCOUNT, image_account, learned_uncertainty_uw, UINT64_MAX),
-    {ACCOUNT, offsetof(struct image_account, name), 1, 0},
-    {SECOND_ACCOUNT, offsetof(struct image_account, name), 1, 0},
+    FIELD(ACCOUNT, image_totals, kind, ZONE_PSYS + 1),
+    FIELD(ACCOUNT, image_totals, reading_valid, 2),
+    FIELD(ACCOUNT, image_totals, measured_uj, 12345),
+    FIELD(ACCOUNT, image_totals, host_uj, UINT64_MAX),
+    FIELD(ACCOUNT, image_totals, static_deficit_uj, 1),
+    FIELD(ACCOUNT, image_totals, static_deficit_uj, UINT64_C(1) << 63),
+    FIELD(ACCOUNT, image_totals, learned_known, 2),
+    FIELD(ACCOUNT, image_totals, learned_uw, ZONE_POWER_MAX_W *UINT64_C(1000000) + 1),
+    FIELD(ACCOUNT, image_totals, learned_uncertainty_uw, UINT64_MAX),
+    {ACCOUNT, offsetof(struct image_totals, name), 1, 0},
+    {SECOND_ACCOUNT, offsetof(struct image_totals, name), 1, 0},
     FIELD(ROW, image_row, id, 0),
     FIELD(ROW, image_row, id, 99),
     FIELD(ROW, image_row, manager, 99),
@@ -445,8 +445,8 @@ static void test_wrong_content(void **state)
 
         image = save(&fixture, &buffer);
         records[HEAD] = image.head;
-        records[ACCOUNT] = image.accounts;
-        records[SECOND_ACCOUNT] = image.accounts + 1;
+        records[ACCOUNT] = image.totals;
+        records[SECOND_ACCOUNT] = image.totals + 1;
         records[ROW] = ledger_image_row(&image, 0);
         records[SECOND_ROW] = ledger_image_row(&image, 1);
         records[FORMER] = ledger_image_row(&image, 3);
@@ -471,7 +471,7 @@ static void test_twice(void **state)
     start(&fixture, "rapl", STATIC_EQUAL);
     run(&fixture, 2);
     image = save(&fixture, &buffer);
-    memcpy(image.accounts[1].name, image.accounts[0].name, ZONE_NAME_MAX);
+    memcpy(image.totals[1].name, image.totals[0].name, ZONE_NAME_MAX);
     ledger_image_seal(buffer.bytes);
     assert_int_equal(ledger_image_parse(buffer.bytes, buffer.size, &image), -EBADMSG);
 
@@ -510,12 +510,11 @@ static void test_reserve(void **state)
     /* Conservation holds: the parser sees to it. */
     assert_int_equal(ledger_image_parse(buffers[2].bytes, buffers[2].size, &checkpoint), 0);
     assert_true(checkpoint.head->flags & LEDGER_IMAGE_RESERVE);
-    assert_false(checkpoint.accounts[0].reading_valid);
+    assert_false(checkpoint.totals[0].reading_valid);
     assert_true(ledger_reserve_covers(&checkpoint, &now, &before));
     /* 7 W of static power for 75 s; nothing for what does not grow. */
-    assert_in_range(checkpoint.accounts[0].static_uj - now.accounts[0].static_uj, 525000000,
-                    525000100);
-    assert_int_equal(checkpoint.accounts[0].unattributed_uj, 0);
+    assert_in_range(checkpoint.totals[0].static_uj - now.totals[0].static_uj, 525000000, 525000100);
+    assert_int_equal(checkpoint.totals[0].unattributed_uj, 0);
     for (size_t i = 0; i < now.head->n_rows; i++)
         assert_int_equal(image_row_energies(ledger_image_row(&checkpoint, i))->static_uj, 0);
     /* Former has none. */

@@ -317,10 +317,10 @@ static void test_checkpoint_has_no_reserve_of_it(void **state)
     assert_int_equal(ledger_image_parse(after.bytes, after.size, &images[1]), 0);
     assert_int_equal(ledger_reserve_add(&images[1], &images[0], &images[0], &checkpoint), 0);
     assert_int_equal(ledger_image_parse(checkpoint.bytes, checkpoint.size, &kept), 0);
-    for (size_t a = 0; a < kept.head->n_accounts; a++)
-        if (strcmp(kept.accounts[a].source, LEDGER_SOURCE_ELSEWHERE) == 0)
-            assert_int_equal(kept.accounts[a].measured_uj, images[1].accounts[a].measured_uj);
-    assert_int_equal(kept.head->n_accounts, 5);
+    for (size_t a = 0; a < kept.head->n_totals; a++)
+        if (strcmp(kept.totals[a].source, LEDGER_SOURCE_ELSEWHERE) == 0)
+            assert_int_equal(kept.totals[a].measured_uj, images[1].totals[a].measured_uj);
+    assert_int_equal(kept.head->n_totals, 5);
     ledger_buffer_deinit(&before);
     ledger_buffer_deinit(&after);
     ledger_buffer_deinit(&checkpoint);
