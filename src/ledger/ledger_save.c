@@ -74,7 +74,7 @@ static void restore_row(struct row *row, struct image_row *image, size_t n_total
 }
 
 static void save_readings(const struct ledger *ledger, const struct sampler *sampler,
-                          struct image_totals *totals)
+                          struct image_totals *saved)
 {
     for (size_t slot = 0; slot < ledger->n_slots; slot++) {
         const struct reading *reading = &sampler->last[slot];
@@ -82,7 +82,7 @@ static void save_readings(const struct ledger *ledger, const struct sampler *sam
 
         if (!ledger->slots[slot])
             continue;
-        totals = &totals[totals_index(ledger, ledger->slots[slot])];
+        totals = &saved[totals_index(ledger, ledger->slots[slot])];
         totals->reading_valid = reading->valid;
         totals->reading_uj = reading->energy_uj;
         totals->reading_ns = reading->time_ns;
