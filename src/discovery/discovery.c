@@ -7,9 +7,9 @@
 #include <string.h>
 #include <systemd/sd-id128.h>
 
-#include "discovery/libvirt_watch.h"
 #include "discovery/proc_scan.h"
 #include "discovery/vm_merge.h"
+#include "libvirt/libvirt_watch.h"
 #include "util/cleanup.h"
 #include "util/log.h"
 

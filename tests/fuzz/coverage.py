@@ -23,7 +23,7 @@ PARSERS = {
     "domain-virtiofs": ["src/cli/domain_virtiofs.c"],
     "domain-xml": ["src/util/xml_text.c", "src/cli/domain_xml.c", "src/cli/domain_xml_attach.c",
                    "src/cli/domain_xml_detach.c", "src/cli/share_path.c"],
-    "energy-metadata": ["src/discovery/energy_metadata.c"],
+    "energy-metadata": ["src/libvirt/energy_metadata.c"],
     "fuse": ["src/powercapfs/ops.c", "src/powercapfs/files.c",
              "src/powercapfs/names.c", "src/powercapfs/tree.c",
              "src/powercapfs/handover.c:fuse_init_is_whole"],
@@ -31,7 +31,7 @@ PARSERS = {
     "ledger": ["src/ledger/ledger_image.c", "src/ledger/ledger_save.c",
                "src/util/image_file.c:ledger_file_parse"],
     "model-file": ["src/attribution/fitted.c:fitted_parse,handle_key,normalise"],
-    "numa-text": ["src/host/topology_text.c", "src/usage/memory_text.c"],
+    "numa-text": ["src/host/topology_text.c", "src/memory/memory_text.c"],
     "proc-text": ["src/host/proc_text.c"],
     "qemu-cmdline": ["src/discovery/arguments.c", "src/discovery/qemu_cmdline.c",
                      "src/discovery/helper_cmdline.c", "src/host/machine_cgroup.c"],
@@ -45,7 +45,7 @@ PARSERS = {
              "src/util/metrics_server.c:metrics_parse_listen,address_parse", "src/util/parse.c",
              "src/util/utf8.c",
              "src/platform/platform_store.c:platform_relation_parse,parse_numbers,next_word"],
-    "usage-state": ["src/usage/usage_state.c", "src/usage/bpf_population.c:population_restore"],
+    "usage-state": ["src/usage/usage_state.c", "src/usage/process_table.c:process_table_restore"],
 }
 CORPUS = pathlib.Path(__file__).parent / "corpus"
 CODE_REGION = 0

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "discovery/libvirt_table.h"
+#include "libvirt/libvirt_table.h"
 
 static struct libvirt_domain domain(unsigned char n, const char *name, unsigned start_number)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "discovery/libvirt_table.h"
+#include "libvirt/libvirt_table.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "discovery/energy_metadata.h"
+#include "libvirt/energy_metadata.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -18,7 +18,7 @@ struct memory_hierarchy {
 };
 
 /** Where the host tells it. */
-struct memory_source {
+struct memory_probe {
     int proc_fd;
     int sysfs_fd; /* -1 where there is none */
     struct memory_hierarchy memory;
@@ -42,14 +42,14 @@ struct vm_memory {
 };
 
 /** @param ret  its topology is the caller's to set. @return 0 or a negative errno */
-int memory_source_open(struct memory_source *ret, const char *proc_root, const char *sysfs_root);
-void memory_source_close(struct memory_source *source);
+int memory_probe_open(struct memory_probe *ret, const char *proc_root, const char *sysfs_root);
+void memory_probe_close(struct memory_probe *source);
 
 /** Forgets all but the VM. */
 void vm_memory_reset(struct vm_memory *memory);
 
 /** Finds out where the VM's memory is told, and reads what hardly changes: its helpers. */
-void memory_source_examine(const struct memory_source *source, struct vm_memory *memory);
+void memory_probe_examine(const struct memory_probe *source, struct vm_memory *memory);
 
 /**
  * Reads the VM's memory. What cannot be read keeps its value.
@@ -58,8 +58,8 @@ void memory_source_examine(const struct memory_source *source, struct vm_memory 
  *               than 250 ms: QEMU cannot change its address space meanwhile
  * @return CPU time of that walk, nanoseconds; 0 without one
  */
-uint64_t memory_source_read(const struct memory_source *source, struct vm_memory *memory,
-                            const struct usage_amount *usage, bool walk);
+uint64_t memory_probe_read(const struct memory_probe *source, struct vm_memory *memory,
+                           const struct usage_amount *usage, bool walk);
 
 /** Adds the memory in use on the host, VMs included, to ret[socket]. */
-void memory_source_read_host(const struct memory_source *source, uint64_t ret[SOCKETS_MAX]);
+void memory_probe_read_host(const struct memory_probe *source, uint64_t ret[SOCKETS_MAX]);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "usage/memory.h"
+#include "memory/memory.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/queue.h>
 
-#include "usage/memory_source.h"
+#include "memory/memory_probe.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
@@ -31,7 +31,7 @@ struct entry {
 TAILQ_HEAD(entry_queue, entry);
 
 struct memory_reader {
-    struct memory_source source;
+    struct memory_probe source;
     struct entry **entries; /* sorted by UUID */
     size_t n;
     struct entry_queue queue; /* the same: never read ones, then the longest ago */
@@ -47,7 +47,7 @@ int memory_reader_new(struct memory_reader **ret, const char *proc_root, const c
 
     if (!reader)
         return -ENOMEM;
-    r = memory_source_open(&reader->source, proc_root, sysfs_root);
+    r = memory_probe_open(&reader->source, proc_root, sysfs_root);
     if (r < 0) {
         log_error("cannot read memory", F_STRING("directory", proc_root), F_ERROR(r));
         return r;
@@ -72,7 +72,7 @@ struct memory_reader *memory_reader_free(struct memory_reader *reader)
         for (size_t i = 0; i < reader->n; i++)
             entry_free(reader, reader->entries[i]);
         free(reader->entries);
-        memory_source_close(&reader->source);
+        memory_probe_close(&reader->source);
         free(reader);
     }
     return NULL;
@@ -196,11 +196,11 @@ static uint64_t read_entry(struct memory_reader *reader, struct entry *entry)
     uint64_t walk_ns;
 
     if (entry->readings++ % READINGS_PER_EXAMINATION == 0) {
-        memory_source_examine(&reader->source, &entry->memory);
+        memory_probe_examine(&reader->source, &entry->memory);
         find_shared_scope(reader, entry);
     }
-    walk_ns = memory_source_read(&reader->source, &entry->memory, entry->usage,
-                                 reader->walk_credit_ns > 0);
+    walk_ns = memory_probe_read(&reader->source, &entry->memory, entry->usage,
+                                reader->walk_credit_ns > 0);
     entry->read_in = reader->call;
     TAILQ_REMOVE(&reader->queue, entry, queue);
     TAILQ_INSERT_TAIL(&reader->queue, entry, queue);
@@ -232,7 +232,7 @@ static void fill_host(const struct memory_reader *reader, struct usage *usage)
 {
     uint64_t used[SOCKETS_MAX] = {0};
 
-    memory_source_read_host(&reader->source, used);
+    memory_probe_read_host(&reader->source, used);
     for (unsigned s = 0; s < SOCKETS_MAX; s++) {
         for (size_t i = 0; i < usage->n_vms; i++) {
             uint64_t of_vm = usage->vms[i].amount.sockets[s].memory_bytes;

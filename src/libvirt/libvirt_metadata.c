@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "discovery/libvirt_metadata.h"
+#include "libvirt/libvirt_metadata.h"
 
 #include <errno.h>
 #include <libvirt/virterror.h>
@@ -8,7 +8,7 @@
 #include <string.h>
 #include <systemd/sd-id128.h>
 
-#include "discovery/energy_metadata.h"
+#include "libvirt/energy_metadata.h"
 #include "util/clock.h"
 #include "util/log.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "discovery/libvirt_watch.h"
+#include "libvirt/libvirt_watch.h"
 
 #include <errno.h>
 #include <libvirt/libvirt.h>
@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "discovery/libvirt_metadata.h"
+#include "libvirt/libvirt_metadata.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "usage/memory_source.h"
+#include "memory/memory_probe.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,7 +9,7 @@
 
 #include "host/machine_cgroup.h"
 #include "host/proc_text.h"
-#include "usage/memory_text.h"
+#include "memory/memory_text.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/file.h"
@@ -66,9 +66,9 @@ static struct memory_hierarchy find_hierarchy(int sysfs_fd, const char *controll
     return (struct memory_hierarchy){"", "fs/cgroup/unified"};
 }
 
-int memory_source_open(struct memory_source *ret, const char *proc_root, const char *sysfs_root)
+int memory_probe_open(struct memory_probe *ret, const char *proc_root, const char *sysfs_root)
 {
-    struct memory_source source = {0};
+    struct memory_probe source = {0};
 
     source.proc_fd = open(proc_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (source.proc_fd < 0)
@@ -80,7 +80,7 @@ int memory_source_open(struct memory_source *ret, const char *proc_root, const c
     return 0;
 }
 
-void memory_source_close(struct memory_source *source)
+void memory_probe_close(struct memory_probe *source)
 {
     if (source->proc_fd >= 0)
         close(source->proc_fd);
@@ -89,7 +89,7 @@ void memory_source_close(struct memory_source *source)
 }
 
 /* The group, below the sysfs root, of the VM the process works for; NULL where there is none. */
-static char *read_scope(const struct memory_source *source, const struct memory_hierarchy *where,
+static char *read_scope(const struct memory_probe *source, const struct memory_hierarchy *where,
                         pid_t pid)
 {
     struct machine_cgroup cgroup;
@@ -111,7 +111,7 @@ static char *read_scope(const struct memory_source *source, const struct memory_
 }
 
 /* The group of all its QEMU processes; NULL where they are not in one. */
-static char *find_scope(const struct memory_source *source, const struct memory_hierarchy *where,
+static char *find_scope(const struct memory_probe *source, const struct memory_hierarchy *where,
                         const struct vm *vm)
 {
     _cleanup_free_ char *scope = NULL;
@@ -131,7 +131,7 @@ static char *find_scope(const struct memory_source *source, const struct memory_
 }
 
 /* Memory of a process, if it is still the same. */
-static int read_status(const struct memory_source *source, const struct process_id *id,
+static int read_status(const struct memory_probe *source, const struct process_id *id,
                        struct proc_memory *ret)
 {
     char path[64], text[4096];
@@ -161,7 +161,7 @@ static int read_status(const struct memory_source *source, const struct process_
 }
 
 /* Sums over its QEMU processes. */
-static int read_qemu(const struct memory_source *source, const struct vm *vm,
+static int read_qemu(const struct memory_probe *source, const struct vm *vm,
                      struct proc_memory *ret)
 {
     struct proc_memory sum = {0};
@@ -185,7 +185,7 @@ static int read_qemu(const struct memory_source *source, const struct vm *vm,
 }
 
 /* Anonymous memory of the helpers that are not in the scope. */
-static uint64_t read_helpers(const struct memory_source *source, const struct vm_memory *memory)
+static uint64_t read_helpers(const struct memory_probe *source, const struct vm_memory *memory)
 {
     const struct vm *vm = memory->vm;
     uint64_t bytes = 0;
@@ -220,7 +220,7 @@ void vm_memory_reset(struct vm_memory *memory)
     *memory = (struct vm_memory){.vm = memory->vm};
 }
 
-void memory_source_examine(const struct memory_source *source, struct vm_memory *memory)
+void memory_probe_examine(const struct memory_probe *source, struct vm_memory *memory)
 {
     struct proc_memory qemu;
 
@@ -236,7 +236,7 @@ void memory_source_examine(const struct memory_source *source, struct vm_memory 
     memory->walk_due = true;
 }
 
-static int read_numa_stat(const struct memory_source *source, const char *scope,
+static int read_numa_stat(const struct memory_probe *source, const char *scope,
                           struct node_bytes *nodes)
 {
     _cleanup_free_ char *path = NULL, *text = NULL;
@@ -255,7 +255,7 @@ static int read_numa_stat(const struct memory_source *source, const char *scope,
 }
 
 /* @return 0, -ENOENT where the kernel keeps no account of huge pages, or another negative errno */
-static int read_hugetlb_numa_stat(const struct memory_source *source, const char *scope,
+static int read_hugetlb_numa_stat(const struct memory_probe *source, const char *scope,
                                   struct node_bytes *nodes)
 {
     static const char *const sizes[] = {"2MB", "1GB"};
@@ -290,7 +290,7 @@ struct reading {
 
 /* From the scope's accounts; huge pages from QEMU's status where the scope has no account of
  * them. */
-static int read_from_scope(const struct memory_source *source, const struct vm_memory *memory,
+static int read_from_scope(const struct memory_probe *source, const struct vm_memory *memory,
                            struct reading *ret)
 {
     _cleanup_(node_bytes_deinit) struct node_bytes nodes = {0}, huge = {0};
@@ -318,7 +318,7 @@ static int read_from_scope(const struct memory_source *source, const struct vm_m
     return 0;
 }
 
-static int read_from_processes(const struct memory_source *source, const struct vm_memory *memory,
+static int read_from_processes(const struct memory_probe *source, const struct vm_memory *memory,
                                struct reading *ret)
 {
     struct proc_memory qemu;
@@ -333,7 +333,7 @@ static int read_from_processes(const struct memory_source *source, const struct 
 }
 
 /* Sets the placement from the page tables; on failure it stays. */
-static int walk_page_tables(const struct memory_source *source, struct vm_memory *memory,
+static int walk_page_tables(const struct memory_probe *source, struct vm_memory *memory,
                             bool only_huge)
 {
     _cleanup_(node_bytes_deinit) struct node_bytes nodes = {0}, huge = {0};
@@ -398,7 +398,7 @@ static bool is_one_socket(const struct topology *topology)
 
 /* Where memory is that nothing places: where the page tables said; where the VM's other memory
  * is; where it ran, as the kernel gives memory of the node it runs on; on the first node. */
-static void place(const struct memory_source *source, const struct vm_memory *memory,
+static void place(const struct memory_probe *source, const struct vm_memory *memory,
                   const struct usage_amount *usage, struct reading *reading)
 {
     uint64_t cpu[SOCKETS_MAX] = {0}, first[SOCKETS_MAX] = {0}, known[SOCKETS_MAX];
@@ -417,7 +417,7 @@ static void place(const struct memory_source *source, const struct vm_memory *me
 }
 
 /* @return its CPU time, or 0 where it would take too long, or the file is not to be had */
-static uint64_t walk_within_limit(const struct memory_source *source, struct vm_memory *memory,
+static uint64_t walk_within_limit(const struct memory_probe *source, struct vm_memory *memory,
                                   uint64_t bytes, bool only_huge)
 {
     __uint128_t expected_ns = memory->walk_bytes
@@ -432,8 +432,8 @@ static uint64_t walk_within_limit(const struct memory_source *source, struct vm_
     return memory->walk_ns;
 }
 
-uint64_t memory_source_read(const struct memory_source *source, struct vm_memory *memory,
-                            const struct usage_amount *usage, bool walk)
+uint64_t memory_probe_read(const struct memory_probe *source, struct vm_memory *memory,
+                           const struct usage_amount *usage, bool walk)
 {
     struct reading reading;
     uint64_t walk_ns = 0;
@@ -453,7 +453,7 @@ uint64_t memory_source_read(const struct memory_source *source, struct vm_memory
     return walk_ns;
 }
 
-void memory_source_read_host(const struct memory_source *source, uint64_t ret[SOCKETS_MAX])
+void memory_probe_read_host(const struct memory_probe *source, uint64_t ret[SOCKETS_MAX])
 {
     const struct topology *topology = source->topology;
     char path[64], text[8192];

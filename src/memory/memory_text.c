@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "usage/memory_text.h"
+#include "memory/memory_text.h"
 
 #include <errno.h>
 

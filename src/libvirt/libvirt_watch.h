@@ -11,8 +11,8 @@
 
 #include <stddef.h>
 
-#include "discovery/libvirt_table.h"
 #include "discovery/vm.h"
+#include "libvirt/libvirt_table.h"
 
 struct libvirt_watch;
 
