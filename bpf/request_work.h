@@ -12,7 +12,7 @@
  * tick while a slice runs.
  */
 
-#include "request_energy.h"
+#include "shared/request_energy.h"
 #include "request_kernel.h"
 
 /* Set before loading. */

@@ -29,10 +29,8 @@
  */
 
 #include "kernel.h"
-
-#include "vm_usage.h"
-
-#include "../src/discovery/vm_names.h"
+#include "shared/vm_names.h"
+#include "shared/vm_usage.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -380,10 +378,6 @@ int BPF_PROG(list_vhost, struct task_struct *task, const char *comm)
         tell(task->tgid); /* a vCPU was plugged */
     return 0;
 }
-
-/* The names of src/discovery/machine_cgroup.c, which has the last word. */
-#define MACHINE_PREFIX "machine-qemu"
-#define MACHINE_SUFFIX ".libvirt-qemu"
 
 static bool is_machine(const struct cgroup *cgroup)
 {

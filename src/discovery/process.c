@@ -10,7 +10,7 @@
 
 #include "discovery/arguments.h"
 #include "discovery/helper_cmdline.h"
-#include "discovery/vm_names.h"
+#include "shared/vm_names.h"
 #include "util/cleanup.h"
 #include "util/file.h"
 #include "util/machine_cgroup.h"

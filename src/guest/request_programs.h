@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "request_energy.h"
+#include "shared/request_energy.h"
 
 /** What may be counted beside CPU time: bit per enum request_counter, and these. */
 #define REQUEST_WAKEUPS (1u << REQUEST_COUNTERS)

@@ -11,10 +11,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "shared/vm_usage.h"
 #include "usage/bpf_store.h"
 #include "util/cpu_counters.h"
 #include "util/topology.h"
-#include "vm_usage.h"
 
 struct bpf_programs;
 

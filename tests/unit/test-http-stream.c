@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "http_stream.h"
+#include "shared/http_stream.h"
 
 #define EVENTS_MAX 64
 

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
 # Energy flows one way through src/, and so do includes: a room may include
-# util, itself, and the data headers of the rooms before it. usage knows what it
-# shares with bpf/ as well. The daemon, which assembles them, may include all but
+# util, itself, and the data headers of the rooms before it; of bpf/shared, what
+# is shared with it. The daemon, which assembles them, may include all but
 # cli; cli knows the daemon's socket only, but for `calibrate`, which works before
 # there is a daemon: it reads RAPL itself, and `doctor`, which looks for what the
 # daemon would.
@@ -27,6 +27,9 @@ check() {
             split("source/energy_source.h source/rapl.h source/sample.h source/zone.h", headers, " ")
             for (i in headers)
                 guest[headers[i]] = 1
+            shared["util"] = shared["discovery"] = "shared/vm_names.h"
+            shared["usage"] = "shared/vm_usage.h"
+            shared["guest"] = "shared/request_energy.h"
             split("daemon/config.h publish/powercapfs_mount.h " \
                   "source/energy_source.h source/rapl.h", headers, " ")
             for (i in headers)
@@ -38,8 +41,9 @@ check() {
             room = path[2]
             other = target[1]
             allowed = other == room || other == "util" ||
-                      (room == "usage" && $4 !~ "/") || # of bpf/
-                      (room == "guest" && ($4 !~ "/" || $4 in guest)) ||
+                      $4 == shared[room] ||
+                      (room == "usage" && $4 == "vm_usage.skel.h") ||
+                      (room == "guest" && ($4 == "request_energy.skel.h" || $4 in guest)) ||
                       (room == "daemon" && other in stage) ||
                       (path[2] "/" path[3] == "cli/calibrate.c" && $4 in calibrate) ||
                       (path[2] "/" path[3] ~ "^cli/doctor" && $4 in doctor) ||
@@ -57,7 +61,8 @@ tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 for wrong in source:usage/usage.h usage:source/rapl.h util:source/zone.h publish:daemon/config.h \
              attribution:publish/control.h cli:publish/control.h cli:source/rapl.h \
-             daemon:cli/client.h discovery:vm_usage.h guest:usage/usage.h \
+             daemon:cli/client.h discovery:shared/vm_usage.h discovery:vm_usage.skel.h \
+             guest:usage/usage.h \
              publish:guest/cgroup.h; do
     mkdir "$tree/${wrong%%:*}"
     echo "#include \"${wrong#*:}\"" >"$tree/${wrong%%:*}/x.c"

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #pragma once
 
 /*
@@ -11,7 +11,7 @@
 
 #include <linux/types.h>
 
-#include "http_stream.h"
+#include "shared/http_stream.h"
 
 #define REQUEST_WEIGHT_BITS 20 /* weights are in units of 2^-20 */
 #define REQUEST_WORK_BITS 10
