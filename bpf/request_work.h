@@ -12,6 +12,7 @@
  * tick while a slice runs.
  */
 
+#include "shared/http_words.h"
 #include "shared/request_energy.h"
 #include "request_kernel.h"
 

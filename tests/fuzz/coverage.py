@@ -27,7 +27,7 @@ PARSERS = {
     "fuse": ["src/publish/powercapfs_requests.c", "src/publish/powercapfs_files.c",
              "src/publish/powercapfs_names.c", "src/publish/powercapfs_tree.c",
              "src/publish/powercapfs_store.c:fuse_init_is_whole"],
-    "http-stream": ["bpf/shared/http_stream.h"],
+    "http-stream": ["bpf/shared/http_stream.h", "bpf/shared/http_words.h"],
     "ledger": ["src/attribution/ledger_image.c", "src/attribution/ledger_save.c",
                "src/attribution/ledger_file.c:ledger_file_parse"],
     "model-file": ["src/attribution/fitted.c:fitted_parse,handle_key,normalise"],

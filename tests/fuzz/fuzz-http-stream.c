@@ -10,7 +10,7 @@
 
 #include "fuzz.h"
 
-#include "shared/http_stream.h"
+#include "shared/http_words.h"
 
 struct seen {
     size_t n;

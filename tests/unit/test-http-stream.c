@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "shared/http_stream.h"
+#include "shared/http_words.h"
 
 #define EVENTS_MAX 64
 
