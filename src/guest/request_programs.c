@@ -29,7 +29,7 @@ struct request_programs {
     struct cpu_counters *counters;
     struct ring_buffer *ended;
     bool watches_calls; /* or cannot */
-    bool wakes_readers; /* see bpf/request_unread.h */
+    bool wakes_readers; /* see bpf/lib/fionread.bpf.h */
     uint64_t left_unread;
     void (*on_request)(const struct request *request, void *userdata); /* while they are taken */
     void *userdata;

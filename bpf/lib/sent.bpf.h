@@ -1,25 +1,32 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #pragma once
 
-/* Responses, as they are sent. A part of request_energy.bpf.c. */
+/* Responses, as the application sends them. */
 
-#include "request_connection.h"
+#include "lib/connection.bpf.h"
+#include "lib/kernel.h"
+#include "lib/network.h"
+#include "lib/worker.bpf.h"
+#include "shared/http_words.h"
 
-#define HEAD_WINDOW 8192  /* bytes of a message that are looked at in one go */
-#define SEGMENT_COST 4096 /* at most, of a socket's buffer and beside its bytes */
+/* Bytes of a message that are looked at in one go. */
+#define HEAD_WINDOW 8192
+/* Bytes of a socket's buffer that a segment takes beside its own, at most. */
+#define SEGMENT_COST 4096
 #define SEGMENT_MAX 16384
-#define WHOLE_MAX 16384 /* bytes of a message that are copied, to be one piece after it grew */
+/* Bytes of a message that are copied to make it one piece after it grew. */
+#define WHOLE_MAX 16384
 
-struct sending {
+struct sent_context {
     struct sk_msg_md *message;
     struct connection *c;
 };
 
-/* As receive_some(). */
-static __always_inline bool send_some(struct sending *sending)
+/* As received_feed(). */
+static __always_inline bool sent_feed(struct sent_context *context)
 {
-    struct http_stream *out = &sending->c->out;
-    struct sent *s = &sending->c->sent;
+    struct http_stream *out = &context->c->out;
+    struct sent *s = &context->c->sent;
     char *data, *end;
     __u32 i = s->i, length;
     __u8 c;
@@ -33,14 +40,15 @@ static __always_inline bool send_some(struct sending *sending)
     if (http_takes_field(out) && !s->insert && i + 1 + LINE_MAX > s->sure) {
         if (i)
             return true;
-        s->limit = 1; /* byte by byte there is no room at all soon, and then there is enough */
+        /* Byte by byte: soon there is no room at all, and after that there is enough. */
+        s->limit = 1;
     }
     if (i >= s->limit)
         return true;
     if (i >= HEAD_WINDOW)
         return true;
-    data = (void *)(long)sending->message->data;
-    end = (void *)(long)sending->message->data_end;
+    data = (void *)(long)context->message->data;
+    end = (void *)(long)context->message->data_end;
     data += i;
     if (i + sizeof(__u64) <= s->limit && data + sizeof(__u64) <= end) {
         length = http_word(out, *(__u64 *)data);
@@ -64,18 +72,18 @@ static __always_inline bool send_some(struct sending *sending)
     return s->event == HTTP_END || s->event == HTTP_BAD;
 }
 
-static long send_step(__u32 index, struct sending *sending)
+static long sent_step(__u32 index, struct sent_context *context)
 {
     for (int i = 0; i < STEPS_AT_ONCE; i++) {
-        if (send_some(sending))
+        if (sent_feed(context))
             return 1;
         barrier(); /* else the verifier follows what the step before left in registers */
     }
     return 0;
 }
 
-/* The field's line with a number. @return its length */
-static __u32 write_line(char *line, __u64 number)
+/* Writes the field's line with a number. @return its length */
+static __u32 sent_format_line(char *line, __u64 number)
 {
     const char name[] = HTTP_SCORE_NAME ": ";
     __u32 length = sizeof(name) - 1;
@@ -100,8 +108,8 @@ static __u32 write_line(char *line, __u64 number)
     return length + 2;
 }
 
-/* How far what waits to be sent is from the limit that somebody has set for it. */
-static __s64 unsent_room(const struct tcp_sock *tcp)
+/* @return how many bytes may still wait to be sent, by the limit that is set for that */
+static __s64 sent_room(const struct tcp_sock *tcp)
 {
     const struct net *net = ((const struct sock *)tcp)->__sk_common.skc_net.net;
     __u32 limit = tcp->notsent_lowat ?: (__u32)net->ipv4.sysctl_tcp_notsent_lowat;
@@ -110,14 +118,14 @@ static __s64 unsent_room(const struct tcp_sock *tcp)
 }
 
 /*
- * How many bytes the socket takes at once. It asks for room when it begins a
- * segment: no more than one does for so few bytes as fill neither the room nor a
- * segment; of more, the segments' own cost is allowed for.
+ * How many bytes the socket is guaranteed to take at once. It asks for room when it begins
+ * a segment. Bytes that fit into the room and into one segment need only one; for more, the
+ * segments' own cost is allowed for.
  */
-static __u32 sure_bytes(const struct tcp_sock *tcp)
+static __u32 sent_guaranteed(const struct tcp_sock *tcp)
 {
     const struct sock *sk = (const struct sock *)tcp;
-    __s64 room = sk->sk_sndbuf - sk->sk_wmem_queued, unsent = unsent_room(tcp);
+    __s64 room = sk->sk_sndbuf - sk->sk_wmem_queued, unsent = sent_room(tcp);
     __u32 few, many = 0;
 
     if (unsent < room)
@@ -133,19 +141,19 @@ static __u32 sure_bytes(const struct tcp_sock *tcp)
 }
 
 /*
- * How many bytes to let pass that the socket may not take all. In a body that is
- * a part so small that those which then go by unseen do not reach its end.
+ * How many bytes to let pass although the socket may not take all of them. In a body it is
+ * a part so small that the bytes which then go by unseen do not reach the body's end.
  */
-static __u32 unsure_bytes(const struct http_stream *out)
+static __u32 sent_unguaranteed(const struct http_stream *out)
 {
     __u64 part = out->state == HTTP_BODY ? (out->body_end - out->position) / 64 : 0;
 
     return part < SEGMENT_MAX ? part + 1 : SEGMENT_MAX;
 }
 
-/* Eight bytes of the line at a time; the last ones overlap. */
-static void write_over(struct sk_msg_md *message, const struct connection *c, __u32 at,
-                       __u32 length)
+/* Writes eight bytes of the line at a time; the last ones overlap. */
+static void sent_write_line(struct sk_msg_md *message, const struct connection *c, __u32 at,
+                            __u32 length)
 {
     __u64 last = length - sizeof(__u64);
 
@@ -153,7 +161,7 @@ static void write_over(struct sk_msg_md *message, const struct connection *c, __
         char *data = (void *)(long)message->data, *end = (void *)(long)message->data_end;
         __u64 from = i < last ? i : last, to;
 
-        barrier_var(from); /* else the verifier loses what the comparisons say */
+        barrier_var(from); /* else the verifier forgets the comparisons */
         if (from > LINE_MAX - sizeof(__u64))
             return;
         to = at + from;
@@ -167,56 +175,56 @@ static void write_over(struct sk_msg_md *message, const struct connection *c, __
     }
 }
 
-/* @return how much the message grew, or a negative errno: it is beyond repair */
-static int insert_line(struct sk_msg_md *message, struct connection *c, __u64 id, __u32 at)
+/* @return how much the message grew, or a negative errno: the message is beyond repair */
+static int sent_insert_line(struct sk_msg_md *message, struct connection *c, __u64 id, __u32 at)
 {
-    struct request *request = find_request(id);
-    struct request_cpu *cpu = this_cpu();
+    struct request *request = request_find(id);
+    struct request_cpu *cpu = work_this_cpu();
     __u32 size = message->size, length, whole;
     int r;
 
-    /* Nothing is better than 0 as long as nobody knows. */
+    /* No header until the first factor is known. */
     if (!request || !cpu || !settings.factor)
         return 0;
-    charge_running(cpu);
+    worker_charge_running(cpu);
     request->header_uj = request->energy >> REQUEST_ENERGY_BITS;
     request->header_ns = bpf_ktime_get_ns();
-    length = write_line(c->line, request->header_uj);
+    length = sent_format_line(c->line, request->header_uj);
     if (bpf_msg_push_data(message, at, length, 0) < 0)
         return 0;
-    /* It is in pieces now, and TCP may make a segment of each. */
+    /* The message is in pieces now, and TCP may make a segment of each. */
     whole = size + length;
     if (whole > WHOLE_MAX || bpf_msg_pull_data(message, 0, whole, 0) < 0) {
         r = bpf_msg_pull_data(message, 0, at + length, 0);
         if (r < 0)
             return bpf_msg_pop_data(message, at, length, 0) < 0 ? r : 0;
     }
-    write_over(message, c, at, length);
+    sent_write_line(message, c, at, length);
     http_shift(&c->out, length);
     request->has_header = 1;
     return length;
 }
 
-/* The method of the request that is answered next. */
-static void prepare_response(struct connection *c, __u64 id)
+/* Takes over the method of the request that is answered next. */
+static void sent_begin_response(struct connection *c, __u64 id)
 {
     const struct request *request;
 
     if (c->out.state != HTTP_START)
         return;
-    request = find_request(id);
+    request = request_find(id);
     if (request)
         c->out.method = request->method;
     else
-        http_lose(&c->out); /* nobody asked */
+        http_lose(&c->out); /* there was no request */
 }
 
 /*
- * With TCP_CORK a sender says that more follows at once: nginx and Apache do so before the head of
- * a file. If all of it is taken for sure it need not be seen.
+ * With TCP_CORK a sender announces that more follows at once: nginx and Apache do so before the
+ * head of a file. If the socket is guaranteed to take the whole file, its bytes need not be seen.
  * @return how many bytes are to pass unseen behind the message
  */
-static __u32 end_early(struct connection *c, const struct tcp_sock *tcp, __u32 size)
+static __u32 sent_end_early(struct connection *c, const struct tcp_sock *tcp, __u32 size)
 {
     const struct http_stream *out = &c->out;
     __u64 rest = out->body_end - out->position;
@@ -230,11 +238,22 @@ static __u32 end_early(struct connection *c, const struct tcp_sock *tcp, __u32 s
     return rest;
 }
 
-SEC("sk_msg")
-int rewrite_response(struct sk_msg_md *message)
+/* Decides how far a message is looked at. */
+static void sent_set_limit(struct connection *c, const struct tcp_sock *tcp, __u32 size)
 {
-    struct sending sending = {.message = message};
-    struct sent *sent;
+    struct sent *s = &c->sent;
+
+    *s = (struct sent){.limit = size, .sure = sent_guaranteed(tcp)};
+    if (c->out.state != HTTP_UNTIL_CLOSE && size > s->sure)
+        s->limit = s->sure ?: sent_unguaranteed(&c->out);
+    if (s->limit > size)
+        s->limit = size;
+}
+
+/* @return the verdict */
+static int sent_rewrite(struct sk_msg_md *message)
+{
+    struct sent_context context = {.message = message};
     __u32 size = message->size;
     __u32 window = message->size < HEAD_WINDOW ? message->size : HEAD_WINDOW;
     const struct tcp_sock *tcp;
@@ -243,7 +262,7 @@ int rewrite_response(struct sk_msg_md *message)
     __u32 unseen = 0;
     int grown = 0;
 
-    bpf_msg_apply_bytes(message, 0); /* what the last verdict on this message said still holds */
+    bpf_msg_apply_bytes(message, 0); /* otherwise the last verdict on this message still holds */
     if (!message->sk)
         return SK_PASS;
     tcp = bpf_skc_to_tcp_sock(message->sk);
@@ -252,38 +271,28 @@ int rewrite_response(struct sk_msg_md *message)
     c = bpf_sk_storage_get(&connections, (void *)message->sk, NULL, 0);
     if (!c || c->is_unstarted || c->out.state == HTTP_LOST)
         return SK_PASS;
-    settle(c, tcp->write_seq);
-    id = first_request(c);
-    prepare_response(c, id);
+    conn_catch_up(c, tcp->write_seq);
+    id = conn_first_request(c);
+    sent_begin_response(c, id);
     if (id)
-        turn_to_written(id);
-    sending.c = c;
-    sent = &c->sent;
-    *sent = (struct sent){.limit = size, .sure = sure_bytes(tcp)};
-    if (c->out.state != HTTP_UNTIL_CLOSE && size > sent->sure)
-        sent->limit = sent->sure ?: unsure_bytes(&c->out);
-    if (sent->limit > size)
-        sent->limit = size;
+        worker_write(id);
+    sent_set_limit(c, tcp, size);
+    context.c = c;
     if (!http_is_in_body(&c->out) && message->data_end - message->data < window)
         bpf_msg_pull_data(message, 0, window, 0);
-    bpf_loop(2 * HEAD_WINDOW, send_step, &sending, 0);
-    if (sent->insert)
-        grown = insert_line(message, c, id, sent->insert_at);
-    if (sent->i == size)
-        unseen = end_early(c, tcp, size);
-    if (sent->event == HTTP_END) {
-        doubt_answered(id);
-        end_response(c);
+    bpf_loop(2 * HEAD_WINDOW, sent_step, &context, 0);
+    if (c->sent.insert)
+        grown = sent_insert_line(message, c, id, c->sent.insert_at);
+    if (c->sent.i == size)
+        unseen = sent_end_early(c, tcp, size);
+    if (c->sent.event == HTTP_END) {
+        worker_answered(id);
+        conn_end_response(c);
     }
-    if (c->out.state == HTTP_LOST) {
-        leave_requests(c);
-        bpf_map_push_elem(&left, &c->cookie, BPF_ANY);
-        return grown < 0 ? SK_DROP : SK_PASS;
-    }
-    if (grown < 0)
-        return SK_DROP;
-    /* The rest is another response, or more of a head than is looked at in one go. */
-    if (sent->i < size || unseen)
-        bpf_msg_apply_bytes(message, sent->i + grown + unseen);
-    return SK_PASS;
+    if (c->out.state == HTTP_LOST)
+        conn_abandon(c);
+    else if (grown >= 0 && (c->sent.i < size || unseen))
+        /* The rest is another response, or more of a head than is looked at in one go. */
+        bpf_msg_apply_bytes(message, c->sent.i + grown + unseen);
+    return grown < 0 ? SK_DROP : SK_PASS;
 }
