@@ -13,7 +13,7 @@
 #include "shared/vm_usage.h"
 
 /* Read by user space. */
-__u64 unheard = 0; /* events for which the ring had no room */
+__u64 events_lost = 0; /* events for which the ring had no room */
 
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
@@ -40,7 +40,7 @@ struct {
 struct {
     __uint(type, BPF_MAP_TYPE_RINGBUF);
     __uint(max_entries, 64 * 1024);
-} news SEC(".maps");
+} events SEC(".maps");
 
 static const struct vm_usage_process process_unused;
 
@@ -100,8 +100,8 @@ static void process_take_growth(struct task_struct *task, __u64 *runtime_ns, __u
 /* Has user space look at a process. */
 static void process_report(__u32 pid)
 {
-    if (bpf_ringbuf_output(&news, &pid, sizeof(pid), BPF_RB_NO_WAKEUP) < 0)
-        __sync_fetch_and_add(&unheard, 1);
+    if (bpf_ringbuf_output(&events, &pid, sizeof(pid), BPF_RB_NO_WAKEUP) < 0)
+        __sync_fetch_and_add(&events_lost, 1);
 }
 
 /* Counts the process from now on. Where the map has no room, the process stays among the CPUs'

@@ -12,8 +12,8 @@
 #include "shared/request_energy.h"
 
 /* Read by user space. */
-__u64 unheard = 0; /* requests that ended while the ring was full */
-__u64 refused = 0; /* requests for which the map had no room */
+__u64 events_lost = 0; /* requests that were over while the ring was full */
+__u64 refused = 0;     /* requests for which the map had no room */
 
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
@@ -25,7 +25,7 @@ struct {
 struct {
     __uint(type, BPF_MAP_TYPE_RINGBUF);
     __uint(max_entries, 1024 * 1024);
-} ended SEC(".maps");
+} events SEC(".maps");
 
 static struct request *request_find(__u64 id)
 {
@@ -46,10 +46,10 @@ static void request_report_if_over(struct request *request)
 
     if (request->end == REQUEST_OPEN || request->bound > 0)
         return;
-    copy = bpf_ringbuf_reserve(&ended, sizeof(*copy), 0);
+    copy = bpf_ringbuf_reserve(&events, sizeof(*copy), 0);
     if (!copy) {
         if (bpf_map_delete_elem(&requests, &id) == 0)
-            __sync_fetch_and_add(&unheard, 1);
+            __sync_fetch_and_add(&events_lost, 1);
         return;
     }
     __builtin_memcpy(copy, request, sizeof(*copy));

@@ -27,7 +27,7 @@ struct request_programs {
     struct request_cpu *cpus;
     size_t n_cpus;
     struct cpu_counters *counters;
-    struct ring_buffer *ended;
+    struct ring_buffer *events;
     bool watches_calls; /* or cannot */
     bool wakes_readers; /* see bpf/lib/fionread.bpf.h */
     uint64_t left_unread;
@@ -197,9 +197,9 @@ static int map_cpus(struct request_programs *programs)
     if (cpus == MAP_FAILED)
         return -errno;
     programs->cpus = cpus;
-    programs->ended =
-        ring_buffer__new(bpf_map__fd(programs->skeleton->maps.ended), on_ended, programs, NULL);
-    return programs->ended ? 0 : -errno;
+    programs->events =
+        ring_buffer__new(bpf_map__fd(programs->skeleton->maps.events), on_ended, programs, NULL);
+    return programs->events ? 0 : -errno;
 }
 
 int request_programs_new(struct request_programs **ret, unsigned counts)
@@ -245,7 +245,7 @@ int request_programs_new(struct request_programs **ret, unsigned counts)
 struct request_programs *request_programs_free(struct request_programs *programs)
 {
     if (programs) {
-        ring_buffer__free(programs->ended);
+        ring_buffer__free(programs->events);
         if (programs->cpus)
             munmap(programs->cpus, programs->n_cpus * sizeof(*programs->cpus));
         request_energy__destroy(programs->skeleton);
@@ -363,7 +363,7 @@ static void close_slices(const struct request_programs *programs)
 void request_programs_read(struct request_programs *programs, struct request_totals *ret)
 {
     struct request_totals totals = {
-        .unheard = programs->skeleton->bss->unheard,
+        .events_lost = programs->skeleton->bss->events_lost,
         .refused = programs->skeleton->bss->refused,
         .taken = programs->skeleton->bss->taken,
     };
@@ -433,5 +433,5 @@ int request_programs_take_ended(struct request_programs *programs,
     wake_readers(programs);
     programs->on_request = on_request;
     programs->userdata = userdata;
-    return ring_buffer__consume(programs->ended);
+    return ring_buffer__consume(programs->events);
 }

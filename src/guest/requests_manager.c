@@ -77,7 +77,7 @@ static void add_totals(struct sums *sums, const struct request_totals *totals)
     sums->work += totals->work - sums->last.work;
     sums->bound_work += totals->bound_work - sums->last.bound_work;
     sums->bound_energy += totals->bound_energy - sums->last.bound_energy;
-    sums->missed = totals->unheard + totals->refused;
+    sums->missed = totals->events_lost + totals->refused;
     sums->last = *totals;
 }
 
