@@ -76,7 +76,7 @@ struct {
     __uint(type, BPF_MAP_TYPE_QUEUE);
     __uint(max_entries, SOCKETS_MAX);
     __type(value, __u64);
-} left SEC(".maps");
+} abandoned SEC(".maps");
 
 /* Cookies count up; 2^20 requests later a number may come again. */
 static __u64 conn_request_id(const struct connection *c, __u64 number)
@@ -133,7 +133,7 @@ static long conn_abandon_first(__u32 i, struct connection **context)
 
     if (c->first >= c->next)
         return 1;
-    conn_end_first(c, c->out.state == HTTP_LOST ? REQUEST_LEFT : REQUEST_CLOSED);
+    conn_end_first(c, c->out.state == HTTP_LOST ? REQUEST_ABANDONED : REQUEST_CLOSED);
     return 0;
 }
 
@@ -149,7 +149,7 @@ static void conn_abandon_requests(struct connection *c)
 static void conn_abandon(struct connection *c)
 {
     conn_abandon_requests(c);
-    bpf_map_push_elem(&left, &c->cookie, BPF_ANY);
+    bpf_map_push_elem(&abandoned, &c->cookie, BPF_ANY);
 }
 
 /* Notes how far the stream of responses got; the end of a body may have gone by unseen. */

@@ -20,8 +20,8 @@
 #define SOL_SOCKET 1
 #define SO_RCVLOWAT 18
 
-/* Reads that left something; read by user space. */
-__u64 left_unread = 0;
+/* Read by user space: reads that left something. */
+__u64 partial_reads = 0;
 
 static bool fionread_has_unread(const struct tcp_sock *tcp)
 {
@@ -31,7 +31,7 @@ static bool fionread_has_unread(const struct tcp_sock *tcp)
 static void fionread_note_read(struct sock *sk)
 {
     if (fionread_has_unread((struct tcp_sock *)sk))
-        __sync_fetch_and_add(&left_unread, 1);
+        __sync_fetch_and_add(&partial_reads, 1);
 }
 
 static void fionread_wake_reader(struct sock_common *sk)

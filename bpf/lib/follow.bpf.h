@@ -13,7 +13,7 @@
 #define CGROUP_LEVELS_MAX 64
 
 /* Read by user space. */
-__u64 taken = 0; /* connections that are in another program's map of sockets */
+__u64 foreign = 0; /* connections that are in another program's map of sockets */
 
 /* Set by user space before follow_older_connections() runs: the cgroup of the connections. */
 __u64 older_cgroup = 0;
@@ -29,7 +29,7 @@ struct {
 static void follow_give_up(void *sk, long error)
 {
     if (error == -EBUSY)
-        __sync_fetch_and_add(&taken, 1);
+        __sync_fetch_and_add(&foreign, 1);
     bpf_sk_storage_delete(&connections, sk);
 }
 

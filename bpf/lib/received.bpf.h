@@ -24,7 +24,7 @@ static void received_begin_request(struct connection *c)
     __builtin_memcpy(request.path, c->in.path, sizeof(request.path));
     if (c->next - c->first >= PIPELINE_MAX ||
         bpf_map_update_elem(&requests, &request.id, &request, BPF_NOEXIST) < 0) {
-        __sync_fetch_and_add(&refused, 1);
+        __sync_fetch_and_add(&requests_dropped, 1);
         http_lose(&c->in);
         return;
     }

@@ -12,8 +12,8 @@
 #include "shared/request_energy.h"
 
 /* Read by user space. */
-__u64 events_lost = 0; /* requests that were over while the ring was full */
-__u64 refused = 0;     /* requests for which the map had no room */
+__u64 events_lost = 0;      /* requests that were over while the ring was full */
+__u64 requests_dropped = 0; /* requests for which the map had no room */
 
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);

@@ -31,9 +31,9 @@ enum request_counter {
 /** Why a request ended. */
 enum request_end {
     REQUEST_OPEN,
-    REQUEST_ANSWERED, /* all of the response was written */
-    REQUEST_CLOSED,   /* the connection was closed first */
-    REQUEST_LEFT,     /* its connection is followed no longer */
+    REQUEST_ANSWERED,  /* all of the response was written */
+    REQUEST_CLOSED,    /* the connection was closed first */
+    REQUEST_ABANDONED, /* its connection is followed no longer */
 };
 
 /** A request, from the end of its head to the last work for it; sent through the ring then. */

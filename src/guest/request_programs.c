@@ -30,7 +30,7 @@ struct request_programs {
     struct ring_buffer *events;
     bool watches_calls; /* or cannot */
     bool wakes_readers; /* see bpf/lib/fionread.bpf.h */
-    uint64_t left_unread;
+    uint64_t partial_reads;
     void (*on_request)(const struct request *request, void *userdata); /* while they are taken */
     void *userdata;
 };
@@ -364,8 +364,8 @@ void request_programs_read(struct request_programs *programs, struct request_tot
 {
     struct request_totals totals = {
         .events_lost = programs->skeleton->bss->events_lost,
-        .refused = programs->skeleton->bss->refused,
-        .taken = programs->skeleton->bss->taken,
+        .requests_dropped = programs->skeleton->bss->requests_dropped,
+        .foreign = programs->skeleton->bss->foreign,
     };
 
     close_slices(programs);
@@ -391,7 +391,7 @@ static void let_go(const struct request_programs *programs)
     int sockets = bpf_map__fd(programs->skeleton->maps.sockets);
     uint64_t cookie;
 
-    while (bpf_map_lookup_and_delete_elem(bpf_map__fd(programs->skeleton->maps.left), NULL,
+    while (bpf_map_lookup_and_delete_elem(bpf_map__fd(programs->skeleton->maps.abandoned), NULL,
                                           &cookie) == 0)
         bpf_map_delete_elem(sockets, &cookie);
 }
@@ -416,11 +416,11 @@ static void watch_calls(struct request_programs *programs)
 /* Where the kernel lets them stop too early, if any may have. */
 static void wake_readers(struct request_programs *programs)
 {
-    uint64_t left_unread = programs->skeleton->bss->left_unread;
+    uint64_t partial_reads = programs->skeleton->bss->partial_reads;
 
-    if (!programs->wakes_readers || left_unread == programs->left_unread)
+    if (!programs->wakes_readers || partial_reads == programs->partial_reads)
         return;
-    programs->left_unread = left_unread;
+    programs->partial_reads = partial_reads;
     run_on_sockets(programs->skeleton->progs.wake_readers);
 }
 

@@ -58,7 +58,7 @@ struct requests_manager {
     struct metrics_server *server; /* NULL: off */
     bool tree_seen;
     bool missed_logged;
-    bool taken_logged;
+    bool foreign_logged;
     uint64_t realtime_ns; /* CLOCK_REALTIME less CLOCK_MONOTONIC */
     struct sums sums;
     struct energy_split split;
@@ -77,7 +77,7 @@ static void add_totals(struct sums *sums, const struct request_totals *totals)
     sums->work += totals->work - sums->last.work;
     sums->bound_work += totals->bound_work - sums->last.bound_work;
     sums->bound_energy += totals->bound_energy - sums->last.bound_energy;
-    sums->missed = totals->events_lost + totals->refused;
+    sums->missed = totals->events_lost + totals->requests_dropped;
     sums->last = *totals;
 }
 
@@ -250,10 +250,10 @@ static void check(struct requests_manager *manager)
         log_warning("more requests at once than there is room for, some are not told",
                     F_UINT("missed", manager->sums.missed));
     manager->missed_logged = manager->sums.missed > 0;
-    if (manager->sums.last.taken > 0 && !manager->taken_logged)
+    if (manager->sums.last.foreign > 0 && !manager->foreign_logged)
         log_warning("connections are in another program's map of sockets, they are not followed",
-                    F_UINT("connections", manager->sums.last.taken));
-    manager->taken_logged = manager->sums.last.taken > 0;
+                    F_UINT("connections", manager->sums.last.foreign));
+    manager->foreign_logged = manager->sums.last.foreign > 0;
     sd_notifyf(false, "STATUS=%zu of %zu control groups followed, %" PRIu64 " requests told",
                n_watched, manager->config.n_cgroups, manager->sums.requests);
 }
