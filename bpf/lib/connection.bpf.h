@@ -13,7 +13,7 @@
 #include "shared/http_stream.h"
 #include "shared/request_energy.h"
 
-#define SOCKETS_MAX 65536
+#define CONNECTIONS_MAX 65536
 #define PIPELINE_MAX 64 /* requests that may wait on one connection */
 #define CHUNK 64
 /* Steps for each call of a bpf_loop() callback. A callback costs a return, which is slow where
@@ -66,7 +66,7 @@ struct {
 
 struct {
     __uint(type, BPF_MAP_TYPE_SOCKHASH);
-    __uint(max_entries, SOCKETS_MAX);
+    __uint(max_entries, CONNECTIONS_MAX);
     __type(key, __u64);
     __type(value, __u64);
 } sockets SEC(".maps");
@@ -74,7 +74,7 @@ struct {
 /* Sockets that are left alone from now on: user space takes them out of the map. */
 struct {
     __uint(type, BPF_MAP_TYPE_QUEUE);
-    __uint(max_entries, SOCKETS_MAX);
+    __uint(max_entries, CONNECTIONS_MAX);
     __type(value, __u64);
 } abandoned SEC(".maps");
 
