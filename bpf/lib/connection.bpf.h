@@ -37,8 +37,8 @@ struct received {
 };
 
 struct sent {
-    __u32 sure;  /* bytes that the socket takes at once */
-    __u32 limit; /* bytes that are looked at */
+    __u32 guaranteed; /* bytes that the socket takes at once */
+    __u32 limit;      /* bytes that are looked at */
     __u32 i;
     __u32 insert_at;
     __u32 event;

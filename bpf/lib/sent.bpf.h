@@ -37,7 +37,7 @@ static __always_inline bool sent_feed(struct sent_context *context)
         s->event = http_skip(out, length);
         return s->event != HTTP_MORE || s->i >= s->limit;
     }
-    if (http_takes_field(out) && !s->insert && i + 1 + LINE_MAX > s->sure) {
+    if (http_takes_field(out) && !s->insert && i + 1 + LINE_MAX > s->guaranteed) {
         if (i)
             return true;
         /* Byte by byte: soon there is no room at all, and after that there is enough. */
@@ -63,11 +63,11 @@ static __always_inline bool sent_feed(struct sent_context *context)
     s->i = i + 1;
     if (s->event == HTTP_FORGED)
         *data = HTTP_RENAMED;
-    else if (s->event == HTTP_INSERT && !s->insert && i + 1 + LINE_MAX <= s->sure) {
+    else if (s->event == HTTP_INSERT && !s->insert && i + 1 + LINE_MAX <= s->guaranteed) {
         s->insert_at = i;
         s->insert = true;
-        if (s->limit > s->sure - LINE_MAX)
-            s->limit = s->sure - LINE_MAX;
+        if (s->limit > s->guaranteed - LINE_MAX)
+            s->limit = s->guaranteed - LINE_MAX;
     }
     return s->event == HTTP_END || s->event == HTTP_BAD;
 }
@@ -108,7 +108,8 @@ static __u32 sent_format_line(char *line, __u64 number)
     return length + 2;
 }
 
-/* @return how many bytes may still wait to be sent, by the limit that is set for that */
+/* @return how many bytes may still wait to be sent, by the limit that is set for that
+ */
 static __s64 sent_room(const struct tcp_sock *tcp)
 {
     const struct net *net = ((const struct sock *)tcp)->__sk_common.skc_net.net;
@@ -118,31 +119,31 @@ static __s64 sent_room(const struct tcp_sock *tcp)
 }
 
 /*
- * How many bytes the socket is guaranteed to take at once. It asks for room when it begins
- * a segment. Bytes that fit into the room and into one segment need only one; for more, the
+ * How many bytes the socket is guaranteed to take at once. It asks for room when it
+ * begins a segment. Bytes that fit into the room and into one segment need only one; for more, the
  * segments' own cost is allowed for.
  */
 static __u32 sent_guaranteed(const struct tcp_sock *tcp)
 {
     const struct sock *sk = (const struct sock *)tcp;
     __s64 room = sk->sk_sndbuf - sk->sk_wmem_queued, unsent = sent_room(tcp);
-    __u32 few, many = 0;
+    __u32 one_segment, several_segments = 0;
 
     if (unsent < room)
         room = unsent;
     if (room <= 0)
         return 0;
-    few = room < SEGMENT_MAX ? room : SEGMENT_MAX;
-    if (few > tcp->mss_cache)
-        few = tcp->mss_cache;
+    one_segment = room < SEGMENT_MAX ? room : SEGMENT_MAX;
+    if (one_segment > tcp->mss_cache)
+        one_segment = tcp->mss_cache;
     if (room > SEGMENT_COST)
-        many = (__u32)(room - SEGMENT_COST) / 4;
-    return few > many ? few : many;
+        several_segments = (__u32)(room - SEGMENT_COST) / 4;
+    return one_segment > several_segments ? one_segment : several_segments;
 }
 
 /*
- * How many bytes to let pass although the socket may not take all of them. In a body it is
- * a part so small that the bytes which then go by unseen do not reach the body's end.
+ * How many bytes to let pass although the socket may not take all of them. In a body it
+ * is a part so small that the bytes which then go by unseen do not reach the body's end.
  */
 static __u32 sent_unguaranteed(const struct http_stream *out)
 {
@@ -229,7 +230,7 @@ static __u32 sent_end_early(struct connection *c, const struct tcp_sock *tcp, __
     const struct http_stream *out = &c->out;
     __u64 rest = out->body_end - out->position;
 
-    if (out->state != HTTP_BODY || size + LINE_MAX + rest > c->sent.sure ||
+    if (out->state != HTTP_BODY || size + LINE_MAX + rest > c->sent.guaranteed ||
         !(BPF_CORE_READ_BITFIELD(tcp, nonagle) & TCP_NAGLE_CORK))
         return 0;
     rest = http_end_early(&c->out);
@@ -243,9 +244,9 @@ static void sent_set_limit(struct connection *c, const struct tcp_sock *tcp, __u
 {
     struct sent *s = &c->sent;
 
-    *s = (struct sent){.limit = size, .sure = sent_guaranteed(tcp)};
-    if (c->out.state != HTTP_UNTIL_CLOSE && size > s->sure)
-        s->limit = s->sure ?: sent_unguaranteed(&c->out);
+    *s = (struct sent){.limit = size, .guaranteed = sent_guaranteed(tcp)};
+    if (c->out.state != HTTP_UNTIL_CLOSE && size > s->guaranteed)
+        s->limit = s->guaranteed ?: sent_unguaranteed(&c->out);
     if (s->limit > size)
         s->limit = size;
 }
