@@ -78,7 +78,7 @@ static __always_inline bool received_feed(struct connection *c)
         if (n)
             return false;
     }
-    if (http_step(in, c->chunk[offset & (CHUNK - 1)]) == HTTP_HEAD)
+    if (http_step(in, c->chunk[offset & (CHUNK - 1)]) == HTTP_HEAD_END)
         received_begin_request(c);
     r->i++;
     return false;

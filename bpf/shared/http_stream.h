@@ -68,11 +68,11 @@ enum http_state {
 
 enum http_event {
     HTTP_MORE,
-    HTTP_INSERT, /* a field may be added before the byte that was fed; told until http_shift() */
-    HTTP_FORGED, /* the byte that was fed is to be replaced by HTTP_RENAMED */
-    HTTP_HEAD,   /* the head of a message ended; not told of an interim response's */
-    HTTP_END,    /* its body ended, if only an empty one */
-    HTTP_BAD,    /* the connection is lost */
+    HTTP_INSERT,   /* a field may be added before the byte that was fed; told until http_shift() */
+    HTTP_FORGED,   /* the byte that was fed is to be replaced by HTTP_RENAMED */
+    HTTP_HEAD_END, /* the head of a message ended; not told of an interim response's */
+    HTTP_END,      /* its body ended, if only an empty one */
+    HTTP_BAD,      /* the connection is lost */
 };
 
 enum http_name {
@@ -187,7 +187,7 @@ HTTP_INLINE enum http_event http_begin_body(struct http_stream *s)
     s->body_start = s->position;
     s->body_end = s->position + s->length;
     s->state = HTTP_BODY;
-    return HTTP_HEAD;
+    return HTTP_HEAD_END;
 }
 
 HTTP_INLINE enum http_event http_head_end(struct http_stream *s)
@@ -210,11 +210,11 @@ HTTP_INLINE enum http_event http_head_end(struct http_stream *s)
     if (s->is_chunked) {
         s->state = HTTP_CHUNK;
         s->matched = 0;
-        return HTTP_HEAD;
+        return HTTP_HEAD_END;
     }
     if (s->is_response && !s->has_length) {
         s->state = HTTP_UNTIL_CLOSE;
-        return HTTP_HEAD;
+        return HTTP_HEAD_END;
     }
     return http_begin_body(s);
 }
