@@ -53,7 +53,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 /* Connections. */
 
 SEC("sockops")
-int take_in(struct bpf_sock_ops *ops)
+int follow_connection(struct bpf_sock_ops *ops)
 {
     follow_established(ops);
     return 1;
@@ -61,7 +61,7 @@ int take_in(struct bpf_sock_ops *ops)
 
 /* Run by user space for a cgroup when it begins to watch it. */
 SEC("iter/tcp")
-int take_in_older_ones(struct bpf_iter__tcp *context)
+int follow_older_connections(struct bpf_iter__tcp *context)
 {
     follow_existing(context->sk_common);
     return 0;

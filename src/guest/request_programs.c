@@ -151,8 +151,8 @@ static int open_skeleton(struct request_programs *programs, unsigned counts, boo
     /* Run by hand, and attached to maps and cgroups. */
     bpf_program__set_autoattach(skeleton->progs.close_running_slice, false);
     bpf_program__set_autoattach(skeleton->progs.rewrite_response, false);
-    bpf_program__set_autoattach(skeleton->progs.take_in, false);
-    bpf_program__set_autoattach(skeleton->progs.take_in_older_ones, false);
+    bpf_program__set_autoattach(skeleton->progs.follow_connection, false);
+    bpf_program__set_autoattach(skeleton->progs.follow_older_connections, false);
     bpf_program__set_autoattach(skeleton->progs.wake_readers, false);
     r = request_energy__load(skeleton);
     return r < 0 ? r : request_energy__attach(skeleton);
@@ -322,14 +322,14 @@ static int take_in_older(const struct request_programs *programs, int cgroup_fd)
     if (fstat(cgroup_fd, &status) < 0)
         return -errno;
     programs->skeleton->bss->older_cgroup = status.st_ino;
-    r = run_on_sockets(programs->skeleton->progs.take_in_older_ones);
+    r = run_on_sockets(programs->skeleton->progs.follow_older_connections);
     forget_listening(programs);
     return r;
 }
 
 int request_programs_watch(struct request_programs *programs, int fd, int *ret_link)
 {
-    int link = bpf_link_create(bpf_program__fd(programs->skeleton->progs.take_in), fd,
+    int link = bpf_link_create(bpf_program__fd(programs->skeleton->progs.follow_connection), fd,
                                BPF_CGROUP_SOCK_OPS, NULL);
     int r;
 
