@@ -44,7 +44,7 @@ static void request_report_if_over(struct request *request)
     __u64 id = request->id;
     struct request *copy;
 
-    if (request->end == REQUEST_OPEN || request->bound > 0)
+    if (request->end == REQUEST_OPEN || request->references > 0)
         return;
     copy = bpf_ringbuf_reserve(&events, sizeof(*copy), 0);
     if (!copy) {
@@ -64,7 +64,7 @@ static void request_report_if_over(struct request *request)
 /* Drops a reference. */
 static void request_put(struct request *request)
 {
-    __sync_fetch_and_add(&request->bound, -1);
+    __sync_fetch_and_add(&request->references, -1);
     request_report_if_over(request);
 }
 
@@ -83,7 +83,7 @@ static bool request_get(__u64 id)
 
     if (!request)
         return false;
-    __sync_fetch_and_add(&request->bound, 1);
+    __sync_fetch_and_add(&request->references, 1);
     if (request->id == id)
         return true;
     request_put(request); /* it was deleted, and another request took its place in the map */
@@ -95,7 +95,7 @@ static void request_end(struct request *request, enum request_end end)
 {
     if (request->end != REQUEST_OPEN)
         return;
-    __sync_fetch_and_add(&request->bound, 1);
+    __sync_fetch_and_add(&request->references, 1);
     request->ended_ns = bpf_ktime_get_ns();
     request->end = end;
     request_put(request);

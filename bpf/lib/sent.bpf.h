@@ -108,8 +108,7 @@ static __u32 sent_format_line(char *line, __u64 number)
     return length + 2;
 }
 
-/* @return how many bytes may still wait to be sent, by the limit that is set for that
- */
+/* @return how many bytes may still wait to be sent, by the limit that is set for that */
 static __s64 sent_room(const struct tcp_sock *tcp)
 {
     const struct net *net = ((const struct sock *)tcp)->__sk_common.skc_net.net;
@@ -119,8 +118,8 @@ static __s64 sent_room(const struct tcp_sock *tcp)
 }
 
 /*
- * How many bytes the socket is guaranteed to take at once. It asks for room when it
- * begins a segment. Bytes that fit into the room and into one segment need only one; for more, the
+ * How many bytes the socket is guaranteed to take at once. It asks for room when it begins
+ * a segment. Bytes that fit into the room and into one segment need only one; for more, the
  * segments' own cost is allowed for.
  */
 static __u32 sent_guaranteed(const struct tcp_sock *tcp)
@@ -142,8 +141,8 @@ static __u32 sent_guaranteed(const struct tcp_sock *tcp)
 }
 
 /*
- * How many bytes to let pass although the socket may not take all of them. In a body it
- * is a part so small that the bytes which then go by unseen do not reach the body's end.
+ * How many bytes to let pass although the socket may not take all of them. In a body it is
+ * a part so small that the bytes which then go by unseen do not reach the body's end.
  */
 static __u32 sent_unguaranteed(const struct http_stream *out)
 {

@@ -13,7 +13,8 @@
  * is as of the last scheduler tick.
  *
  * From the moment a task reads or writes a connection until the request is answered, it
- * is certain which request the task works for. Before and after that it is a guess:
+ * is certain which request the task works for. Before and after that it is uncertain, and
+ * assumed:
  *
  *     woken by a task of its process   the waker's request, as a worker thread would
  *     has written a response's end     still that request
@@ -22,7 +23,7 @@
  * Work done while the request is uncertain is pending. It goes to the request that the
  * task writes to next (then the task worked for that one, which it took from a queue,
  * say). If the task first reads, sleeps, wakes another or is back in its event loop, the
- * pending work goes to the request that was guessed.
+ * pending work goes to the request that was assumed.
  */
 
 #include "lib/arch.h"
@@ -83,8 +84,8 @@ static void worker_charge_running(struct request_cpu *cpu)
         return;
     raw += (now - since) * work_weight(cpu, now - since);
     effort = work_effort(raw, now - since);
-    work_add(cpu, cpu->is_guess ? 0 : cpu->request, &effort);
-    if (!cpu->is_worker || (cpu->request && !cpu->is_guess))
+    work_add(cpu, cpu->is_uncertain ? 0 : cpu->request, &effort);
+    if (!cpu->is_worker || (cpu->request && !cpu->is_uncertain))
         return;
     worker = worker_find(worker_running_tid());
     if (worker) {
@@ -114,7 +115,7 @@ static void worker_change_frequency(__u32 khz, __u32 id)
  */
 static void worker_set_held(struct request_worker *worker, __u64 id)
 {
-    request_put_id(__sync_lock_test_and_set(&worker->kept, id));
+    request_put_id(__sync_lock_test_and_set(&worker->held, id));
 }
 
 /* Notes on the CPU which request the running task works for: it is looked up once a slice. */
@@ -122,14 +123,14 @@ static void worker_load(struct request_cpu *cpu, struct request_worker *worker)
 {
     __u64 id = worker ? worker->request : 0;
 
-    if (id && !worker->kept) {
+    if (id && !worker->held) {
         if (request_is_open(id) && request_get(id))
             worker_set_held(worker, id);
         else
             worker->request = id = 0;
     }
     cpu->request = id;
-    cpu->is_guess = worker && worker->is_guess;
+    cpu->is_uncertain = worker && worker->is_uncertain;
     cpu->is_worker = worker != NULL;
 }
 
@@ -137,15 +138,15 @@ static void worker_load(struct request_cpu *cpu, struct request_worker *worker)
  * Sets which request a thread that is awake works for; 0: none.
  * @param worker  the thread's, or NULL
  */
-static void worker_bind(__s32 tid, struct request_worker *worker, __u64 id, bool is_guess)
+static void worker_bind(__s32 tid, struct request_worker *worker, __u64 id, bool is_uncertain)
 {
-    struct request_worker fresh = {.request = id, .kept = id, .is_guess = is_guess};
+    struct request_worker fresh = {.request = id, .held = id, .is_uncertain = is_uncertain};
 
     if ((!worker && !id) || (id && !request_get(id)))
         return;
     if (worker) {
         worker->request = id;
-        worker->is_guess = is_guess;
+        worker->is_uncertain = is_uncertain;
         worker_set_held(worker, id);
     } else if (bpf_map_update_elem(&workers, &tid, &fresh, BPF_NOEXIST) < 0)
         request_put_id(id);
@@ -169,7 +170,7 @@ static void worker_switch_request(struct request_cpu *cpu, __u64 of_pending, __u
 /* A task that serves several requests at a time shows it when it switches to another. */
 static void worker_note_interleaving(const struct request_cpu *cpu)
 {
-    if (!interleaves && !cpu->is_guess && request_is_open(cpu->request))
+    if (!interleaves && !cpu->is_uncertain && request_is_open(cpu->request))
         interleaves = 1;
 }
 
@@ -178,7 +179,7 @@ static void worker_read(__u64 id)
 {
     struct request_cpu *cpu = work_this_cpu();
 
-    if (!cpu || (cpu->request == id && !cpu->is_guess))
+    if (!cpu || (cpu->request == id && !cpu->is_uncertain))
         return;
     worker_note_interleaving(cpu);
     worker_switch_request(cpu, cpu->request, id);
@@ -189,7 +190,7 @@ static void worker_leave_request(void)
     struct request_cpu *cpu = work_this_cpu();
 
     if (cpu && cpu->is_worker)
-        worker_switch_request(cpu, cpu->is_guess ? cpu->request : 0, 0);
+        worker_switch_request(cpu, cpu->is_uncertain ? cpu->request : 0, 0);
 }
 
 /* The running task writes a response: what is pending was done for its request. */
@@ -197,30 +198,31 @@ static void worker_write(__u64 id)
 {
     struct request_cpu *cpu = work_this_cpu();
 
-    if (!cpu || (cpu->request == id && !cpu->is_guess))
+    if (!cpu || (cpu->request == id && !cpu->is_uncertain))
         return;
     worker_note_interleaving(cpu);
     worker_switch_request(cpu, id, id);
 }
 
-/* Takes a guess for true: when the task sleeps or wakes another, no better one will come. */
-static void worker_accept_guess(struct request_cpu *cpu, struct request_worker *worker)
+/* Takes the assumed request for the right one: a task that sleeps or wakes another shows no
+ * other. */
+static void worker_confirm(struct request_cpu *cpu, struct request_worker *worker)
 {
-    if (worker && cpu->is_guess)
+    if (worker && cpu->is_uncertain)
         worker_assign_pending(cpu, worker, cpu->request);
 }
 
-/* From now on it is a guess that the running task works for its request. */
+/* From now on it is uncertain that the running task works for its request. */
 static void worker_mark_uncertain(struct request_cpu *cpu)
 {
     struct request_worker *worker;
 
     worker_charge_running(cpu);
     worker = worker_find(worker_running_tid());
-    worker_accept_guess(cpu, worker);
+    worker_confirm(cpu, worker);
     if (worker)
-        worker->is_guess = 1;
-    cpu->is_guess = 1;
+        worker->is_uncertain = 1;
+    cpu->is_uncertain = 1;
 }
 
 /* The running task wrote a response's end: it may go on to something else. */
@@ -281,7 +283,7 @@ static void worker_sleep(struct request_cpu *cpu, const struct task_struct *task
 
     if (!worker)
         return;
-    worker_accept_guess(cpu, worker);
+    worker_confirm(cpu, worker);
     worker_set_held(worker, 0);
     if (task->__state & TASK_DEAD) /* nothing can wake it, and bind it, from now on */
         bpf_map_delete_elem(&workers, &tid);
@@ -314,7 +316,7 @@ static __u64 worker_request(__s32 tid)
 {
     struct request_worker *worker = worker_find(tid);
 
-    return worker && !worker->is_guess ? worker->request : 0;
+    return worker && !worker->is_uncertain ? worker->request : 0;
 }
 
 /* Charges a task that does not run now with a wakeup or a migration, as the weights have it. */
@@ -358,9 +360,9 @@ static void worker_wake(const struct task_struct *task)
     if (!cpu || !cpu->request || task->tgid != (__s32)(bpf_get_current_pid_tgid() >> 32) ||
         task->pid == worker_running_tid() || !request_is_open(cpu->request))
         return;
-    if (cpu->is_guess) {
+    if (cpu->is_uncertain) {
         worker_charge_running(cpu);
-        worker_accept_guess(cpu, worker_find(worker_running_tid()));
+        worker_confirm(cpu, worker_find(worker_running_tid()));
     }
     worker = worker_find(task->pid);
     if (!worker || !request_is_open(worker->request))

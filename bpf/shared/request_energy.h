@@ -46,8 +46,8 @@ struct request {
     __u64 runtime_ns;
     __u64 work;
     __u64 energy;
-    __u64 header_uj; /* as told in the header */
-    __s32 bound;     /* times that it is kept: by tasks that work for it and are awake */
+    __u64 header_uj;  /* as told in the header */
+    __s32 references; /* by workers that are awake and work for it */
     __u16 status;
     __u8 has_header; /* the field was written */
     __u8 end;
@@ -66,8 +66,8 @@ struct request_effort {
 /** A thread that ever worked for a request. */
 struct request_worker {
     __u64 request; /* for which it works; 0: none */
-    __u64 kept;    /* the same; 0 while it sleeps */
-    __u64 is_guess;
+    __u64 held;    /* of which it holds a reference: the same; 0 while it sleeps */
+    __u64 is_uncertain;
     struct request_effort pending; /* counted as background, until it is known for what it was */
 };
 
@@ -79,11 +79,11 @@ struct request_frequency {
 
 /** One CPU; written by itself. Totals wrap. */
 struct request_cpu {
-    __u64 since_ns;  /* of the slice, or piece of it, that is not counted yet; 0: idle */
-    __u64 request;   /* for which the running task works; 0: none */
-    __u64 is_guess;  /* and that is not certain */
-    __u64 is_worker; /* it has a struct request_worker */
-    __u32 khz;       /* 0: cpufreq does not say */
+    __u64 since_ns;     /* of the slice, or piece of it, that is not counted yet; 0: idle */
+    __u64 request;      /* for which the running task works; 0: none */
+    __u64 is_uncertain; /* and that is not certain */
+    __u64 is_worker;    /* it has a struct request_worker */
+    __u32 khz;          /* 0: cpufreq does not say */
     __u64 counters[REQUEST_COUNTERS];
 
     __u64 work;
