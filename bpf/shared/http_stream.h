@@ -3,19 +3,18 @@
 
 /*
  * One direction of an HTTP/1 connection, followed byte by byte: where messages
- * begin and end, and where a field may be added. Compiled into the kernel's
- * programs, and natively into the tests.
+ * begin and end, and where a field may be added. This header is compiled into
+ * the kernel's programs, and natively into the unit test and the fuzz target.
  *
- * Data come from what is received (requests) or sent (responses), with their
- * place in the stream; what goes out are events. Nothing is kept of the bytes
- * but what the framing needs (RFC 9112, section 6), so that messages may be cut
- * into segments anywhere. Bodies are not looked at: they are known by the place
- * where they end, so that a sender whose bytes were not all taken, and who
- * sends them again, does not confuse us, and neither do bytes that went by
- * another way (splice).
+ * The input is what is received (requests) or sent (responses), with its place
+ * in the stream; the output are events. Of the bytes, only what the framing
+ * needs is kept (RFC 9112, section 6), so that messages may be cut into segments
+ * anywhere. Bodies are not looked at: the place where a body ends is known, so
+ * the stream is not confused by a sender that sends bytes again because the
+ * socket did not take all of them, nor by bytes that take another way (splice).
  *
- * Whoever takes a message differently from its receiver can be made to see one
- * where there is none. So all that is doubtful ends the following of the
+ * A parser that takes a message differently from its receiver can be made to see
+ * a message where there is none. So anything doubtful ends the following of the
  * connection, which is then left alone for ever: two lengths, a length beside a
  * coding, a coding other than chunked, folded lines, blanks before a colon,
  * anything that is not HTTP/1.0 or 1.1.
@@ -33,18 +32,18 @@
 
 #define HTTP_INLINE static inline __attribute__((always_inline))
 
-/** Path kept for the log, without the query. */
+/** Bytes of the path that are kept for the log, without the query. */
 #define HTTP_PATH_MAX 64
 
-/** The field that is ours. Whatever begins with this name and is not ours loses its last letter. */
+/** Our field. Another field that begins with this name has the name's last letter replaced. */
 #define HTTP_SCORE_NAME "X-Energy-Score"
 #define HTTP_RENAMED '-'
 
-/** No body is longer; sums with it do not overflow. */
+/** Longest body; sums with it do not overflow. */
 #define HTTP_LENGTH_MAX (1ull << 56)
 
 enum http_state {
-    HTTP_START, /* of a message; blank lines may come before it */
+    HTTP_START, /* of a message; blank lines may come first */
     HTTP_METHOD,
     HTTP_TARGET,
     HTTP_VERSION, /* from its first byte on; in a response with the status */
@@ -54,7 +53,7 @@ enum http_state {
     HTTP_COLON,
     HTTP_LENGTH,
     HTTP_CODING,
-    HTTP_REST,     /* of a line that says nothing to us */
+    HTTP_REST,     /* of a line that does not matter here */
     HTTP_REST_END, /* its line feed */
     HTTP_LAST,     /* the line feed of the empty line */
     HTTP_BODY,     /* until body_end */
@@ -68,10 +67,10 @@ enum http_state {
 
 enum http_event {
     HTTP_MORE,
-    HTTP_INSERT,   /* a field may be added before the byte that was fed; told until http_shift() */
-    HTTP_FORGED,   /* the byte that was fed is to be replaced by HTTP_RENAMED */
-    HTTP_HEAD_END, /* the head of a message ended; not told of an interim response's */
-    HTTP_END,      /* its body ended, if only an empty one */
+    HTTP_INSERT,   /* a field may be added before the byte fed; repeated until http_shift() */
+    HTTP_FORGED,   /* the byte fed is to be replaced by HTTP_RENAMED */
+    HTTP_HEAD_END, /* the head of a message ended; no interim response's */
+    HTTP_END,      /* its body ended, even an empty one */
     HTTP_BAD,      /* the connection is lost */
 };
 
@@ -100,7 +99,7 @@ struct http_stream {
     __u64 position;   /* in the stream, of the byte that comes next */
     __u64 body_start; /* of the body or chunk in which the stream is, or was last */
     __u64 body_end;
-    __u64 length; /* as told so far by a length field or a chunk's first line */
+    __u64 length; /* as read so far from a length field or a chunk's first line */
     __u64 method; /* of the request, or of the one that is answered */
     __u16 status; /* of a response */
     __u8 is_response;
@@ -110,7 +109,7 @@ struct http_stream {
     __u8 has_length : 1;
     __u8 is_chunked : 1;
     __u8 in_trailer : 1;
-    __u8 has_ended : 1; /* the end of the body was told already */
+    __u8 has_ended : 1; /* the end of the body was reported already */
     __u8 has_field : 1; /* one was added */
     __u8 path_length;
     __u8 in_query;
@@ -272,7 +271,7 @@ HTTP_INLINE enum http_event http_version_byte(struct http_stream *s, __u8 c)
     return s->state == HTTP_LOST ? HTTP_BAD : HTTP_MORE;
 }
 
-/* Some take a carriage return alone for a line's end. */
+/* Some receivers take a carriage return alone for a line's end. */
 HTTP_INLINE enum http_event http_rest_byte(struct http_stream *s, __u8 c)
 {
     s->state = c == '\n' ? HTTP_LINE : c == '\r' ? HTTP_REST_END : HTTP_REST;
@@ -333,7 +332,7 @@ HTTP_INLINE enum http_event http_colon_byte(struct http_stream *s, __u8 c)
     bool is_length = s->name == HTTP_NAME_LENGTH;
 
     if (c != ':') {
-        /* A longer name; one that a blank or line end follows is nobody's. */
+        /* A longer name is another field's; a blank or line end must not follow a name. */
         s->state = HTTP_REST;
         return c > ' ' ? HTTP_MORE : http_lose(s);
     }
@@ -410,7 +409,7 @@ HTTP_INLINE enum http_event http_chunk_line_end(struct http_stream *s)
     return HTTP_MORE;
 }
 
-/* Extensions. Here a line feed alone is a line's end to some, and none to others. */
+/* Extensions. Some receivers take a line feed alone for a line's end here, others do not. */
 HTTP_INLINE enum http_event http_chunk_rest_byte(struct http_stream *s, __u8 c)
 {
     if (c == '\n')
@@ -518,13 +517,13 @@ HTTP_INLINE enum http_event http_step(struct http_stream *s, __u8 c)
     }
 }
 
-/** Whether http_skip() is to be called, and not http_step(): if only for the end of the body. */
+/** Whether the next call is http_skip(), be it for the end of the body only, not http_step(). */
 HTTP_INLINE bool http_is_in_body(const struct http_stream *s)
 {
     return s->state == HTTP_BODY || s->state == HTTP_UNTIL_CLOSE || s->state == HTTP_LOST;
 }
 
-/** How many of n bytes are the body's. */
+/** How many of n bytes belong to the body. */
 HTTP_INLINE __u64 http_body_bytes(const struct http_stream *s, __u64 n)
 {
     if (s->state != HTTP_BODY)
@@ -546,9 +545,9 @@ HTTP_INLINE enum http_event http_skip(struct http_stream *s, __u64 n)
 }
 
 /**
- * Tells the end of a message before the rest of its body, which is sure to follow: it is not told
- * again.
- * @return the rest's length; 0: it is over already, or not known how long
+ * Reports the end of a message before the rest of its body, which is certain to follow. The end is
+ * not reported again.
+ * @return the rest's length; 0: the message is over already, or its length is not known
  */
 HTTP_INLINE __u64 http_end_early(struct http_stream *s)
 {
@@ -558,7 +557,7 @@ HTTP_INLINE __u64 http_end_early(struct http_stream *s)
     return s->body_end - s->position;
 }
 
-/** Takes in that a field was added to the head that was fed last. */
+/** Accounts for a field that was added to the head that was fed last. */
 HTTP_INLINE void http_shift(struct http_stream *s, __u32 n)
 {
     s->position += n;
@@ -568,8 +567,8 @@ HTTP_INLINE void http_shift(struct http_stream *s, __u32 n)
 }
 
 /**
- * Says at which place in the stream the next bytes are. In a body that may be
- * anywhere: some went by unseen, or were not taken and come again.
+ * Sets the place in the stream of the next bytes. In a body that may be anywhere: bytes
+ * went by unseen, or the socket did not take them and they come again.
  */
 HTTP_INLINE enum http_event http_seek(struct http_stream *s, __u64 position)
 {

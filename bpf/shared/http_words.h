@@ -15,8 +15,8 @@
 
 #define HTTP_ALL(byte) ((byte)*0x0101010101010101ull)
 
-/* Marks the bytes of eight that are below one; what is above the lowest mark may be marked as well
- * (Mycroft's test for a zero byte). */
+/* Marks those of eight bytes that are below a limit; bytes above the lowest mark may be marked as
+ * well (Mycroft's test for a zero byte). */
 HTTP_INLINE __u64 http_marks_below(__u64 bytes, __u8 limit)
 {
     return (bytes - HTTP_ALL(limit)) & ~bytes & HTTP_ALL(0x80);
@@ -45,7 +45,7 @@ HTTP_INLINE bool http_is_line_end(__u64 bytes)
     return (bytes & 0xffff) == ('\r' | '\n' << 8);
 }
 
-/* Of a line that says nothing, with its end if that is there as well. */
+/* The rest of a line that does not matter, with its end if that is there as well. */
 HTTP_INLINE __u32 http_rest_word(struct http_stream *s, __u64 bytes)
 {
     __u32 n = http_unmarked(http_marks_below(bytes, 16));
@@ -129,8 +129,8 @@ HTTP_INLINE __u32 http_reason_word(struct http_stream *s, __u64 bytes)
     return 2;
 }
 
-/* "Content-", the first letters in upper or lower case: what it has in common with a length; or a
- * line that says nothing. */
+/* "Content-" in upper or lower case, with which a length begins as well; or a line that does not
+ * matter. */
 HTTP_INLINE __u32 http_line_word(struct http_stream *s, __u64 bytes)
 {
     __u8 lower = http_lower((__u8)bytes);
@@ -186,10 +186,10 @@ HTTP_INLINE __u32 http_length_word(struct http_stream *s, __u64 bytes)
 }
 
 /**
- * Feeds some of the next 8 bytes at once where they are what is most frequent; that tells nothing
- * but HTTP_MORE.
+ * Feeds some of the next 8 bytes at once where they are what is most frequent; the event of all of
+ * them is HTTP_MORE.
  * @param bytes  the first one lowest
- * @return how many; 0: http_step() is to be fed
+ * @return how many were fed; 0: feed http_step()
  */
 HTTP_INLINE __u32 http_word(struct http_stream *s, __u64 bytes)
 {
