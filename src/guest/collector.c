@@ -194,24 +194,24 @@ static int keep(struct collector *collector, uint64_t time_ns, const struct coll
 }
 
 void collector_add(struct collector *collector, uint64_t time_ns, const struct collect_work *work,
-                   const struct power_tree_reading *reading)
+                   const struct powercap_energy *energy)
 {
     struct moment to;
 
-    if (reading->reset)
+    if (energy->reset)
         collector->begun = false;
     /* Without memory the next interval is longer. */
-    if (keep(collector, time_ns, work) < 0 || !reading->known || reading->delay_ns > time_ns)
+    if (keep(collector, time_ns, work) < 0 || !energy->known || energy->delay_ns > time_ns)
         return;
     /* A delay that grew: this moment has its row already. */
-    if (collector->begun && time_ns - reading->delay_ns <= collector->from.time_ns)
+    if (collector->begun && time_ns - energy->delay_ns <= collector->from.time_ns)
         return;
-    if (find_moment(collector, time_ns - reading->delay_ns, &to) < 0)
+    if (find_moment(collector, time_ns - energy->delay_ns, &to) < 0)
         return;
     if (collector->begun)
-        write_row(collector, &to, reading->energy_uj - collector->from_energy_uj);
+        write_row(collector, &to, energy->energy_uj - collector->from_energy_uj);
     free(collector->from.frequencies);
     collector->from = to;
-    collector->from_energy_uj = reading->energy_uj;
+    collector->from_energy_uj = energy->energy_uj;
     collector->begun = true;
 }

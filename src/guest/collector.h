@@ -10,7 +10,7 @@
  *     energy, late by the tree's delay ------------------------+
  */
 
-#include "guest/power_tree.h"
+#include "guest/powercap_reader.h"
 #include "guest/request_programs.h"
 #include "guest/requests_config.h"
 
@@ -38,7 +38,7 @@ struct collect_work {
  * @param time_ns  CLOCK_MONOTONIC, growing
  */
 void collector_add(struct collector *collector, uint64_t time_ns, const struct collect_work *work,
-                   const struct power_tree_reading *reading);
+                   const struct powercap_energy *energy);
 
 /** NULL is accepted. @return NULL */
 struct collector *collector_free(struct collector *collector);

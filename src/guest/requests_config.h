@@ -49,7 +49,7 @@ struct requests_config {
     struct request_weights weights;
     uint64_t idle_power_uw;     /* what the tree shows without load: nobody's */
     uint64_t psys_interval_ms;  /* how often the tree is read: 10 to 60000 */
-    char tree[CONFIG_PATH_MAX]; /* holds class/powercap; empty: see power_tree_new() */
+    char tree[CONFIG_PATH_MAX]; /* holds class/powercap; empty: see powercap_reader_new() */
     size_t n_cgroups;
     char cgroups[REQUESTS_CGROUPS_MAX][CONFIG_PATH_MAX]; /* absolute paths, or names of units */
     char access_log[CONFIG_PATH_MAX];                    /* empty: off */

@@ -15,7 +15,7 @@
 #include "guest/cgroup_watch.h"
 #include "guest/collector.h"
 #include "guest/energy_split.h"
-#include "guest/power_tree.h"
+#include "guest/powercap_reader.h"
 #include "guest/request_metrics.h"
 #include "guest/request_programs.h"
 #include "util/cleanup.h"
@@ -51,8 +51,8 @@ struct requests_manager {
     sd_event *event;
     sd_event_source *tick, *take, *check;
     struct request_programs *programs;
-    struct power_tree *tree;     /* NULL: not needed */
-    struct collector *collector; /* NULL: off, as the next */
+    struct powercap_reader *reader; /* NULL: not needed */
+    struct collector *collector;    /* NULL: off, as the next */
     struct access_log *access_log;
     struct request_metrics *metrics;
     struct metrics_server *server; /* NULL: off */
@@ -111,44 +111,44 @@ static void publish_sums(struct requests_manager *manager)
 }
 
 static void split_energy(struct requests_manager *manager, uint64_t time_ns,
-                         const struct power_tree_reading *reading)
+                         const struct powercap_energy *energy)
 {
-    if (reading->reset)
+    if (energy->reset)
         energy_split_forget_counter(&manager->split);
-    manager->tree_seen |= reading->known;
+    manager->tree_seen |= energy->known;
     /* Without a tree the factor holds; what is used meanwhile shows when the tree is back. */
     if (manager->tree_seen)
-        energy_split_tick(&manager->split, time_ns, manager->sums.last.work, reading->energy_uj,
-                          reading->delay_ns);
+        energy_split_tick(&manager->split, time_ns, manager->sums.last.work, energy->energy_uj,
+                          energy->delay_ns);
     manager->settings.factor = manager->split.factor;
     request_programs_set(manager->programs, &manager->settings);
 }
 
 static void collect(struct requests_manager *manager, uint64_t time_ns,
-                    const struct power_tree_reading *reading)
+                    const struct powercap_energy *energy)
 {
     struct collect_work work = {.totals = manager->sums.last};
 
     work.n_frequencies = request_programs_read_frequencies(
         manager->programs, REQUEST_FREQUENCIES_MAX, work.frequencies);
-    collector_add(manager->collector, time_ns, &work, reading);
+    collector_add(manager->collector, time_ns, &work, energy);
 }
 
 static void tick(struct requests_manager *manager)
 {
-    struct power_tree_reading reading = {0};
+    struct powercap_energy energy = {0};
     struct request_totals totals;
     uint64_t time_ns;
 
-    if (manager->tree)
-        power_tree_read(manager->tree, &reading);
+    if (manager->reader)
+        powercap_reader_read(manager->reader, &energy);
     request_programs_read(manager->programs, &totals);
     time_ns = now_ns();
     add_totals(&manager->sums, &totals);
     if (manager->config.mode == ATTRIBUTION_PSYS)
-        split_energy(manager, time_ns, &reading);
+        split_energy(manager, time_ns, &energy);
     if (manager->collector)
-        collect(manager, time_ns, &reading);
+        collect(manager, time_ns, &energy);
     publish_sums(manager);
 }
 
@@ -405,14 +405,14 @@ static int new_programs(struct requests_manager *manager)
     return r;
 }
 
-static int new_tree(struct requests_manager *manager)
+static int new_reader(struct requests_manager *manager)
 {
     const struct requests_config *config = &manager->config;
 
     if (config->mode == ATTRIBUTION_MODEL && !manager->collector)
         return 0;
     manager->split.idle_uw = config->idle_power_uw;
-    return power_tree_new(&manager->tree, config->tree[0] ? config->tree : NULL);
+    return powercap_reader_new(&manager->reader, config->tree[0] ? config->tree : NULL);
 }
 
 static int new_outputs(struct requests_manager *manager)
@@ -445,7 +445,7 @@ struct requests_manager *requests_manager_free(struct requests_manager *manager)
     request_metrics_free(manager->metrics);
     access_log_free(manager->access_log);
     collector_free(manager->collector);
-    power_tree_free(manager->tree);
+    powercap_reader_free(manager->reader);
     sd_event_unref(manager->event);
     free(manager);
     return NULL;
@@ -457,7 +457,7 @@ int requests_manager_new(struct requests_manager **ret, const struct requests_co
     static int (*const steps[])(struct requests_manager *) = {
         new_event,
         new_outputs,
-        new_tree,
+        new_reader,
         new_programs,
     };
     _cleanup_(cleanup_requests_manager_free) struct requests_manager *manager =

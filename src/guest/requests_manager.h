@@ -4,9 +4,9 @@
 /*
  * The assembly of virtjoule-requests: owns every object, and runs the tick.
  *
- *     power tree --(energy)--+
- *                            +--> energy_split --(factor)--> kernel --> X-Energy-Score
- *     kernel --(work)--------+
+ *     powercap_reader --(energy)--+
+ *                                 +--> work_price --(factor)--> kernel --> X-Energy-Score
+ *     kernel --(work)-------------+
  *     kernel --(requests that are over)--> access log, metrics
  */
 
