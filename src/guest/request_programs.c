@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "guest/unread.h"
+#include "guest/fionread_probe.h"
 #include "request_energy.skel.h"
 #include "util/cleanup.h"
 #include "util/cpu_counters.h"
@@ -224,7 +224,7 @@ int request_programs_new(struct request_programs **ret, unsigned counts)
     if (missing)
         log_warning("hardware counters cannot be had: their weights have no effect",
                     F_UINT("mask", missing));
-    programs->wakes_readers = unread_is_forgotten() > 0;
+    programs->wakes_readers = fionread_is_broken() > 0;
     if (programs->wakes_readers)
         log_info("this kernel answers FIONREAD wrongly on connections that are followed: "
                  "requests longer than a server's buffer take up to 0.1 s more");
