@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "guest/collect_csv.h"
-#include "guest/energy_split.h"
+#include "guest/work_price.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
@@ -29,8 +29,8 @@ struct collector {
     bool begun;  /* the two below are known */
     struct moment from;
     uint64_t from_energy_uj;
-    size_t n; /* ever; the last SPLIT_POINTS are kept */
-    struct moment moments[SPLIT_POINTS];
+    size_t n; /* ever; the last PRICE_POINTS are kept */
+    struct moment moments[PRICE_POINTS];
 };
 
 DEFINE_CLEANUP(struct collector *, collector_free);
@@ -62,7 +62,7 @@ struct collector *collector_free(struct collector *collector)
     if (collector->stream)
         fclose(collector->stream);
     free(collector->from.frequencies);
-    for (size_t i = 0; i < SPLIT_POINTS; i++)
+    for (size_t i = 0; i < PRICE_POINTS; i++)
         free(collector->moments[i].frequencies);
     free(collector);
     return NULL;
@@ -70,7 +70,7 @@ struct collector *collector_free(struct collector *collector)
 
 static struct moment *kept(struct collector *collector, size_t i)
 {
-    return &collector->moments[i % SPLIT_POINTS];
+    return &collector->moments[i % PRICE_POINTS];
 }
 
 static uint64_t between(uint64_t a, uint64_t b, uint64_t part, uint64_t whole)
@@ -135,7 +135,7 @@ static int interpolate(const struct moment *a, const struct moment *b, uint64_t 
 static int find_moment(struct collector *collector, uint64_t time_ns, struct moment *ret)
 {
     size_t last = collector->n - 1;
-    size_t oldest = collector->n > SPLIT_POINTS ? collector->n - SPLIT_POINTS : 0;
+    size_t oldest = collector->n > PRICE_POINTS ? collector->n - PRICE_POINTS : 0;
 
     while (last > oldest && kept(collector, last - 1)->time_ns >= time_ns)
         last--;

@@ -14,10 +14,10 @@
 #include "guest/access_log.h"
 #include "guest/cgroup_watch.h"
 #include "guest/collector.h"
-#include "guest/energy_split.h"
 #include "guest/powercap_reader.h"
 #include "guest/request_metrics.h"
 #include "guest/request_programs.h"
+#include "guest/work_price.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/file.h"
@@ -32,7 +32,7 @@
 /* So long may a server that starts go unseen. */
 #define CHECK_INTERVAL_USEC (NSEC_PER_SEC / NSEC_PER_USEC)
 
-_Static_assert(REQUEST_FACTOR_BITS == ENERGY_FACTOR_BITS, "the split's factor is the kernel's");
+_Static_assert(REQUEST_FACTOR_BITS == WORK_FACTOR_BITS, "the price's factor is the kernel's");
 _Static_assert(RECORD_PATH_MAX == HTTP_PATH_MAX, "a record has room for what the kernel keeps");
 
 /* Sums since the start; what the kernel counts wraps. */
@@ -61,7 +61,7 @@ struct requests_manager {
     bool foreign_logged;
     uint64_t realtime_ns; /* CLOCK_REALTIME less CLOCK_MONOTONIC */
     struct sums sums;
-    struct energy_split split;
+    struct work_price price;
     char online[256]; /* CPUs, as the kernel lists them */
     char cgroup_root[PATH_MAX];
     struct cgroup_watch cgroups[REQUESTS_CGROUPS_MAX];
@@ -86,7 +86,7 @@ static uint64_t all_energy_uj(const struct requests_manager *manager)
 {
     if (manager->config.mode == ATTRIBUTION_MODEL)
         return (uint64_t)(manager->sums.work >> REQUEST_WORK_BITS);
-    return energy_split_handed_uj(&manager->split) + manager->split.nobody_uj;
+    return work_price_charged_uj(&manager->price) + manager->price.unattributed_uj;
 }
 
 static void publish_sums(struct requests_manager *manager)
@@ -110,17 +110,17 @@ static void publish_sums(struct requests_manager *manager)
         });
 }
 
-static void split_energy(struct requests_manager *manager, uint64_t time_ns,
+static void update_price(struct requests_manager *manager, uint64_t time_ns,
                          const struct powercap_energy *energy)
 {
     if (energy->reset)
-        energy_split_forget_counter(&manager->split);
+        work_price_forget_counter(&manager->price);
     manager->tree_seen |= energy->known;
     /* Without a tree the factor holds; what is used meanwhile shows when the tree is back. */
     if (manager->tree_seen)
-        energy_split_tick(&manager->split, time_ns, manager->sums.last.work, energy->energy_uj,
-                          energy->delay_ns);
-    manager->settings.factor = manager->split.factor;
+        work_price_tick(&manager->price, time_ns, manager->sums.last.work, energy->energy_uj,
+                        energy->delay_ns);
+    manager->settings.factor = manager->price.factor;
     request_programs_set(manager->programs, &manager->settings);
 }
 
@@ -146,7 +146,7 @@ static void tick(struct requests_manager *manager)
     time_ns = now_ns();
     add_totals(&manager->sums, &totals);
     if (manager->config.mode == ATTRIBUTION_PSYS)
-        split_energy(manager, time_ns, &energy);
+        update_price(manager, time_ns, &energy);
     if (manager->collector)
         collect(manager, time_ns, &energy);
     publish_sums(manager);
@@ -411,7 +411,7 @@ static int new_reader(struct requests_manager *manager)
 
     if (config->mode == ATTRIBUTION_MODEL && !manager->collector)
         return 0;
-    manager->split.idle_uw = config->idle_power_uw;
+    manager->price.idle_uw = config->idle_power_uw;
     return powercap_reader_new(&manager->reader, config->tree[0] ? config->tree : NULL);
 }
 
