@@ -9,8 +9,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "guest/request_config.h"
 #include "guest/request_programs.h"
-#include "guest/requests_config.h"
 
 /** One interval. */
 struct collect_row {

@@ -24,7 +24,7 @@ struct moment {
 struct collector {
     FILE *stream;
     const char *label;
-    const struct requests_config *config;
+    const struct request_config *config;
     bool failed; /* was logged */
     bool begun;  /* the two below are known */
     struct moment from;
@@ -36,7 +36,7 @@ struct collector {
 DEFINE_CLEANUP(struct collector *, collector_free);
 
 int collector_new(struct collector **ret, const char *path, const char *label,
-                  const struct requests_config *config)
+                  const struct request_config *config)
 {
     _cleanup_(cleanup_collector_free) struct collector *collector = calloc(1, sizeof(*collector));
     int r = -ENOMEM;

@@ -11,8 +11,8 @@
  */
 
 #include "guest/powercap_reader.h"
+#include "guest/request_config.h"
 #include "guest/request_programs.h"
-#include "guest/requests_config.h"
 
 struct collector;
 
@@ -22,7 +22,7 @@ struct collector;
  * @return 0 or a negative errno; the reason is logged
  */
 int collector_new(struct collector **ret, const char *path, const char *label,
-                  const struct requests_config *config);
+                  const struct request_config *config);
 
 /** What all tasks did until one moment. */
 struct collect_work {

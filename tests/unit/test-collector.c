@@ -12,7 +12,7 @@
 #include "util/clock.h"
 #include "util/file.h"
 
-static const struct requests_config config = {.idle_power_uw = 1000000};
+static const struct request_config config = {.idle_power_uw = 1000000};
 
 /* A tick of the second it is: 10 units of work in each, 4 ns at one frequency from the third on. */
 static void add(struct collector *collector, uint64_t second, struct powercap_energy energy)
