@@ -10,12 +10,12 @@
 
 #include "discovery/arguments.h"
 #include "discovery/helper_cmdline.h"
+#include "host/machine_cgroup.h"
+#include "host/proc_text.h"
 #include "shared/vm_names.h"
 #include "util/cleanup.h"
 #include "util/file.h"
-#include "util/machine_cgroup.h"
 #include "util/parse.h"
-#include "util/proc_text.h"
 
 /* libvirt's longest command lines have some tens of kilobytes. What is cut off a longer one is
  * devices. */

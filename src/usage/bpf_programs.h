@@ -11,10 +11,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "host/cpu_counters.h"
+#include "host/topology.h"
 #include "shared/vm_usage.h"
-#include "usage/bpf_store.h"
-#include "util/cpu_counters.h"
-#include "util/topology.h"
+#include "usage/bpf_handover.h"
 
 struct bpf_programs;
 

@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #include "fixture.h"
-#include "guest/powercap_reader.h"
+#include "requests/powercap_reader.h"
 
 #define POWERCAP "class/powercap/intel-rapl"
 

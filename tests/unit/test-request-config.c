@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "guest/request_config.h"
+#include "requests/request_config.h"
 
 static int parse(const char *text, struct request_config *config, struct config_error *error)
 {

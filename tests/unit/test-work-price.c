@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include "guest/work_price.h"
+#include "requests/work_price.h"
 #include "util/clock.h"
 
 #define MS NSEC_PER_MSEC
