@@ -10,9 +10,9 @@
 
 #include "discovery/arguments.h"
 #include "discovery/helper_cmdline.h"
-#include "discovery/vm_names.h"
 #include "host/machine_cgroup.h"
 #include "host/proc_text.h"
+#include "shared/vm_names.h"
 #include "util/cleanup.h"
 #include "util/file.h"
 #include "util/parse.h"

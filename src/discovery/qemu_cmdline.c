@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "discovery/arguments.h"
-#include "discovery/vm_names.h"
+#include "shared/vm_names.h"
 #include "util/cleanup.h"
 #include "util/parse.h"
 

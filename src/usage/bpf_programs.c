@@ -98,7 +98,7 @@ static int map_memory(struct bpf_programs *programs)
     if (globals == MAP_FAILED)
         return -errno;
     programs->globals = globals;
-    programs->unheard = programs->globals->unheard;
+    programs->unheard = programs->globals->events_lost;
     return 0;
 }
 
@@ -228,7 +228,7 @@ static int copy_maps(struct bpf_programs *programs, const struct vm_usage *skele
     const int fds[FD_LINKS] = {
         [FD_PROCESSES] = bpf_map__fd(skeleton->maps.processes),
         [FD_CPUS] = bpf_map__fd(skeleton->maps.cpus),
-        [FD_NEWS] = bpf_map__fd(skeleton->maps.news),
+        [FD_NEWS] = bpf_map__fd(skeleton->maps.events),
         [FD_GLOBALS] = bpf_map__fd(skeleton->maps.bss),
         [FD_COUNTERS + VM_USAGE_CYCLES] = bpf_map__fd(skeleton->maps.cycles),
         [FD_COUNTERS + VM_USAGE_INSTRUCTIONS] = bpf_map__fd(skeleton->maps.instructions),
@@ -452,7 +452,7 @@ int bpf_programs_read(struct bpf_programs *programs, const struct vm_usage_key *
 int bpf_programs_take_news(struct bpf_programs *programs, void (*on_process)(pid_t pid, void *),
                            void *userdata)
 {
-    uint64_t unheard = programs->globals->unheard;
+    uint64_t unheard = programs->globals->events_lost;
     bool missed = unheard != programs->unheard;
 
     programs->unheard = unheard;

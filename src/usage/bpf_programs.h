@@ -13,8 +13,8 @@
 
 #include "host/cpu_counters.h"
 #include "host/topology.h"
+#include "shared/vm_usage.h"
 #include "usage/bpf_handover.h"
-#include "vm_usage.h"
 
 struct bpf_programs;
 

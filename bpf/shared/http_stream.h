@@ -3,19 +3,18 @@
 
 /*
  * One direction of an HTTP/1 connection, followed byte by byte: where messages
- * begin and end, and where a field may be added. Compiled into the kernel's
- * programs, and natively into the tests.
+ * begin and end, and where a field may be added. This header is compiled into
+ * the kernel's programs, and natively into the unit test and the fuzz target.
  *
- * Data come from what is received (requests) or sent (responses), with their
- * place in the stream; what goes out are events. Nothing is kept of the bytes
- * but what the framing needs (RFC 9112, section 6), so that messages may be cut
- * into segments anywhere. Bodies are not looked at: they are known by the place
- * where they end, so that a sender whose bytes were not all taken, and who
- * sends them again, does not confuse us, and neither do bytes that went by
- * another way (splice).
+ * The input is what is received (requests) or sent (responses), with its place
+ * in the stream; the output are events. Of the bytes, only what the framing
+ * needs is kept (RFC 9112, section 6), so that messages may be cut into segments
+ * anywhere. Bodies are not looked at: the place where a body ends is known, so
+ * the stream is not confused by a sender that sends bytes again because the
+ * socket did not take all of them, nor by bytes that take another way (splice).
  *
- * Whoever takes a message differently from its receiver can be made to see one
- * where there is none. So all that is doubtful ends the following of the
+ * A parser that takes a message differently from its receiver can be made to see
+ * a message where there is none. So anything doubtful ends the following of the
  * connection, which is then left alone for ever: two lengths, a length beside a
  * coding, a coding other than chunked, folded lines, blanks before a colon,
  * anything that is not HTTP/1.0 or 1.1.
@@ -33,18 +32,18 @@
 
 #define HTTP_INLINE static inline __attribute__((always_inline))
 
-/** Path kept for the log, without the query. */
+/** Bytes of the path that are kept for the log, without the query. */
 #define HTTP_PATH_MAX 64
 
-/** The field that is ours. Whatever begins with this name and is not ours loses its last letter. */
+/** Our field. Another field that begins with this name has the name's last letter replaced. */
 #define HTTP_SCORE_NAME "X-Energy-Score"
 #define HTTP_RENAMED '-'
 
-/** No body is longer; sums with it do not overflow. */
+/** Longest body; sums with it do not overflow. */
 #define HTTP_LENGTH_MAX (1ull << 56)
 
 enum http_state {
-    HTTP_START, /* of a message; blank lines may come before it */
+    HTTP_START, /* of a message; blank lines may come first */
     HTTP_METHOD,
     HTTP_TARGET,
     HTTP_VERSION, /* from its first byte on; in a response with the status */
@@ -54,7 +53,7 @@ enum http_state {
     HTTP_COLON,
     HTTP_LENGTH,
     HTTP_CODING,
-    HTTP_REST,     /* of a line that says nothing to us */
+    HTTP_REST,     /* of a line that does not matter here */
     HTTP_REST_END, /* its line feed */
     HTTP_LAST,     /* the line feed of the empty line */
     HTTP_BODY,     /* until body_end */
@@ -68,11 +67,11 @@ enum http_state {
 
 enum http_event {
     HTTP_MORE,
-    HTTP_INSERT, /* a field may be added before the byte that was fed; told until http_shift() */
-    HTTP_FORGED, /* the byte that was fed is to be replaced by HTTP_RENAMED */
-    HTTP_HEAD,   /* the head of a message ended; not told of an interim response's */
-    HTTP_END,    /* its body ended, if only an empty one */
-    HTTP_BAD,    /* the connection is lost */
+    HTTP_INSERT,   /* a field may be added before the byte fed; repeated until http_shift() */
+    HTTP_FORGED,   /* the byte fed is to be replaced by HTTP_RENAMED */
+    HTTP_HEAD_END, /* the head of a message ended; no interim response's */
+    HTTP_END,      /* its body ended, even an empty one */
+    HTTP_BAD,      /* the connection is lost */
 };
 
 enum http_name {
@@ -95,16 +94,12 @@ enum http_name {
 #define HTTP_OPTIONS (HTTP_METHOD_4('O', 'P', 'T', 'I') << 24 | HTTP_METHOD_4(0, 'O', 'N', 'S'))
 #define HTTP_CONNECT (HTTP_METHOD_4('C', 'O', 'N', 'N') << 24 | HTTP_METHOD_4(0, 'E', 'C', 'T'))
 
-/* Eight bytes as a number, the first one lowest. */
-#define HTTP_WORD(a, b, c, d, e, f, g, h)                                                          \
-    (HTTP_METHOD_4(h, g, f, e) << 32 | HTTP_METHOD_4(d, c, b, a))
-
 /** A direction; all zero is the start of a connection's requests. */
 struct http_stream {
     __u64 position;   /* in the stream, of the byte that comes next */
     __u64 body_start; /* of the body or chunk in which the stream is, or was last */
     __u64 body_end;
-    __u64 length; /* as told so far by a length field or a chunk's first line */
+    __u64 length; /* as read so far from a length field or a chunk's first line */
     __u64 method; /* of the request, or of the one that is answered */
     __u16 status; /* of a response */
     __u8 is_response;
@@ -114,7 +109,7 @@ struct http_stream {
     __u8 has_length : 1;
     __u8 is_chunked : 1;
     __u8 in_trailer : 1;
-    __u8 has_ended : 1; /* the end of the body was told already */
+    __u8 has_ended : 1; /* the end of the body was reported already */
     __u8 has_field : 1; /* one was added */
     __u8 path_length;
     __u8 in_query;
@@ -191,7 +186,7 @@ HTTP_INLINE enum http_event http_begin_body(struct http_stream *s)
     s->body_start = s->position;
     s->body_end = s->position + s->length;
     s->state = HTTP_BODY;
-    return HTTP_HEAD;
+    return HTTP_HEAD_END;
 }
 
 HTTP_INLINE enum http_event http_head_end(struct http_stream *s)
@@ -214,11 +209,11 @@ HTTP_INLINE enum http_event http_head_end(struct http_stream *s)
     if (s->is_chunked) {
         s->state = HTTP_CHUNK;
         s->matched = 0;
-        return HTTP_HEAD;
+        return HTTP_HEAD_END;
     }
     if (s->is_response && !s->has_length) {
         s->state = HTTP_UNTIL_CLOSE;
-        return HTTP_HEAD;
+        return HTTP_HEAD_END;
     }
     return http_begin_body(s);
 }
@@ -276,7 +271,7 @@ HTTP_INLINE enum http_event http_version_byte(struct http_stream *s, __u8 c)
     return s->state == HTTP_LOST ? HTTP_BAD : HTTP_MORE;
 }
 
-/* Some take a carriage return alone for a line's end. */
+/* Some receivers take a carriage return alone for a line's end. */
 HTTP_INLINE enum http_event http_rest_byte(struct http_stream *s, __u8 c)
 {
     s->state = c == '\n' ? HTTP_LINE : c == '\r' ? HTTP_REST_END : HTTP_REST;
@@ -337,7 +332,7 @@ HTTP_INLINE enum http_event http_colon_byte(struct http_stream *s, __u8 c)
     bool is_length = s->name == HTTP_NAME_LENGTH;
 
     if (c != ':') {
-        /* A longer name; one that a blank or line end follows is nobody's. */
+        /* A longer name is another field's; a blank or line end must not follow a name. */
         s->state = HTTP_REST;
         return c > ' ' ? HTTP_MORE : http_lose(s);
     }
@@ -414,7 +409,7 @@ HTTP_INLINE enum http_event http_chunk_line_end(struct http_stream *s)
     return HTTP_MORE;
 }
 
-/* Extensions. Here a line feed alone is a line's end to some, and none to others. */
+/* Extensions. Some receivers take a line feed alone for a line's end here, others do not. */
 HTTP_INLINE enum http_event http_chunk_rest_byte(struct http_stream *s, __u8 c)
 {
     if (c == '\n')
@@ -522,13 +517,13 @@ HTTP_INLINE enum http_event http_step(struct http_stream *s, __u8 c)
     }
 }
 
-/** Whether http_skip() is to be called, and not http_step(): if only for the end of the body. */
+/** Whether the next call is http_skip(), be it for the end of the body only, not http_step(). */
 HTTP_INLINE bool http_is_in_body(const struct http_stream *s)
 {
     return s->state == HTTP_BODY || s->state == HTTP_UNTIL_CLOSE || s->state == HTTP_LOST;
 }
 
-/** How many of n bytes are the body's. */
+/** How many of n bytes belong to the body. */
 HTTP_INLINE __u64 http_body_bytes(const struct http_stream *s, __u64 n)
 {
     if (s->state != HTTP_BODY)
@@ -550,9 +545,9 @@ HTTP_INLINE enum http_event http_skip(struct http_stream *s, __u64 n)
 }
 
 /**
- * Tells the end of a message before the rest of its body, which is sure to follow: it is not told
- * again.
- * @return the rest's length; 0: it is over already, or not known how long
+ * Reports the end of a message before the rest of its body, which is certain to follow. The end is
+ * not reported again.
+ * @return the rest's length; 0: the message is over already, or its length is not known
  */
 HTTP_INLINE __u64 http_end_early(struct http_stream *s)
 {
@@ -562,7 +557,7 @@ HTTP_INLINE __u64 http_end_early(struct http_stream *s)
     return s->body_end - s->position;
 }
 
-/** Takes in that a field was added to the head that was fed last. */
+/** Accounts for a field that was added to the head that was fed last. */
 HTTP_INLINE void http_shift(struct http_stream *s, __u32 n)
 {
     s->position += n;
@@ -571,213 +566,9 @@ HTTP_INLINE void http_shift(struct http_stream *s, __u32 n)
     s->has_field = 1;
 }
 
-#define HTTP_ALL(byte) ((byte)*0x0101010101010101ull)
-
-/* Marks the bytes of eight that are below one; what is above the lowest mark may be marked as well
- * (Mycroft's test for a zero byte). */
-HTTP_INLINE __u64 http_marks_below(__u64 bytes, __u8 limit)
-{
-    return (bytes - HTTP_ALL(limit)) & ~bytes & HTTP_ALL(0x80);
-}
-
-/* How many bytes are below the lowest mark. */
-HTTP_INLINE __u32 http_unmarked(__u64 marks)
-{
-    __u32 n = 0;
-
-    if (!marks)
-        return sizeof(marks);
-    if (!(marks & 0xffffffff)) {
-        n += 4;
-        marks >>= 32;
-    }
-    if (!(marks & 0xffff)) {
-        n += 2;
-        marks >>= 16;
-    }
-    return marks & 0xff ? n : n + 1;
-}
-
-HTTP_INLINE bool http_is_line_end(__u64 bytes)
-{
-    return (bytes & 0xffff) == ('\r' | '\n' << 8);
-}
-
-/* Of a line that says nothing, with its end if that is there as well. */
-HTTP_INLINE __u32 http_rest_word(struct http_stream *s, __u64 bytes)
-{
-    __u32 n = http_unmarked(http_marks_below(bytes, 16));
-
-    if (n == sizeof(bytes) || !http_is_line_end(bytes >> 8 * n))
-        return n;
-    s->state = HTTP_LINE;
-    return n + 2;
-}
-
-/* Up to a blank or a question mark. */
-HTTP_INLINE __u32 http_target_word(struct http_stream *s, __u64 bytes)
-{
-    __u32 n = http_unmarked(http_marks_below(bytes, ' ' + 1) |
-                            http_marks_below(bytes ^ HTTP_ALL('?'), 1));
-    __u8 length = s->path_length;
-
-    if (n == 0 || s->in_query)
-        return n;
-    if (length > HTTP_PATH_MAX - sizeof(bytes))
-        return 0;
-    if (n < sizeof(bytes))
-        bytes &= (1ull << 8 * n) - 1;
-    __builtin_memcpy(s->path + length, &bytes, sizeof(bytes));
-    s->path_length = length + n;
-    return n;
-}
-
-/* "HTTP/1.0" or "HTTP/1.1" */
-HTTP_INLINE __u32 http_version_word(struct http_stream *s, __u64 bytes)
-{
-    if ((bytes | 1ull << 56) != HTTP_WORD('H', 'T', 'T', 'P', '/', '1', '.', '1'))
-        return 0;
-    if (s->state == HTTP_START)
-        http_begin(s);
-    s->matched = sizeof(bytes);
-    s->status = 0;
-    s->state = s->is_response ? HTTP_VERSION : HTTP_REASON;
-    return sizeof(bytes);
-}
-
-/* A response's " 200 ", behind its version. */
-HTTP_INLINE __u32 http_status_word(struct http_stream *s, __u64 bytes)
-{
-    __u16 status = 0;
-
-    if ((bytes & 0xff000000ff) != (' ' | (__u64)' ' << 32))
-        return 0;
-    for (int i = 1; i <= 3; i++) {
-        __u8 c = bytes >> 8 * i;
-
-        if (!http_is_digit(c))
-            return 0;
-        status = (__u16)(status * 10 + (c - '0'));
-    }
-    if (status < 100)
-        return 0;
-    s->status = status;
-    s->matched += 4;
-    s->state = HTTP_REST;
-    return 5;
-}
-
-/* "GET " */
-HTTP_INLINE __u32 http_method_word(struct http_stream *s, __u64 bytes)
-{
-    if ((__u32)bytes != (__u32)HTTP_WORD('G', 'E', 'T', ' ', 0, 0, 0, 0))
-        return 0;
-    http_begin(s);
-    s->method = HTTP_GET;
-    s->state = HTTP_TARGET;
-    return 4;
-}
-
-/* The line end of a request's first line. */
-HTTP_INLINE __u32 http_reason_word(struct http_stream *s, __u64 bytes)
-{
-    if (!http_is_line_end(bytes))
-        return 0;
-    s->state = HTTP_LINE;
-    return 2;
-}
-
-/* "Content-", the first letters in upper or lower case: what it has in common with a length; or a
- * line that says nothing. */
-HTTP_INLINE __u32 http_line_word(struct http_stream *s, __u64 bytes)
-{
-    __u8 lower = http_lower((__u8)bytes);
-
-    if (http_takes_field(s))
-        return 0;
-    if ((bytes | 0x20202020202020) == HTTP_WORD('c', 'o', 'n', 't', 'e', 'n', 't', '-')) {
-        s->matched = sizeof(bytes);
-        s->name = HTTP_NAME_LENGTH;
-        s->state = HTTP_NAME;
-        return sizeof(bytes);
-    }
-    if (lower < 'a' || lower > 'z' || lower == 'c' || lower == 't' ||
-        (lower == 'x' && s->is_response))
-        return 0;
-    s->matched = 1;
-    s->state = HTTP_REST;
-    return http_rest_word(s, bytes);
-}
-
-/* "Length: ", behind "Content-". */
-HTTP_INLINE __u32 http_name_word(struct http_stream *s, __u64 bytes)
-{
-    if ((bytes | 0x202020202020) != HTTP_WORD('l', 'e', 'n', 'g', 't', 'h', ':', ' ') ||
-        s->name != HTTP_NAME_LENGTH || s->matched != sizeof(bytes) || s->in_trailer ||
-        s->has_length)
-        return 0;
-    s->matched = 0;
-    s->state = HTTP_LENGTH;
-    return sizeof(bytes);
-}
-
-/* A length's digits, with the line's end if that is there as well. */
-HTTP_INLINE __u32 http_length_word(struct http_stream *s, __u64 bytes)
-{
-    __u64 length = s->length;
-    __u32 n = 0;
-
-    if (s->matched > 1 || length >> 24)
-        return 0;
-    for (; n < sizeof(bytes) && http_is_digit((__u8)bytes); n++, bytes >>= 8)
-        length = length * 10 + ((__u8)bytes - '0');
-    if (n == 0)
-        return 0;
-    s->matched = 1;
-    s->length = length;
-    if (!http_is_line_end(bytes))
-        return n;
-    s->matched = 3;
-    s->has_length = 1;
-    s->state = HTTP_LINE;
-    return n + 2;
-}
-
 /**
- * Feeds some of the next 8 bytes at once where they are what is most frequent; that tells nothing
- * but HTTP_MORE.
- * @param bytes  the first one lowest
- * @return how many; 0: http_step() is to be fed
- */
-HTTP_INLINE __u32 http_word(struct http_stream *s, __u64 bytes)
-{
-    __u32 n = 0;
-
-    if (s->state == HTTP_REST)
-        n = http_rest_word(s, bytes);
-    else if (s->state == HTTP_LINE)
-        n = http_line_word(s, bytes);
-    else if (s->state == HTTP_NAME)
-        n = http_name_word(s, bytes);
-    else if (s->state == HTTP_LENGTH)
-        n = http_length_word(s, bytes);
-    else if (s->state == HTTP_START)
-        n = s->is_response ? http_version_word(s, bytes) : http_method_word(s, bytes);
-    else if (s->state == HTTP_TARGET)
-        n = http_target_word(s, bytes);
-    else if (s->state == HTTP_VERSION && s->is_response && s->matched == sizeof(bytes))
-        n = http_status_word(s, bytes);
-    else if (s->state == HTTP_VERSION && !s->is_response && !s->matched)
-        n = http_version_word(s, bytes);
-    else if (s->state == HTTP_REASON && !s->is_response)
-        n = http_reason_word(s, bytes);
-    s->position += n;
-    return n;
-}
-
-/**
- * Says at which place in the stream the next bytes are. In a body that may be
- * anywhere: some went by unseen, or were not taken and come again.
+ * Sets the place in the stream of the next bytes. In a body that may be anywhere: bytes
+ * went by unseen, or the socket did not take them and they come again.
  */
 HTTP_INLINE enum http_event http_seek(struct http_stream *s, __u64 position)
 {

@@ -1,35 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #pragma once
 
-/* The parts of the network's structures that request_energy.bpf.c reads (CO-RE). */
+/* The parts of the kernel's structures for sockets that request_energy.bpf.c reads (CO-RE). */
 
-#include "kernel.h"
+#include "lib/kernel.h"
 
-#include <bpf/bpf_endian.h>
 #include <linux/errno.h>
-
-/* arch/x86/entry/syscalls/syscall_64.tbl */
-#define NR_read 0
-#define NR_poll 7
-#define NR_readv 19
-#define NR_select 23
-#define NR_accept 43
-#define NR_recvfrom 45
-#define NR_recvmsg 47
-#define NR_epoll_wait 232
-#define NR_pselect6 270
-#define NR_ppoll 271
-#define NR_epoll_pwait 281
-#define NR_accept4 288
-#define NR_io_uring_enter 426
-#define NR_epoll_pwait2 441
 
 #define RCV_SHUTDOWN 1
 
 /* include/net/tcp.h */
 #define TCP_NAGLE_CORK 2
 
-/* include/net/tcp_states.h; linux/bpf.h has its own names */
+/* include/net/tcp_states.h; linux/bpf.h has names of its own for them */
 #define TCP_ESTABLISHED BPF_TCP_ESTABLISHED
 #define TCP_LISTEN BPF_TCP_LISTEN
 
@@ -37,7 +20,7 @@
 #define MSG_TRUNC 0x20
 #define MSG_ERRQUEUE 0x2000
 
-/* As a process passes it: the order is the kernel's for ever. */
+/* As a process passes it to recvmsg(): the kernel never changes this layout. */
 struct user_msghdr {
     void *msg_name;
     int msg_namelen;
@@ -52,11 +35,6 @@ struct iovec {
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
-struct pt_regs {
-    unsigned long si;
-    unsigned long orig_ax;
-};
-
 enum iter_type {
     ITER_IOVEC,
     ITER_UBUF = 6,
@@ -69,7 +47,7 @@ struct iov_iter {
     void *ubuf;
 };
 
-/* Since 6.4. */
+/* Since Linux 6.4. */
 struct iov_iter___renamed {
     const struct iovec *__iov;
 };

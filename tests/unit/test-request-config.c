@@ -5,15 +5,15 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "requests/requests_config.h"
+#include "requests/request_config.h"
 
-static int parse(const char *text, struct requests_config *config, struct config_error *error)
+static int parse(const char *text, struct request_config *config, struct config_error *error)
 {
     memset(error, 0, sizeof(*error));
-    return requests_config_parse(text, strlen(text), config, error);
+    return request_config_parse(text, strlen(text), config, error);
 }
 
-static void assert_defaults(const struct requests_config *config)
+static void assert_defaults(const struct request_config *config)
 {
     assert_int_equal(config->mode, ATTRIBUTION_PSYS);
     assert_true(config->weights.default_multiplier == 1);
@@ -32,7 +32,7 @@ static void assert_defaults(const struct requests_config *config)
 
 static void test_defaults(void **state)
 {
-    struct requests_config config;
+    struct request_config config;
     struct config_error error;
 
     assert_int_equal(parse("", &config, &error), 0);
@@ -42,9 +42,9 @@ static void test_defaults(void **state)
 /* The documented configuration is valid, and changes nothing. */
 static void test_documented_defaults(void **state)
 {
-    struct requests_config config;
+    struct request_config config;
 
-    assert_int_equal(requests_config_load(SOURCE_ROOT "/docs/virtjoule-requests.conf", &config), 0);
+    assert_int_equal(request_config_load(SOURCE_ROOT "/docs/virtjoule-requests.conf", &config), 0);
     assert_defaults(&config);
 }
 
@@ -68,7 +68,7 @@ static void test_every_key(void **state)
                                "access_log = /var/log/requests.json\n"
                                "access_log_max_bytes = 1000\n"
                                "listen =\n";
-    struct requests_config config;
+    struct request_config config;
     struct config_error error;
 
     assert_int_equal(parse(text, &config, &error), 0);
@@ -132,7 +132,7 @@ static void test_errors_name_the_place(void **state)
     };
 
     for (size_t i = 0; i < ELEMENTS(cases); i++) {
-        struct requests_config config = {.idle_power_uw = 42};
+        struct request_config config = {.idle_power_uw = 42};
         struct config_error error;
 
         assert_int_equal(parse(cases[i].text, &config, &error), -EINVAL);
@@ -156,19 +156,19 @@ static char *repeat(char *text, size_t size, const char *format, int n)
 
 static void test_tables_end(void **state)
 {
-    struct requests_config config;
+    struct request_config config;
     struct config_error error;
     char text[8192];
 
     assert_int_equal(
         parse(repeat(text, sizeof(text), "cgroup = a%d.service\n", 64), &config, &error), 0);
-    assert_int_equal(config.n_cgroups, REQUESTS_CGROUPS_MAX);
+    assert_int_equal(config.n_cgroups, REQUEST_CGROUPS_MAX);
     assert_int_equal(
         parse(repeat(text, sizeof(text), "cgroup = a%d.service\n", 65), &config, &error), -EINVAL);
     assert_int_equal(error.line, 65);
     assert_int_equal(parse(repeat(text, sizeof(text), "freq_khz = %d 1\n", 128), &config, &error),
                      0);
-    assert_int_equal(config.weights.n_frequencies, REQUESTS_FREQUENCIES_MAX);
+    assert_int_equal(config.weights.n_frequencies, REQUEST_MULTIPLIERS_MAX);
     assert_int_equal(parse(repeat(text, sizeof(text), "freq_khz = %d 1\n", 129), &config, &error),
                      -EINVAL);
     assert_int_equal(error.line, 129);

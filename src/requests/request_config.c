@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "requests/requests_config.h"
+#include "requests/request_config.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -39,12 +39,12 @@ static int parse_weight(const char *value, double max, double *ret)
 
 static int value_rate(const char *value, void *target)
 {
-    return parse_weight(value, REQUESTS_RATE_MAX, target);
+    return parse_weight(value, REQUEST_RATE_MAX, target);
 }
 
 static int value_penalty(const char *value, void *target)
 {
-    return parse_weight(value, REQUESTS_PENALTY_MAX, target);
+    return parse_weight(value, REQUEST_PENALTY_MAX, target);
 }
 
 static int value_interval(const char *value, void *target)
@@ -68,7 +68,7 @@ static int value_tree(const char *value, void *target)
     return strcmp(value, "auto") == 0 ? value_text("", target) : value_path(value, target);
 }
 
-#define FIELD(name) offsetof(struct requests_config, name)
+#define FIELD(name) offsetof(struct request_config, name)
 #define RATE(key, field)                                                                           \
     {                                                                                              \
         "", key, value_rate, FIELD(weights.field), "a number from 0 to 10"                         \
@@ -100,9 +100,9 @@ static const struct config_key keys[] = {
 
 #define N_KEYS (sizeof(keys) / sizeof(keys[0]))
 
-void requests_config_init(struct requests_config *config)
+void request_config_init(struct request_config *config)
 {
-    *config = (struct requests_config){
+    *config = (struct request_config){
         .mode = ATTRIBUTION_PSYS,
         .weights = {.default_multiplier = 1},
         .psys_interval_ms = 1000,
@@ -113,13 +113,13 @@ void requests_config_init(struct requests_config *config)
 
 struct parser {
     struct config_text text;
-    struct requests_config config;
+    struct request_config config;
     int lines[N_KEYS]; /* where each key was given, 0 where it was not */
 };
 
 static void add_cgroup(struct parser *parser, const char *value)
 {
-    struct requests_config *config = &parser->config;
+    struct request_config *config = &parser->config;
 
     if (!cgroup_is_path(value) && !cgroup_is_unit(value)) {
         config_text_fail(&parser->text, "", "cgroup",
@@ -128,8 +128,8 @@ static void add_cgroup(struct parser *parser, const char *value)
                          value);
         return;
     }
-    if (config->n_cgroups == REQUESTS_CGROUPS_MAX) {
-        config_text_fail(&parser->text, "", "cgroup", "more than %d", REQUESTS_CGROUPS_MAX);
+    if (config->n_cgroups == REQUEST_CGROUPS_MAX) {
+        config_text_fail(&parser->text, "", "cgroup", "more than %d", REQUEST_CGROUPS_MAX);
         return;
     }
     for (size_t i = 0; i < config->n_cgroups; i++)
@@ -175,8 +175,8 @@ static void add_frequency(struct parser *parser, const char *value)
                          value);
         return;
     }
-    if (place == REQUESTS_FREQUENCIES_MAX) {
-        config_text_fail(&parser->text, "", "freq_khz", "more than %d", REQUESTS_FREQUENCIES_MAX);
+    if (place == REQUEST_MULTIPLIERS_MAX) {
+        config_text_fail(&parser->text, "", "freq_khz", "more than %d", REQUEST_MULTIPLIERS_MAX);
         return;
     }
     for (; place > 0 && weights->frequencies[place - 1].khz >= frequency.khz; place--)
@@ -206,12 +206,12 @@ static void handle_key(struct config_text *text, const char *section, const char
         config_text_fail(text, section, name, "unknown key");
 }
 
-int requests_config_parse(const char *text, size_t length, struct requests_config *ret,
-                          struct config_error *ret_error)
+int request_config_parse(const char *text, size_t length, struct request_config *ret,
+                         struct config_error *ret_error)
 {
     struct parser parser = {.text = {.text = text, .length = length, .handle = handle_key}};
 
-    requests_config_init(&parser.config);
+    request_config_init(&parser.config);
     config_text_read(&parser.text);
     if (parser.text.error.problem[0]) {
         *ret_error = parser.text.error;
@@ -223,10 +223,10 @@ int requests_config_parse(const char *text, size_t length, struct requests_confi
 
 static int parse_file(const char *text, size_t length, void *config, struct config_error *ret_error)
 {
-    return requests_config_parse(text, length, config, ret_error);
+    return request_config_parse(text, length, config, ret_error);
 }
 
-int requests_config_load(const char *path, struct requests_config *ret)
+int request_config_load(const char *path, struct request_config *ret)
 {
     return config_file_load(path, ret, parse_file);
 }

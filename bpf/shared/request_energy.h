@@ -1,24 +1,24 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #pragma once
 
 /*
- * What request_energy.bpf.c and its loader tell each other.
+ * What request_energy.bpf.c and its loader share.
  *
  * Work is what tasks do: the weighed sum of CPU time and, where they are
- * counted, of wakeups, migrations and hardware counts. The weights decide what
- * its unit is; the kernel counts in 2^-10 of it. Energy is work times factor.
+ * counted, of wakeups, migrations and hardware counts. The weights decide the unit
+ * of work; the kernel counts in 2^-10 of that unit. Energy is work times factor.
  */
 
 #include <linux/types.h>
 
-#include "http_stream.h"
+#include "shared/http_stream.h"
 
 #define REQUEST_WEIGHT_BITS 20 /* weights are in units of 2^-20 */
 #define REQUEST_WORK_BITS 10
 #define REQUEST_FACTOR_BITS 40 /* a factor is microjoules per 2^-10 unit of work, times 2^40 */
 #define REQUEST_ENERGY_BITS 20 /* energy is in 2^-20 of a microjoule */
 
-/** Counts of the hardware. */
+/** Hardware counters. */
 enum request_counter {
     REQUEST_CYCLES,
     REQUEST_INSTRUCTIONS,
@@ -31,23 +31,23 @@ enum request_counter {
 /** Why a request ended. */
 enum request_end {
     REQUEST_OPEN,
-    REQUEST_ANSWERED, /* all of the response was written */
-    REQUEST_CLOSED,   /* the connection was closed first */
-    REQUEST_LEFT,     /* its connection is followed no longer */
+    REQUEST_ANSWERED,  /* all of the response was written */
+    REQUEST_CLOSED,    /* the connection was closed first */
+    REQUEST_ABANDONED, /* its connection is followed no longer */
 };
 
-/** A request, from the end of its head to the last work for it; sent through the ring then. */
+/** A request, from the end of its head to the last work for it; then it goes through the ring. */
 struct request {
     __u64 id;
     __u64 method;     /* see http_stream.h */
     __u64 arrived_ns; /* CLOCK_MONOTONIC, as all times */
-    __u64 header_ns;  /* the response's header was written; 0: it was not */
+    __u64 header_ns;  /* when the response's header was written; 0: it was not */
     __u64 ended_ns;
     __u64 runtime_ns;
     __u64 work;
     __u64 energy;
-    __u64 header_uj; /* as told in the header */
-    __s32 bound;     /* times that it is kept: by tasks that work for it and are awake */
+    __u64 header_uj;  /* as the header reports it */
+    __s32 references; /* by workers that are awake and work for it */
     __u16 status;
     __u8 has_header; /* the field was written */
     __u8 end;
@@ -56,7 +56,7 @@ struct request {
     char path[HTTP_PATH_MAX];
 };
 
-/** What was done and is not, or no longer, to be counted elsewhere. */
+/** Work not yet assigned to a request. */
 struct request_effort {
     __u64 work;
     __u64 energy;
@@ -65,31 +65,31 @@ struct request_effort {
 
 /** A thread that ever worked for a request. */
 struct request_worker {
-    __u64 request; /* for which it works; 0: none */
-    __u64 kept;    /* the same; 0 while it sleeps */
-    __u64 is_guess;
-    struct request_effort pending; /* counted as background, until it is known for what it was */
+    __u64 request; /* that it works for; 0: none */
+    __u64 held;    /* that it holds a reference of: the same; 0 while it sleeps */
+    __u64 is_uncertain;
+    struct request_effort pending; /* counted as background until its request is known */
 };
 
 /** CPU time at one frequency, the key is in kHz. */
 struct request_frequency {
-    __u64 weight; /* of a ns; 0: the default */
+    __u64 weight; /* of a nanosecond; 0: the default */
     __u64 runtime_ns;
 };
 
-/** One CPU; written by itself. Totals wrap. */
+/** One CPU, written by itself. Totals wrap. */
 struct request_cpu {
-    __u64 since_ns;  /* of the slice, or piece of it, that is not counted yet; 0: idle */
-    __u64 request;   /* for which the running task works; 0: none */
-    __u64 is_guess;  /* and that is not certain */
-    __u64 is_worker; /* it has a struct request_worker */
-    __u32 khz;       /* 0: cpufreq does not say */
+    __u64 since_ns;     /* of the slice, or piece of it, that is not counted yet; 0: idle */
+    __u64 request;      /* that the running task works for; 0: none */
+    __u64 is_uncertain; /* whether it works for that one */
+    __u64 is_worker;    /* the running task has a struct request_worker */
+    __u32 khz;          /* 0: cpufreq does not say */
     __u64 counters[REQUEST_COUNTERS];
 
     __u64 work;
     __u64 bound_work;
     __u64 bound_energy;
-    __u64 background_energy; /* some of it may turn out to be bound: it can step back */
+    __u64 background_energy; /* can step back: some of it may turn out to be bound */
     __u64 runtime_ns;
     __u64 wakeups;
     __u64 migrations;

@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #include "fixture.h"
-#include "requests/power_tree.h"
+#include "requests/powercap_reader.h"
 
 #define POWERCAP "class/powercap/intel-rapl"
 
@@ -32,37 +32,37 @@ static void write_package(const char *root, uint64_t energy_uj)
     write_energy(root, "0", energy_uj);
 }
 
-static struct power_tree *open_tree(const char *root)
+static struct powercap_reader *open_reader(const char *root)
 {
-    struct power_tree *tree = NULL;
+    struct powercap_reader *reader = NULL;
 
-    assert_int_equal(power_tree_new(&tree, root), 0);
-    return tree;
+    assert_int_equal(powercap_reader_new(&reader, root), 0);
+    return reader;
 }
 
-static void assert_total(struct power_tree *tree, bool known, uint64_t energy_uj)
+static void assert_total(struct powercap_reader *reader, bool known, uint64_t energy_uj)
 {
-    struct power_tree_reading reading;
+    struct powercap_energy energy;
 
-    power_tree_read(tree, &reading);
-    assert_int_equal(reading.known, known);
-    assert_int_equal(reading.energy_uj, energy_uj);
+    powercap_reader_read(reader, &energy);
+    assert_int_equal(energy.known, known);
+    assert_int_equal(energy.energy_uj, energy_uj);
 }
 
 /* The total begins at the first read, and goes on over a wrap. */
 static void test_wrap(void **state)
 {
-    struct power_tree *tree;
+    struct powercap_reader *reader;
 
     write_package(*state, 900);
-    tree = open_tree(*state);
-    assert_total(tree, true, 0);
+    reader = open_reader(*state);
+    assert_total(reader, true, 0);
     write_energy(*state, "0", 990);
-    assert_total(tree, true, 90);
+    assert_total(reader, true, 90);
     write_energy(*state, "0", 40);
-    assert_total(tree, true, 140);
-    assert_total(tree, true, 140);
-    power_tree_free(tree);
+    assert_total(reader, true, 140);
+    assert_total(reader, true, 140);
+    powercap_reader_free(reader);
 }
 
 /* Several packages, each with its memory; what lies inside them counts once. */
@@ -76,80 +76,80 @@ static void test_zones(void **state)
         {"1", "package-1\n", 0, 1000}, {"1:0", "uncore\n", 0, 10000}, {"1:1", "dram\n", 0, 100000},
         {"2", "psys\n", 0, 1000000},
     };
-    struct power_tree *tree;
+    struct powercap_reader *reader;
 
     for (size_t i = 0; i < ELEMENTS(zones); i++) {
         write_zone(*state, zones[i].zone, zones[i].name, 1 << 30);
         write_energy(*state, zones[i].zone, zones[i].before);
     }
-    tree = open_tree(*state);
-    assert_total(tree, true, 0);
+    reader = open_reader(*state);
+    assert_total(reader, true, 0);
     for (size_t i = 0; i < ELEMENTS(zones); i++)
         write_energy(*state, zones[i].zone, zones[i].after);
-    assert_total(tree, true, 101101);
-    power_tree_free(tree);
+    assert_total(reader, true, 101101);
+    powercap_reader_free(reader);
 }
 
 /* The memory's zone goes: the package goes on, and what the zone counted is there when it returns.
  */
 static void test_zone_goes(void **state)
 {
-    struct power_tree *tree;
+    struct powercap_reader *reader;
 
     write_package(*state, 0);
     write_zone(*state, "0:0", "dram\n", 1000);
     write_energy(*state, "0:0", 0);
-    tree = open_tree(*state);
-    assert_total(tree, true, 0);
+    reader = open_reader(*state);
+    assert_total(reader, true, 0);
     fixture_remove(*state, POWERCAP ":0:0");
     write_energy(*state, "0", 10);
-    assert_total(tree, true, 10);
+    assert_total(reader, true, 10);
     write_zone(*state, "0:0", "dram\n", 1000);
     write_energy(*state, "0:0", 7);
-    assert_total(tree, true, 17);
-    power_tree_free(tree);
+    assert_total(reader, true, 17);
+    powercap_reader_free(reader);
 }
 
 static void test_psys_alone(void **state)
 {
-    struct power_tree *tree;
+    struct powercap_reader *reader;
 
     write_zone(*state, "0", "psys\n", 1000);
     write_energy(*state, "0", 5);
-    tree = open_tree(*state);
-    assert_total(tree, true, 0);
+    reader = open_reader(*state);
+    assert_total(reader, true, 0);
     write_energy(*state, "0", 8);
-    assert_total(tree, true, 3);
-    power_tree_free(tree);
+    assert_total(reader, true, 3);
+    powercap_reader_free(reader);
 }
 
 /* No tree; it is mounted; it vanishes; it returns, and the energy of meanwhile with it. */
 static void test_tree_comes_and_goes(void **state)
 {
-    struct power_tree *tree = open_tree(*state);
-    struct power_tree_reading reading;
+    struct powercap_reader *reader = open_reader(*state);
+    struct powercap_energy energy;
 
-    assert_total(tree, false, 0);
+    assert_total(reader, false, 0);
     write_package(*state, 100);
-    assert_total(tree, true, 0);
+    assert_total(reader, true, 0);
     write_energy(*state, "0", 110);
-    assert_total(tree, true, 10);
+    assert_total(reader, true, 10);
     fixture_remove(*state, "class");
-    assert_total(tree, false, 10);
-    assert_total(tree, false, 10);
+    assert_total(reader, false, 10);
+    assert_total(reader, false, 10);
     write_package(*state, 150);
-    assert_total(tree, true, 50);
+    assert_total(reader, true, 50);
     /* Another tree in its place: what was used meanwhile is unknown. */
     fixture_remove(*state, "class");
-    assert_total(tree, false, 50);
+    assert_total(reader, false, 50);
     write_zone(*state, "0", "package-0\n", 5000);
     write_energy(*state, "0", 4000);
-    power_tree_read(tree, &reading);
-    assert_true(reading.known && reading.reset);
-    assert_int_equal(reading.energy_uj, 50);
+    powercap_reader_read(reader, &energy);
+    assert_true(energy.known && energy.reset);
+    assert_int_equal(energy.energy_uj, 50);
     write_energy(*state, "0", 4001);
-    assert_total(tree, true, 51);
-    power_tree_free(tree);
+    assert_total(reader, true, 51);
+    powercap_reader_free(reader);
 }
 
 /* One interval late, or as old as the last sample; the machine's own tree is not late. */
@@ -165,37 +165,37 @@ static void test_delay(void **state)
         {"18446744073709551615\n", "0\n", 0},
         {"", "", 0},
     };
-    struct power_tree_reading reading;
-    struct power_tree *tree;
+    struct powercap_energy energy;
+    struct powercap_reader *reader;
 
     write_package(*state, 0);
-    tree = open_tree(*state);
-    power_tree_read(tree, &reading);
-    assert_int_equal(reading.delay_ns, 0);
+    reader = open_reader(*state);
+    powercap_reader_read(reader, &energy);
+    assert_int_equal(energy.delay_ns, 0);
     for (size_t i = 0; i < ELEMENTS(cases); i++) {
         fixture_write(*state, cases[i].interval, "virtjoule/interval_us");
         fixture_write(*state, cases[i].age, "virtjoule/age_us");
-        power_tree_read(tree, &reading);
-        assert_int_equal(reading.delay_ns, cases[i].delay_ns);
+        powercap_reader_read(reader, &energy);
+        assert_int_equal(energy.delay_ns, cases[i].delay_ns);
     }
-    power_tree_free(tree);
+    powercap_reader_free(reader);
 }
 
 /* A counter that jumps by more than a machine can draw was reset. */
 static void test_reset(void **state)
 {
-    struct power_tree_reading reading;
-    struct power_tree *tree;
+    struct powercap_energy energy;
+    struct powercap_reader *reader;
 
     write_zone(*state, "0", "package-0\n", UINT64_C(1) << 62);
     write_energy(*state, "0", 1000);
-    tree = open_tree(*state);
-    assert_total(tree, true, 0);
+    reader = open_reader(*state);
+    assert_total(reader, true, 0);
     write_energy(*state, "0", 0);
-    power_tree_read(tree, &reading);
-    assert_true(reading.known && reading.reset);
-    assert_int_equal(reading.energy_uj, 0);
-    power_tree_free(tree);
+    powercap_reader_read(reader, &energy);
+    assert_true(energy.known && energy.reset);
+    assert_int_equal(energy.energy_uj, 0);
+    powercap_reader_free(reader);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)

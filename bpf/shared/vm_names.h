@@ -1,9 +1,9 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #pragma once
 
 /*
- * The names of the programs and threads that VMs are made of. Used by discovery and, in
- * the kernel, by bpf/vm_usage.bpf.c: plain macros, so that there is one list.
+ * The names of the programs, threads and control groups that VMs are made of: one
+ * list for user space and for the programs of bpf/vm_usage.bpf.c.
  */
 
 /* QEMU: begins with the prefix, and is longer; or is one of the names. */
@@ -18,3 +18,8 @@
 
 /* QEMU's vCPU threads: followed by a number and the accelerator ("CPU 0/KVM"). */
 #define VCPU_PREFIX "CPU "
+
+/* The control groups of libvirt's machines: a systemd scope begins with the prefix (an escaped
+ * dash follows), a group that libvirt made without systemd ends with the suffix. */
+#define MACHINE_PREFIX "machine-qemu"
+#define MACHINE_SUFFIX ".libvirt-qemu"

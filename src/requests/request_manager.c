@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "requests/requests_manager.h"
+#include "requests/request_manager.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,10 +14,10 @@
 #include "requests/access_log.h"
 #include "requests/cgroup_watch.h"
 #include "requests/collector.h"
-#include "requests/energy_split.h"
-#include "requests/power_tree.h"
+#include "requests/powercap_reader.h"
 #include "requests/request_metrics.h"
 #include "requests/request_programs.h"
+#include "requests/work_price.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/file.h"
@@ -32,7 +32,7 @@
 /* So long may a server that starts go unseen. */
 #define CHECK_INTERVAL_USEC (NSEC_PER_SEC / NSEC_PER_USEC)
 
-_Static_assert(REQUEST_FACTOR_BITS == ENERGY_FACTOR_BITS, "the split's factor is the kernel's");
+_Static_assert(REQUEST_FACTOR_BITS == WORK_FACTOR_BITS, "the price's factor is the kernel's");
 _Static_assert(RECORD_PATH_MAX == HTTP_PATH_MAX, "a record has room for what the kernel keeps");
 
 /* Sums since the start; what the kernel counts wraps. */
@@ -45,30 +45,30 @@ struct sums {
     uint64_t missed;
 };
 
-struct requests_manager {
-    struct requests_config config;
+struct request_manager {
+    struct request_config config;
     struct request_settings settings;
     sd_event *event;
     sd_event_source *tick, *take, *check;
     struct request_programs *programs;
-    struct power_tree *tree;     /* NULL: not needed */
-    struct collector *collector; /* NULL: off, as the next */
+    struct powercap_reader *reader; /* NULL: not needed */
+    struct collector *collector;    /* NULL: off, as the next */
     struct access_log *access_log;
     struct request_metrics *metrics;
     struct metrics_server *server; /* NULL: off */
     bool tree_seen;
     bool missed_logged;
-    bool taken_logged;
+    bool foreign_logged;
     uint64_t realtime_ns; /* CLOCK_REALTIME less CLOCK_MONOTONIC */
     struct sums sums;
-    struct energy_split split;
+    struct work_price price;
     char online[256]; /* CPUs, as the kernel lists them */
     char cgroup_root[PATH_MAX];
-    struct cgroup_watch cgroups[REQUESTS_CGROUPS_MAX];
+    struct cgroup_watch cgroups[REQUEST_CGROUPS_MAX];
 };
 
 DEFINE_CLEANUP(FILE *, endmntent);
-DEFINE_CLEANUP(struct requests_manager *, requests_manager_free);
+DEFINE_CLEANUP(struct request_manager *, request_manager_free);
 
 /* The tick. */
 
@@ -77,19 +77,19 @@ static void add_totals(struct sums *sums, const struct request_totals *totals)
     sums->work += totals->work - sums->last.work;
     sums->bound_work += totals->bound_work - sums->last.bound_work;
     sums->bound_energy += totals->bound_energy - sums->last.bound_energy;
-    sums->missed = totals->unheard + totals->refused;
+    sums->missed = totals->events_lost + totals->requests_dropped;
     sums->last = *totals;
 }
 
 /* The energy that work was charged with, and what was used without work. */
-static uint64_t all_energy_uj(const struct requests_manager *manager)
+static uint64_t all_energy_uj(const struct request_manager *manager)
 {
     if (manager->config.mode == ATTRIBUTION_MODEL)
         return (uint64_t)(manager->sums.work >> REQUEST_WORK_BITS);
-    return energy_split_handed_uj(&manager->split) + manager->split.nobody_uj;
+    return work_price_charged_uj(&manager->price) + manager->price.unattributed_uj;
 }
 
-static void publish_sums(struct requests_manager *manager)
+static void publish_sums(struct request_manager *manager)
 {
     struct sums *sums = &manager->sums;
     uint64_t all_uj = all_energy_uj(manager);
@@ -110,45 +110,45 @@ static void publish_sums(struct requests_manager *manager)
         });
 }
 
-static void split_energy(struct requests_manager *manager, uint64_t time_ns,
-                         const struct power_tree_reading *reading)
+static void update_price(struct request_manager *manager, uint64_t time_ns,
+                         const struct powercap_energy *energy)
 {
-    if (reading->reset)
-        energy_split_forget_counter(&manager->split);
-    manager->tree_seen |= reading->known;
+    if (energy->reset)
+        work_price_forget_counter(&manager->price);
+    manager->tree_seen |= energy->known;
     /* Without a tree the factor holds; what is used meanwhile shows when the tree is back. */
     if (manager->tree_seen)
-        energy_split_tick(&manager->split, time_ns, manager->sums.last.work, reading->energy_uj,
-                          reading->delay_ns);
-    manager->settings.factor = manager->split.factor;
+        work_price_tick(&manager->price, time_ns, manager->sums.last.work, energy->energy_uj,
+                        energy->delay_ns);
+    manager->settings.factor = manager->price.factor;
     request_programs_set(manager->programs, &manager->settings);
 }
 
-static void collect(struct requests_manager *manager, uint64_t time_ns,
-                    const struct power_tree_reading *reading)
+static void collect(struct request_manager *manager, uint64_t time_ns,
+                    const struct powercap_energy *energy)
 {
     struct collect_work work = {.totals = manager->sums.last};
 
     work.n_frequencies = request_programs_read_frequencies(
         manager->programs, REQUEST_FREQUENCIES_MAX, work.frequencies);
-    collector_add(manager->collector, time_ns, &work, reading);
+    collector_add(manager->collector, time_ns, &work, energy);
 }
 
-static void tick(struct requests_manager *manager)
+static void tick(struct request_manager *manager)
 {
-    struct power_tree_reading reading = {0};
+    struct powercap_energy energy = {0};
     struct request_totals totals;
     uint64_t time_ns;
 
-    if (manager->tree)
-        power_tree_read(manager->tree, &reading);
+    if (manager->reader)
+        powercap_reader_read(manager->reader, &energy);
     request_programs_read(manager->programs, &totals);
     time_ns = now_ns();
     add_totals(&manager->sums, &totals);
     if (manager->config.mode == ATTRIBUTION_PSYS)
-        split_energy(manager, time_ns, &reading);
+        update_price(manager, time_ns, &energy);
     if (manager->collector)
-        collect(manager, time_ns, &reading);
+        collect(manager, time_ns, &energy);
     publish_sums(manager);
 }
 
@@ -167,7 +167,7 @@ static uint8_t write_method(uint64_t method, char text[RECORD_METHOD_MAX])
 
 static void on_request(const struct request *request, void *userdata)
 {
-    struct requests_manager *manager = userdata;
+    struct request_manager *manager = userdata;
     struct request_record record = {
         .end_ns = request->ended_ns + manager->realtime_ns,
         .duration_ns = request->ended_ns - request->arrived_ns,
@@ -188,7 +188,7 @@ static void on_request(const struct request *request, void *userdata)
 }
 
 /* @return how many, or a negative errno */
-static int take_requests(struct requests_manager *manager)
+static int take_requests(struct request_manager *manager)
 {
     int n;
 
@@ -202,7 +202,7 @@ static int take_requests(struct requests_manager *manager)
 /* What comes and goes. */
 
 /* Where systemd keeps its units; a host of old has the unified hierarchy beside the others. */
-static void find_cgroup_root(struct requests_manager *manager)
+static void find_cgroup_root(struct request_manager *manager)
 {
     _cleanup_(cleanup_endmntent) FILE *mounts = setmntent("/proc/self/mounts", "re");
     struct mntent *mount;
@@ -216,7 +216,7 @@ static void find_cgroup_root(struct requests_manager *manager)
 }
 
 /* @return how many are watched */
-static size_t check_cgroups(struct requests_manager *manager)
+static size_t check_cgroups(struct request_manager *manager)
 {
     size_t n = 0;
 
@@ -228,7 +228,7 @@ static size_t check_cgroups(struct requests_manager *manager)
 }
 
 /* Hardware counters end with their CPU. */
-static void check_cpus(struct requests_manager *manager)
+static void check_cpus(struct request_manager *manager)
 {
     char online[sizeof(manager->online)] = "";
 
@@ -240,7 +240,7 @@ static void check_cpus(struct requests_manager *manager)
     memcpy(manager->online, online, sizeof(online));
 }
 
-static void check(struct requests_manager *manager)
+static void check(struct request_manager *manager)
 {
     size_t n_watched = check_cgroups(manager);
 
@@ -250,10 +250,10 @@ static void check(struct requests_manager *manager)
         log_warning("more requests at once than there is room for, some are not told",
                     F_UINT("missed", manager->sums.missed));
     manager->missed_logged = manager->sums.missed > 0;
-    if (manager->sums.last.taken > 0 && !manager->taken_logged)
+    if (manager->sums.last.foreign > 0 && !manager->foreign_logged)
         log_warning("connections are in another program's map of sockets, they are not followed",
-                    F_UINT("connections", manager->sums.last.taken));
-    manager->taken_logged = manager->sums.last.taken > 0;
+                    F_UINT("connections", manager->sums.last.foreign));
+    manager->foreign_logged = manager->sums.last.foreign > 0;
     sd_notifyf(false, "STATUS=%zu of %zu control groups followed, %" PRIu64 " requests told",
                n_watched, manager->config.n_cgroups, manager->sums.requests);
 }
@@ -269,7 +269,7 @@ static int again(sd_event_source *source, uint64_t delay_usec)
 
 static int on_tick(sd_event_source *source, uint64_t due_usec, void *userdata)
 {
-    struct requests_manager *manager = userdata;
+    struct request_manager *manager = userdata;
 
     tick(manager);
     return again(source, manager->config.psys_interval_ms * NSEC_PER_MSEC / NSEC_PER_USEC);
@@ -290,14 +290,14 @@ static int on_check(sd_event_source *source, uint64_t due_usec, void *userdata)
 
 static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
 {
-    struct requests_manager *manager = userdata;
+    struct request_manager *manager = userdata;
 
     if (manager->access_log)
         access_log_reopen(manager->access_log);
     return 0;
 }
 
-static int add_signal(struct requests_manager *manager, int number,
+static int add_signal(struct request_manager *manager, int number,
                       sd_event_signal_handler_t handler)
 {
     sigset_t signals;
@@ -310,7 +310,7 @@ static int add_signal(struct requests_manager *manager, int number,
 }
 
 /* Before any thread is made, which inherits what is blocked. NULL: the loop ends. */
-static int new_event(struct requests_manager *manager)
+static int new_event(struct request_manager *manager)
 {
     int r = sd_event_new(&manager->event);
 
@@ -323,14 +323,14 @@ static int new_event(struct requests_manager *manager)
     return r < 0 ? r : sd_event_set_watchdog(manager->event, true);
 }
 
-static int add_timer(struct requests_manager *manager, sd_event_source **ret,
+static int add_timer(struct request_manager *manager, sd_event_source **ret,
                      sd_event_time_handler_t handler)
 {
     return sd_event_add_time_relative(manager->event, ret, CLOCK_MONOTONIC, 0, NSEC_PER_USEC,
                                       handler, manager);
 }
 
-static int start_loop(struct requests_manager *manager)
+static int start_loop(struct request_manager *manager)
 {
     int r = add_timer(manager, &manager->tick, on_tick);
 
@@ -339,7 +339,7 @@ static int start_loop(struct requests_manager *manager)
     return r < 0 ? r : add_timer(manager, &manager->check, on_check);
 }
 
-int requests_manager_run(struct requests_manager *manager)
+int request_manager_run(struct request_manager *manager)
 {
     int r;
 
@@ -365,7 +365,7 @@ static uint64_t weight(double number)
     return (uint64_t)(number * (1 << REQUEST_WEIGHT_BITS) + 0.5);
 }
 
-static int new_programs(struct requests_manager *manager)
+static int new_programs(struct request_manager *manager)
 {
     const struct request_weights *weights = &manager->config.weights;
     struct request_settings *settings = &manager->settings;
@@ -405,19 +405,19 @@ static int new_programs(struct requests_manager *manager)
     return r;
 }
 
-static int new_tree(struct requests_manager *manager)
+static int new_reader(struct request_manager *manager)
 {
-    const struct requests_config *config = &manager->config;
+    const struct request_config *config = &manager->config;
 
     if (config->mode == ATTRIBUTION_MODEL && !manager->collector)
         return 0;
-    manager->split.idle_uw = config->idle_power_uw;
-    return power_tree_new(&manager->tree, config->tree[0] ? config->tree : NULL);
+    manager->price.idle_uw = config->idle_power_uw;
+    return powercap_reader_new(&manager->reader, config->tree[0] ? config->tree : NULL);
 }
 
-static int new_outputs(struct requests_manager *manager)
+static int new_outputs(struct request_manager *manager)
 {
-    const struct requests_config *config = &manager->config;
+    const struct request_config *config = &manager->config;
     int r = 0;
 
     manager->metrics = request_metrics_new();
@@ -431,7 +431,7 @@ static int new_outputs(struct requests_manager *manager)
     return r;
 }
 
-struct requests_manager *requests_manager_free(struct requests_manager *manager)
+struct request_manager *request_manager_free(struct request_manager *manager)
 {
     if (!manager)
         return NULL;
@@ -445,22 +445,22 @@ struct requests_manager *requests_manager_free(struct requests_manager *manager)
     request_metrics_free(manager->metrics);
     access_log_free(manager->access_log);
     collector_free(manager->collector);
-    power_tree_free(manager->tree);
+    powercap_reader_free(manager->reader);
     sd_event_unref(manager->event);
     free(manager);
     return NULL;
 }
 
-int requests_manager_new(struct requests_manager **ret, const struct requests_config *config,
-                         const struct collect_options *collect)
+int request_manager_new(struct request_manager **ret, const struct request_config *config,
+                        const struct collect_options *collect)
 {
-    static int (*const steps[])(struct requests_manager *) = {
+    static int (*const steps[])(struct request_manager *) = {
         new_event,
         new_outputs,
-        new_tree,
+        new_reader,
         new_programs,
     };
-    _cleanup_(cleanup_requests_manager_free) struct requests_manager *manager =
+    _cleanup_(cleanup_request_manager_free) struct request_manager *manager =
         calloc(1, sizeof(*manager));
     int r = 0;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "requests/unread.h"
+#include "requests/fionread_probe.h"
 
 #include <bpf/bpf.h>
 #include <errno.h>
@@ -12,9 +12,10 @@
 
 #include "util/cleanup.h"
 
-#define TRY_MS 1000 /* on the loopback; a byte takes microseconds */
+/* For a byte on the loopback, which takes microseconds. */
+#define WAIT_MS 1000
 
-/* @return the reading end of a TCP connection to ourselves */
+/* Connects a TCP socket to another of this process. @return the reading end, or a negative errno */
 static int connect_self(int *ret_writer)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -36,10 +37,10 @@ static int connect_self(int *ret_writer)
     return reader;
 }
 
-int unread_is_forgotten(void)
+int fionread_is_broken(void)
 {
-    _cleanup_close_ int map =
-        bpf_map_create(BPF_MAP_TYPE_SOCKMAP, "unread", sizeof(uint32_t), sizeof(uint32_t), 1, NULL);
+    _cleanup_close_ int map = bpf_map_create(BPF_MAP_TYPE_SOCKMAP, "fionread_probe",
+                                             sizeof(uint32_t), sizeof(uint32_t), 1, NULL);
     _cleanup_close_ int writer = -EBADF;
     _cleanup_close_ int reader = map < 0 ? map : connect_self(&writer);
     struct pollfd wait = {.fd = reader, .events = POLLIN};
@@ -49,7 +50,7 @@ int unread_is_forgotten(void)
         return reader;
     if (bpf_map_update_elem(map, &(uint32_t){0}, &reader, BPF_ANY) < 0 || write(writer, "", 1) != 1)
         return -errno;
-    if (poll(&wait, 1, TRY_MS) != 1)
+    if (poll(&wait, 1, WAIT_MS) != 1)
         return -ETIMEDOUT;
     return ioctl(reader, FIONREAD, &unread) < 0 ? -errno : unread == 0;
 }

@@ -16,10 +16,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct power_tree;
+struct powercap_reader;
 
 /** What one read told. */
-struct power_tree_reading {
+struct powercap_energy {
     bool known;         /* false: there is no tree; the rest is as it was at the last read */
     bool reset;         /* the total lacks energy of unknown amount since the last read */
     uint64_t energy_uj; /* total since the first read */
@@ -27,17 +27,17 @@ struct power_tree_reading {
 };
 
 /** Where a guest's tree is mounted; a machine without it has its own. */
-#define POWER_TREE_SHARE "/run/virtjoule/share"
+#define POWERCAP_SHARE "/run/virtjoule/share"
 
 /**
- * Opens nothing yet: that is power_tree_read()'s.
- * @param root  holds class/powercap; NULL: POWER_TREE_SHARE, else /sys
+ * Opens nothing yet: that is powercap_reader_read()'s.
+ * @param root  holds class/powercap; NULL: POWERCAP_SHARE, else /sys
  * @return 0 or -ENOMEM
  */
-int power_tree_new(struct power_tree **ret, const char *root);
+int powercap_reader_new(struct powercap_reader **ret, const char *root);
 
 /** Reads the tree; logs when it goes and when it comes. */
-void power_tree_read(struct power_tree *tree, struct power_tree_reading *ret);
+void powercap_reader_read(struct powercap_reader *reader, struct powercap_energy *ret);
 
 /** NULL is accepted. @return NULL */
-struct power_tree *power_tree_free(struct power_tree *tree);
+struct powercap_reader *powercap_reader_free(struct powercap_reader *reader);

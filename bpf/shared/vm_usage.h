@@ -1,8 +1,8 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #pragma once
 
 /*
- * What vm_usage.bpf.c and src/usage/bpf.c tell each other.
+ * What vm_usage.bpf.c and src/usage/bpf.c share.
  */
 
 #include <linux/types.h>
@@ -12,7 +12,7 @@
 /* The unit of start times in /proc/PID/stat: USER_HZ is 100 on every Linux that has RAPL. */
 #define VM_USAGE_START_TICK_NS 10000000ull
 
-/** A process (thread group), for ever. */
+/** A process (thread group), unique for ever. */
 struct vm_usage_key {
     __u32 pid;
     __u32 zero; /* keys are compared byte by byte */
@@ -27,7 +27,7 @@ enum vm_usage_counter {
     VM_USAGE_COUNTERS,
 };
 
-/** What was used on one socket; totals. */
+/** What was used on one socket: totals. */
 struct vm_usage_counts {
     __u64 cpu_ns;   /* the kernel's own account: sum_exec_runtime */
     __u64 corun_ns; /* while the SMT sibling was busy as well */
@@ -36,7 +36,7 @@ struct vm_usage_counts {
 
 /** A process that belongs to a VM, or may. The map's values hold as many sockets as the host. */
 struct vm_usage_process {
-    struct vm_usage_key parent; /* the one of this map that it was forked from; pid 0: none */
+    struct vm_usage_key parent; /* the listed process that it was forked from; pid 0: none */
     __u64 io_bytes;             /* to and from block devices; total */
     __u64 ended;                /* its last thread is exiting */
     struct vm_usage_counts sockets[VM_USAGE_SOCKETS_MAX];
@@ -51,7 +51,7 @@ struct vm_usage_cpu {
     __u32 socket;
     __s32 sibling; /* the CPU that shares its core, or -1 */
 
-    /* The rest is written by the CPU itself. The slice that runs: values at its start. */
+    /* The CPU itself writes the rest. The slice that runs: values at its start. */
     __s32 pid; /* of the thread; 0: idle, or not known yet */
     __u32 zero;
     __u64 runtime_ns;

@@ -4,15 +4,15 @@
 /*
  * The assembly of virtjoule-requests: owns every object, and runs the tick.
  *
- *     power tree --(energy)--+
- *                            +--> energy_split --(factor)--> kernel --> X-Energy-Score
- *     kernel --(work)--------+
+ *     powercap_reader --(energy)--+
+ *                                 +--> work_price --(factor)--> kernel --> X-Energy-Score
+ *     kernel --(work)-------------+
  *     kernel --(requests that are over)--> access log, metrics
  */
 
-#include "requests/requests_config.h"
+#include "requests/request_config.h"
 
-struct requests_manager;
+struct request_manager;
 
 /** Where the rows that weights are fitted from go; path NULL: nowhere. */
 struct collect_options {
@@ -27,11 +27,11 @@ struct collect_options {
  * @return 0; -EOPNOTSUPP: the kernel does not take the programs; or another
  *         negative errno. The reason is logged.
  */
-int requests_manager_new(struct requests_manager **ret, const struct requests_config *config,
-                         const struct collect_options *collect);
+int request_manager_new(struct request_manager **ret, const struct request_config *config,
+                        const struct collect_options *collect);
 
 /** Runs until SIGTERM or SIGINT. @return 0 or a negative errno */
-int requests_manager_run(struct requests_manager *manager);
+int request_manager_run(struct request_manager *manager);
 
 /** NULL is accepted. @return NULL */
-struct requests_manager *requests_manager_free(struct requests_manager *manager);
+struct request_manager *request_manager_free(struct request_manager *manager);

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * The parts of the kernel's structures that our programs read. Where they lie
- * in the running kernel is found out when a program is loaded (CO-RE), so that
- * one object serves all kernels and needs none of them to be built.
+ * The parts of the kernel's structures that both objects read. libbpf looks up their
+ * offsets in the running kernel when it loads a program (CO-RE), so one object serves
+ * all kernels, and the build needs no kernel's headers.
  */
 
 #include <linux/bpf.h>
@@ -18,15 +18,6 @@
 /* include/linux/sched.h */
 #define PF_KTHREAD 0x00200000
 #define TASK_DEAD 0x00000080
-
-/* One perf event for each CPU. User space sets how many CPUs there are. */
-#define COUNTER_MAP(name)                                                                          \
-    struct {                                                                                       \
-        __uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);                                               \
-        __uint(max_entries, 1);                                                                    \
-        __type(key, __u32);                                                                        \
-        __type(value, __u32);                                                                      \
-    } name SEC(".maps")
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -90,7 +81,7 @@ struct cgroup_subsys_state {
 };
 
 struct cgroup {
-    struct cgroup_subsys_state self; /* the first member: its address is the cgroup's */
+    struct cgroup_subsys_state self; /* the first member: it has the cgroup's address */
     struct kernfs_node *kn;
 };
 

@@ -11,15 +11,15 @@
 
 #include "util/config_keys.h"
 
-#define REQUESTS_CGROUPS_MAX 64
-#define REQUESTS_FREQUENCIES_MAX 128
+#define REQUEST_CGROUPS_MAX 64
+#define REQUEST_MULTIPLIERS_MAX 128
 /**
  * Of a ns of CPU time, a cycle, an instruction, a cache miss: in 64 bits the
  * kernel has room for those of 60 s at 6 GHz with four instructions a cycle.
  */
-#define REQUESTS_RATE_MAX 10.0
+#define REQUEST_RATE_MAX 10.0
 /** Of a wakeup and a migration. */
-#define REQUESTS_PENALTY_MAX 1e6
+#define REQUEST_PENALTY_MAX 1e6
 
 enum attribution_mode {
     ATTRIBUTION_PSYS,  /* the tree's energy over the work of all tasks */
@@ -40,36 +40,36 @@ struct request_weights {
     size_t n_frequencies;
     struct frequency_multiplier {
         uint32_t khz;
-        double multiplier;                   /* per ns of CPU time at this frequency */
-    } frequencies[REQUESTS_FREQUENCIES_MAX]; /* by rising frequency */
+        double multiplier;                  /* per ns of CPU time at this frequency */
+    } frequencies[REQUEST_MULTIPLIERS_MAX]; /* by rising frequency */
 };
 
-struct requests_config {
+struct request_config {
     enum attribution_mode mode;
     struct request_weights weights;
     uint64_t idle_power_uw;     /* what the tree shows without load: nobody's */
     uint64_t psys_interval_ms;  /* how often the tree is read: 10 to 60000 */
-    char tree[CONFIG_PATH_MAX]; /* holds class/powercap; empty: see power_tree_new() */
+    char tree[CONFIG_PATH_MAX]; /* holds class/powercap; empty: see powercap_reader_new() */
     size_t n_cgroups;
-    char cgroups[REQUESTS_CGROUPS_MAX][CONFIG_PATH_MAX]; /* absolute paths, or names of units */
-    char access_log[CONFIG_PATH_MAX];                    /* empty: off */
-    uint64_t access_log_max_bytes;                       /* 0: no limit */
-    char listen[CONFIG_PATH_MAX];                        /* metrics; empty: off */
+    char cgroups[REQUEST_CGROUPS_MAX][CONFIG_PATH_MAX]; /* absolute paths, or names of units */
+    char access_log[CONFIG_PATH_MAX];                   /* empty: off */
+    uint64_t access_log_max_bytes;                      /* 0: no limit */
+    char listen[CONFIG_PATH_MAX];                       /* metrics; empty: off */
 };
 
 /** The defaults. */
-void requests_config_init(struct requests_config *config);
+void request_config_init(struct request_config *config);
 
 /**
  * Reads a configuration text over the defaults.
  * @param text  need not be NUL-terminated
  * @return 0, or -EINVAL and the first error
  */
-int requests_config_parse(const char *text, size_t length, struct requests_config *ret,
-                          struct config_error *ret_error);
+int request_config_parse(const char *text, size_t length, struct request_config *ret,
+                         struct config_error *ret_error);
 
 /**
  * Reads a configuration file; errors are logged with file, line and key.
  * @return 0, -EINVAL for the content, or the errno of reading the file
  */
-int requests_config_load(const char *path, struct requests_config *ret);
+int request_config_load(const char *path, struct request_config *ret);
