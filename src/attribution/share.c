@@ -7,10 +7,10 @@ unsigned share_merge_fraction(uint64_t *fraction, uint64_t other)
 }
 
 void share_divide(uint64_t energy_uj, const uint64_t *weights, size_t n, uint64_t *fractions,
-                  uint64_t *carried_uj, uint64_t *ret)
+                  uint64_t *remainder_uj, uint64_t *ret)
 {
     uint64_t sum = 0;
-    uint64_t left = *carried_uj + energy_uj;
+    uint64_t left = *remainder_uj + energy_uj;
 
     for (size_t i = 0; i < n; i++)
         sum += weights[i];
@@ -23,5 +23,5 @@ void share_divide(uint64_t energy_uj, const uint64_t *weights, size_t n, uint64_
             share_merge_fraction(&fractions[i], (uint64_t)(((__uint128_t)remainder << 64) / sum));
         left -= ret[i];
     }
-    *carried_uj = left;
+    *remainder_uj = left;
 }

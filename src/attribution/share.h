@@ -28,11 +28,11 @@
  * @param energy_uj  below 2^63
  * @param weights    n weights; their sum is above 0 and below 2^64
  * @param fractions  n entities' fractions, 2^-64 uJ, kept from call to call
- * @param carried_uj energy carried so far; updated
+ * @param remainder_uj energy carried so far; updated
  * @param ret        n amounts, microjoules
  */
 void share_divide(uint64_t energy_uj, const uint64_t *weights, size_t n, uint64_t *fractions,
-                  uint64_t *carried_uj, uint64_t *ret);
+                  uint64_t *remainder_uj, uint64_t *ret);
 
 /**
  * Adds the fraction of an entity that goes away to another's.

@@ -13,17 +13,17 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "attribution/calibration.h"
+#include "baseline/calibration.h"
+#include "host/cpu_busy.h"
+#include "host/topology.h"
 #include "source/energy_source.h"
 #include "source/rapl.h"
 #include "source/sample.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
-#include "util/cpu_busy.h"
 #include "util/file.h"
 #include "util/log.h"
 #include "util/parse.h"
-#include "util/topology.h"
 
 /* Long enough for the 10 ms ticks in which /proc/stat tells idle time. */
 #define WINDOW_NS (500 * NSEC_PER_MSEC)

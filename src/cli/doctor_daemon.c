@@ -16,7 +16,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#include "publish/powercapfs_mount.h"
+#include "powercapfs/mount.h"
 #include "util/log.h"
 #include "util/metrics_server.h"
 

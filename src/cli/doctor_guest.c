@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "publish/powercapfs_mount.h"
+#include "powercapfs/mount.h"
 #include "util/clock.h"
 #include "util/file.h"
 #include "util/log.h"

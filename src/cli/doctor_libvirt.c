@@ -13,7 +13,7 @@
 #include <unistd.h>
 #include <uuid/uuid.h>
 
-#include "publish/powercapfs_mount.h"
+#include "powercapfs/mount.h"
 #include "util/file.h"
 
 #define MOUNTINFO_MAX (1U << 20)

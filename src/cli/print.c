@@ -130,7 +130,7 @@ void print_vm(FILE *stream, struct json_object *answer)
     print_origin(stream, answer);
 }
 
-static void print_baseline(FILE *stream, struct json_object *zone)
+static void print_static_power(FILE *stream, struct json_object *zone)
 {
     struct json_object *baseline = json_object_object_get(zone, "baseline");
 
@@ -188,6 +188,6 @@ void print_host(FILE *stream, struct json_object *answer)
     }
     fprintf(stream, "\n%-20s %18s %18s  %s\n", "ZONE (WATTS)", "BASELINE", "UNCERTAINTY", "ORIGIN");
     for (size_t i = 0; i < json_object_array_length(zones); i++)
-        print_baseline(stream, json_object_array_get_idx(zones, i));
+        print_static_power(stream, json_object_array_get_idx(zones, i));
     print_meters(stream, json_object_object_get(answer, "meters"));
 }

@@ -9,7 +9,7 @@
 #include "util/parse.h"
 
 /* More than any zone draws. */
-#define BASELINE_MAX_UW (UINT64_C(10000) * 1000000)
+#define STATIC_POWER_MAX_UW (UINT64_C(10000) * 1000000)
 
 static int value_duration(const char *value, void *target)
 {
@@ -159,14 +159,14 @@ static int value_model(const char *value, void *target)
 }
 
 /* Of zones that are not named. */
-static int value_other_baselines(const char *value, void *target)
+static int value_other_static_powers(const char *value, void *target)
 {
     int word = find_word(value, (const char *const[]){"none", "auto", NULL});
 
     if (word < 0)
         return word;
-    *(struct zone_baseline *)target =
-        (struct zone_baseline){.state = word == 1 ? BASELINE_LEARNING : BASELINE_FIXED};
+    *(struct static_power *)target =
+        (struct static_power){.state = word == 1 ? STATIC_LEARNING : STATIC_FIXED};
     return 0;
 }
 
@@ -222,7 +222,7 @@ static const struct config_key keys[] = {
     {"attribution", "static_policy", value_policy, FIELD(static_policy),
      "exclude, equal, proportional or vcpu"},
     {"attribution", "platform", value_platform, FIELD(publish_psys), "off or psys"},
-    {"baseline", "default", value_other_baselines, FIELD(other_baselines), "none or auto"},
+    {"baseline", "default", value_other_static_powers, FIELD(other_static_powers), "none or auto"},
     {"baseline", "file", value_path, FIELD(baseline_file), "an absolute path"},
     {"powercapfs", "mountpoint", value_path, FIELD(mountpoint), "an absolute path"},
     {"powercapfs", "file_mode", value_mode, FIELD(file_mode),
@@ -265,44 +265,44 @@ void config_init(struct config *config)
 struct parser {
     struct config_text text;
     struct config config;
-    bool baselines_only;    /* this is a baseline file */
-    size_t n_own_baselines; /* then: those of the configuration */
-    int lines[N_KEYS];      /* where each key was given, 0 where it was not */
+    bool baselines_only;        /* this is a baseline file */
+    size_t n_own_static_powers; /* then: those of the configuration */
+    int lines[N_KEYS];          /* where each key was given, 0 where it was not */
 };
 
 /* "20.5W", or with its uncertainty "20.5W +- 0.2W". */
-static int parse_watts(const char *value, struct zone_baseline *ret)
+static int parse_watts(const char *value, struct static_power *ret)
 {
     const char *sign = strstr(value, " +- ");
     char power[64];
-    struct zone_baseline parsed = {0};
+    struct static_power parsed = {0};
 
     snprintf(power, sizeof(power), "%.*s", sign ? (int)(sign - value) : (int)strlen(value), value);
     if (parse_power_uw(power, &parsed.power_uw) < 0 ||
         (sign && parse_power_uw(sign + strlen(" +- "), &parsed.uncertainty_uw) < 0))
         return -EINVAL;
-    if (parsed.power_uw > BASELINE_MAX_UW || parsed.uncertainty_uw > BASELINE_MAX_UW)
+    if (parsed.power_uw > STATIC_POWER_MAX_UW || parsed.uncertainty_uw > STATIC_POWER_MAX_UW)
         return -ERANGE;
     *ret = parsed;
     return 0;
 }
 
-static int parse_baseline(const struct parser *parser, const char *value, struct zone_baseline *ret)
+static int parse_baseline(const struct parser *parser, const char *value, struct static_power *ret)
 {
-    int r = parser->baselines_only ? -EINVAL : value_other_baselines(value, ret);
+    int r = parser->baselines_only ? -EINVAL : value_other_static_powers(value, ret);
 
     if (r == 0)
         return 0;
     r = parse_watts(value, ret);
     if (r == 0)
-        ret->origin = parser->baselines_only ? BASELINE_CALIBRATED : BASELINE_CONFIGURED;
+        ret->origin = parser->baselines_only ? STATIC_CALIBRATED : STATIC_CONFIGURED;
     return r;
 }
 
 static void set_baseline(struct parser *parser, const char *zone, const char *value)
 {
     struct config *config = &parser->config;
-    struct baseline_setting setting = {0};
+    struct static_power_setting setting = {0};
 
     if (strlen(zone) >= ZONE_NAME_MAX ||
         zone[strspn(zone, "abcdefghijklmnopqrstuvwxyz0123456789-")] != '\0') {
@@ -310,25 +310,25 @@ static void set_baseline(struct parser *parser, const char *zone, const char *va
         return;
     }
     memcpy(setting.zone, zone, strlen(zone) + 1);
-    if (parse_baseline(parser, value, &setting.baseline) < 0) {
+    if (parse_baseline(parser, value, &setting.static_power) < 0) {
         config_text_fail(&parser->text, "baseline", zone,
                          "\"%.64s\" is not a power with its unit up to 10000W, such as 20.5W%s",
                          value, parser->baselines_only ? "" : ", nor auto or none");
         return;
     }
-    for (size_t i = 0; i < config->n_baselines; i++) {
-        if (strcmp(config->baselines[i].zone, zone) != 0)
+    for (size_t i = 0; i < config->n_static_powers; i++) {
+        if (strcmp(config->static_powers[i].zone, zone) != 0)
             continue;
         /* The configuration's own word wins over the file's. */
-        if (i >= parser->n_own_baselines)
+        if (i >= parser->n_own_static_powers)
             config_text_fail(&parser->text, "baseline", zone, "given twice");
         return;
     }
-    if (config->n_baselines == CONFIG_BASELINES_MAX) {
+    if (config->n_static_powers == CONFIG_STATIC_POWERS_MAX) {
         config_text_fail(&parser->text, "baseline", zone, "more zones than a host can have");
         return;
     }
-    config->baselines[config->n_baselines++] = setting;
+    config->static_powers[config->n_static_powers++] = setting;
 }
 
 static void handle_key(struct config_text *text, const char *section, const char *name,
@@ -434,7 +434,7 @@ int config_parse_baselines(const char *text, size_t length, struct config *confi
         .text = {.text = text, .length = length, .handle = handle_key},
         .config = *config,
         .baselines_only = true,
-        .n_own_baselines = config->n_baselines,
+        .n_own_static_powers = config->n_static_powers,
     };
 
     config_text_read(&parser.text);

@@ -10,18 +10,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "attribution/baselines.h"
 #include "attribution/model.h"
 #include "attribution/static_policy.h"
+#include "baseline/static_powers.h"
+#include "meter/meter_dcmi.h"
+#include "meter/meter_hwmon.h"
+#include "meter/meter_redfish.h"
+#include "meter/meter_snmp.h"
 #include "source/estimate.h"
-#include "source/meter_dcmi.h"
-#include "source/meter_hwmon.h"
-#include "source/meter_redfish.h"
-#include "source/meter_snmp.h"
 #include "source/zone.h"
 #include "util/config_keys.h"
 
-#define CONFIG_BASELINES_MAX ZONES_MAX
+#define CONFIG_STATIC_POWERS_MAX ZONES_MAX
 
 enum config_energy {
     CONFIG_ENERGY_AUTO, /* rapl if a zone is readable, else estimate */
@@ -66,10 +66,10 @@ struct config {
     struct model_options model_options;
     enum static_policy static_policy;
     bool publish_psys;
-    char baseline_file[CONFIG_PATH_MAX];  /* empty: none */
-    struct zone_baseline other_baselines; /* of zones without a setting */
-    struct baseline_setting baselines[CONFIG_BASELINES_MAX];
-    size_t n_baselines;
+    char baseline_file[CONFIG_PATH_MAX];     /* empty: none */
+    struct static_power other_static_powers; /* of zones without a setting */
+    struct static_power_setting static_powers[CONFIG_STATIC_POWERS_MAX];
+    size_t n_static_powers;
 
     char mountpoint[CONFIG_PATH_MAX];
     unsigned file_mode;

@@ -8,7 +8,7 @@
 
 #include "daemon/config.h"
 #include "daemon/manager.h"
-#include "publish/powercapfs_mount.h"
+#include "powercapfs/mount.h"
 #include "util/file.h"
 #include "util/log.h"
 

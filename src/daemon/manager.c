@@ -2,8 +2,8 @@
 #include <inttypes.h>
 #include <systemd/sd-daemon.h>
 
-#include "attribution/ledger_carry.h"
 #include "daemon/manager_internal.h"
+#include "ledger/ledger_migrate.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
@@ -11,7 +11,7 @@
 /* The tick. */
 
 /* From the next interval on: what has been entered stays. */
-static void update_baselines(struct manager *manager, const struct usage *usage)
+static void update_static_powers(struct manager *manager, const struct usage *usage)
 {
     struct sample sample = manager->sample;
     int r;
@@ -19,19 +19,20 @@ static void update_baselines(struct manager *manager, const struct usage *usage)
     /* The platform's own is learned with it. */
     for (size_t slot = 0; slot < manager_first_slot(manager); slot++)
         sample.zones[slot].valid = false;
-    r = baselines_update(manager->baselines, &manager->zones, &sample, usage);
+    r = static_powers_update(manager->static_powers, &manager->zones, &sample, usage);
 
     if (r < 0)
         log_error("static powers could not be learned in this interval", F_ERROR(r));
 }
 
-static int enter_baselines(struct manager *manager)
+static int enter_static_powers(struct manager *manager)
 {
     const struct zone_set *zones = &manager->zones;
-    int r = baselines_add_zones(manager->baselines, zones);
+    int r = static_powers_add_zones(manager->static_powers, zones);
 
     for (size_t slot = 0; slot < zones->n && r == 0; slot++)
-        ledger_set_baseline(manager->ledger, slot, baselines_get(manager->baselines, slot));
+        ledger_set_static_power(manager->ledger, slot,
+                                static_powers_get(manager->static_powers, slot));
     return r;
 }
 
@@ -68,7 +69,7 @@ int manager_publish(struct manager *manager)
     snapshot->usage_provider = manager->usage ? manager->usage->ops->name : "none";
     snapshot->health = manager->health;
     for (size_t slot = 0; slot < snapshot->n_zones; slot++)
-        snapshot->zones[slot].baseline = *baselines_get(manager->baselines, slot);
+        snapshot->zones[slot].static_power = *static_powers_get(manager->static_powers, slot);
     manager_show_platform(manager, snapshot);
     for (size_t i = 0; i < snapshot->n_vms; i++)
         snapshot->vms[i].tree_reads = powercapfs_reads(manager->powercapfs, snapshot->vms[i].id);
@@ -102,16 +103,16 @@ static void charge_readers(struct manager *manager, struct usage *usage)
 }
 
 /* VMs take their totals with them when they are saved or migrated. */
-static int carry_energies(struct manager *manager)
+static int publish_departures(struct manager *manager)
 {
-    _cleanup_free_ struct vm_leave *leaves = NULL;
+    _cleanup_free_ struct vm_departure *departures = NULL;
     size_t n;
-    int r = ledger_list_leaves(manager->ledger, now_ns(), &leaves, &n);
+    int r = ledger_list_departures(manager->ledger, now_ns(), &departures, &n);
 
     if (r < 0)
         return r;
-    discovery_carry(manager->discovery, leaves, n);
-    ledger_set_ceilings(manager->ledger, leaves, n);
+    discovery_publish_energy(manager->discovery, departures, n);
+    ledger_set_ceilings(manager->ledger, departures, n);
     return 0;
 }
 
@@ -136,13 +137,13 @@ int manager_tick(struct manager *manager)
         return r;
     charge_readers(manager, &usage);
     manager->health.unlisted_processes = usage.n_unlisted;
-    r = enter_baselines(manager);
+    r = enter_static_powers(manager);
     if (r == 0)
         manager_advance_platform(manager, &usage, time_ns);
     if (r == 0)
         r = ledger_record(manager->ledger, &manager->zones, &manager->sample, &usage);
     if (r == 0)
-        update_baselines(manager, &usage);
+        update_static_powers(manager, &usage);
     usage_deinit(&usage);
     if (r < 0)
         return r;
@@ -151,7 +152,7 @@ int manager_tick(struct manager *manager)
     usage_store_save(manager->usage_store, manager->usage, time_ns);
     manager_keep_platform(manager);
     ledger_expire(manager->ledger, time_ns, forget_vm, manager);
-    r = carry_energies(manager);
+    r = publish_departures(manager);
     return r < 0 ? r : manager_publish(manager);
 }
 

@@ -9,7 +9,7 @@
 #include "daemon/meters.h"
 #include "source/rapl.h"
 #include "usage/bpf.h"
-#include "usage/bpf_store.h"
+#include "usage/bpf_handover.h"
 #include "usage/procfs.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
@@ -64,18 +64,18 @@ static int new_platform(struct manager *manager)
 }
 
 /* A calibration of another machine, or a misspelt zone. */
-static void check_baselines(const struct manager *manager)
+static void check_static_powers(const struct manager *manager)
 {
     const struct config *config = &manager->config;
     const struct zone_set *zones = &manager->zones;
 
-    for (size_t i = 0; i < config->n_baselines; i++) {
-        const struct baseline_setting *setting = &config->baselines[i];
+    for (size_t i = 0; i < config->n_static_powers; i++) {
+        const struct static_power_setting *setting = &config->static_powers[i];
         size_t slot = 0;
 
         while (slot < zones->n && strcmp(zones->zones[slot].name, setting->zone) != 0)
             slot++;
-        if (slot == zones->n && setting->baseline.origin == BASELINE_CALIBRATED)
+        if (slot == zones->n && setting->static_power.origin == STATIC_CALIBRATED)
             log_warning("the baseline file has a zone that this host does not have: was it "
                         "calibrated on another machine?",
                         F_STRING("file", config->baseline_file), F_STRING("zone", setting->zone));
@@ -91,17 +91,18 @@ static int new_model(struct manager *manager)
                                   &manager->model);
 }
 
-static int new_baselines(struct manager *manager)
+static int new_static_powers(struct manager *manager)
 {
     const struct config *config = &manager->config;
-    struct zone_baseline others = config->other_baselines;
+    struct static_power others = config->other_static_powers;
 
     /* An estimate is made of a static power and the rest. */
     if (manager->source->ops->estimate)
-        others = (struct zone_baseline){.origin = BASELINE_CONFIGURED,
-                                        .power_uw = config->estimate.idle_uw};
-    check_baselines(manager);
-    return baselines_new(&manager->baselines, config->baselines, config->n_baselines, others);
+        others = (struct static_power){.origin = STATIC_CONFIGURED,
+                                       .power_uw = config->estimate.idle_uw};
+    check_static_powers(manager);
+    return static_powers_new(&manager->static_powers, config->static_powers,
+                             config->n_static_powers, others);
 }
 
 static int new_ledger(struct manager *manager)
@@ -242,7 +243,7 @@ static int new_provider(struct manager *manager, const struct usage_former *form
                     "and for VMs that come and go",
                     F_STRING("reason", no_ebpf_reason(r)));
     }
-    bpf_store_forget();
+    bpf_handover_forget();
     return procfs_usage_new(&manager->usage, config->proc_root, config->sysfs_root, former);
 }
 
@@ -270,17 +271,17 @@ static int new_usage(struct manager *manager)
     return 0;
 }
 
-static int resume_baselines(struct manager *manager)
+static int resume_static_powers(struct manager *manager)
 {
     const struct zone_set *zones = &manager->zones;
-    int r = baselines_add_zones(manager->baselines, zones);
+    int r = static_powers_add_zones(manager->static_powers, zones);
 
     /* The platform's own is learned with it. */
     for (size_t slot = manager_first_slot(manager); slot < zones->n && r == 0; slot++) {
-        struct zone_baseline learned = ledger_get_learned(
+        struct static_power learned = ledger_get_learned(
             manager->ledger, manager->source->ops->name, zones->zones[slot].name);
 
-        baselines_resume(manager->baselines, slot, &learned);
+        static_powers_resume(manager->static_powers, slot, &learned);
     }
     return r;
 }
@@ -307,7 +308,7 @@ static int load_ledger(struct manager *manager)
     /* An estimate counts from zero in every process. */
     if (!source->ops->estimate)
         manager->sampler = sampler;
-    return resume_baselines(manager);
+    return resume_static_powers(manager);
 }
 
 /* A VM needs a few descriptors for each of its processes. */
@@ -368,7 +369,7 @@ struct manager *manager_free(struct manager *manager)
     ledger_store_free(manager->store);
     ledger_free(manager->ledger);
     platform_free(manager->platform);
-    baselines_free(manager->baselines);
+    static_powers_free(manager->static_powers);
     attribution_model_free(manager->model);
     usage_provider_free(manager->usage);
     usage_store_free(manager->usage_store);
@@ -388,7 +389,7 @@ int manager_new(struct manager **ret, const struct config *config)
 {
     /* What is slow comes after powercapfs. The first tick's readings begin the first interval. */
     static int (*const steps[])(struct manager *) = {
-        new_event,  new_source,   new_meters,   new_platform,  new_baselines,
+        new_event,  new_source,   new_meters,   new_platform,  new_static_powers,
         new_ledger, new_control,  load_ledger,  new_discovery, new_powercapfs,
         new_usage,  manager_tick, new_exporter,
     };

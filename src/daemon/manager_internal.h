@@ -8,19 +8,19 @@
 
 #include <systemd/sd-event.h>
 
-#include "attribution/baselines.h"
-#include "attribution/ledger.h"
-#include "attribution/ledger_store.h"
-#include "attribution/platform.h"
-#include "attribution/snapshot.h"
+#include "baseline/static_powers.h"
 #include "daemon/manager.h"
 #include "daemon/usage_store.h"
 #include "discovery/discovery.h"
+#include "ledger/ledger.h"
+#include "ledger/ledger_store.h"
+#include "ledger/snapshot.h"
+#include "meter/meter.h"
+#include "platform/platform.h"
+#include "powercapfs/powercapfs.h"
 #include "publish/control.h"
 #include "publish/exporter.h"
-#include "publish/powercapfs.h"
 #include "source/energy_source.h"
-#include "source/meter.h"
 #include "source/sample.h"
 #include "usage/usage.h"
 #include "util/descriptors.h"
@@ -43,10 +43,10 @@ struct manager {
     bool changes_lost; /* discovery could not take in what usage told of processes */
     struct attribution_model *model;
     struct ledger *ledger;
-    struct baselines *baselines;
+    struct static_powers *static_powers;
     struct platform *platform; /* NULL: there is no meter */
     uint64_t platform_ns;      /* CLOCK_MONOTONIC of its last interval's end; 0: none */
-    struct zone_baseline platform_baseline;
+    struct static_power platform_static_power;
     unsigned trusts_logged[PLATFORM_METERS_MAX]; /* bit per enum platform_trust: it may go to and
                                                     fro */
     struct platform_estimate estimates_kept[PLATFORM_METERS_MAX];

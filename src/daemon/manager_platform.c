@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "daemon/manager_internal.h"
-#include "daemon/platform_store.h"
+#include "platform/platform_store.h"
 #include "util/clock.h"
 #include "util/log.h"
 
@@ -95,7 +95,7 @@ static bool get_load(const struct manager *manager, const struct usage *usage, u
     ret->io = (double)io_bytes * (double)NSEC_PER_SEC / (double)duration_ns;
     if (has_rapl(manager))
         return rapl_watts(manager, &ret->base);
-    ret->base = baseline_load(&manager->zones.zones[PLATFORM_SLOT], usage, duration_ns);
+    ret->base = zone_load(&manager->zones.zones[PLATFORM_SLOT], usage, duration_ns);
     return manager->sample.zones[PLATFORM_SLOT + 1].valid &&
            !manager->sample.zones[PLATFORM_SLOT + 1].gap;
 }
@@ -107,20 +107,20 @@ static void set_baseline(struct manager *manager, const struct platform_meter *m
     double watts = estimate->static_watts, variance = pow(estimate->static_sigma, 2);
 
     for (size_t slot = PLATFORM_SLOT + 1; has_rapl(manager) && slot < manager->zones.n; slot++) {
-        const struct zone_baseline *part = baselines_get(manager->baselines, slot);
+        const struct static_power *part = static_powers_get(manager->static_powers, slot);
 
         if (!is_part(&manager->zones.zones[slot]))
             continue;
         watts += estimate->slope * (double)part->power_uw / 1e6;
         variance += pow(estimate->slope * (double)part->uncertainty_uw / 1e6, 2);
     }
-    manager->platform_baseline = (struct zone_baseline){
-        .origin = BASELINE_FROM_LOAD,
+    manager->platform_static_power = (struct static_power){
+        .origin = STATIC_FROM_LOAD,
         .state = estimate->state,
         .power_uw = (uint64_t)(watts * 1e6),
         .uncertainty_uw = (uint64_t)(sqrt(variance) * 1e6),
     };
-    ledger_set_baseline(manager->ledger, PLATFORM_SLOT, &manager->platform_baseline);
+    ledger_set_static_power(manager->ledger, PLATFORM_SLOT, &manager->platform_static_power);
     if (has_rapl(manager))
         ledger_set_platform(manager->ledger, PLATFORM_SLOT,
                             (uint64_t)(estimate->io_joules_per_byte / estimate->slope * 1e12));
@@ -238,7 +238,7 @@ void manager_show_platform(const struct manager *manager, struct snapshot *snaps
 {
     if (!manager->platform)
         return;
-    snapshot->zones[PLATFORM_SLOT].baseline = manager->platform_baseline;
+    snapshot->zones[PLATFORM_SLOT].static_power = manager->platform_static_power;
     if (!has_rapl(manager) && snapshot->zones[PLATFORM_SLOT].readable) {
         snapshot->source = MODELLED;
         snapshot->estimate = false;

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "daemon/config.h"
-#include "source/meter.h"
+#include "meter/meter.h"
 
 /** One of each kind at most. */
 #define METERS_MAX 4

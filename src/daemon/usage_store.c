@@ -7,15 +7,15 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "attribution/ledger_file.h"
 #include "usage/usage_state.h"
 #include "util/cleanup.h"
 #include "util/file.h"
+#include "util/image_file.h"
 #include "util/log.h"
 
 struct usage_store {
     char path[PATH_MAX];
-    struct ledger_file *file;
+    struct image_file *file;
     struct buffer state; /* of the last interval */
     char *former;        /* the file's content, until the first save */
     int error;           /* of the last attempt, as logged; 0: it went well */
@@ -31,7 +31,7 @@ int usage_store_new(struct usage_store **ret, const char *runtime_dir)
     if (!store)
         return -ENOMEM;
     snprintf(store->path, sizeof(store->path), "%s/usage", runtime_dir);
-    r = ledger_file_new(&store->file, store->path);
+    r = image_file_new(&store->file, store->path);
     if (r < 0)
         return r;
     *ret = TAKE_PTR(store);
@@ -42,7 +42,7 @@ struct usage_store *usage_store_free(struct usage_store *store)
 {
     if (!store)
         return NULL;
-    ledger_file_free(store->file);
+    image_file_free(store->file);
     buffer_deinit(&store->state);
     free(store->former);
     free(store);
@@ -53,20 +53,20 @@ void usage_store_load(struct usage_store *store, uint64_t time_ns, struct usage_
 {
     size_t size;
 
-    if (read_file_full(AT_FDCWD, store->path, LEDGER_FILE_MAX, &store->former, &size) < 0)
+    if (read_file_full(AT_FDCWD, store->path, IMAGE_FILE_MAX, &store->former, &size) < 0)
         return;
-    for (unsigned age = 0; age < LEDGER_FILE_IMAGES; age++) {
+    for (unsigned age = 0; age < IMAGE_FILE_IMAGES; age++) {
         const struct usage_state_head *head;
         void *image;
         size_t image_size;
 
-        if (ledger_file_parse(store->former, size, age, &image, &image_size) < 0)
+        if (image_file_parse(store->former, size, age, &image, &image_size) < 0)
             return;
         head = image;
         if (image_size < sizeof(*head) || head->time_ns != time_ns || head->size > image_size)
             continue;
         /* Our first interval must not take its place: we may be killed before the ledger has it. */
-        if (ledger_file_write(store->file, image, head->size) < 0)
+        if (image_file_write(store->file, image, head->size) < 0)
             return;
         ret->state = image;
         ret->state_size = head->size;
@@ -83,7 +83,7 @@ static int save(struct usage_store *store, const struct usage_provider *provider
     if (r < 0)
         return r;
     usage_state_seal(&store->state);
-    return ledger_file_write(store->file, store->state.bytes, store->state.size);
+    return image_file_write(store->file, store->state.bytes, store->state.size);
 }
 
 void usage_store_save(struct usage_store *store, const struct usage_provider *provider,

@@ -7,9 +7,9 @@
 #include <string.h>
 #include <systemd/sd-id128.h>
 
-#include "discovery/libvirt_watch.h"
 #include "discovery/proc_scan.h"
 #include "discovery/vm_merge.h"
+#include "libvirt/libvirt_watch.h"
 #include "util/cleanup.h"
 #include "util/log.h"
 
@@ -101,10 +101,11 @@ int discovery_refresh(struct discovery *discovery, const struct process_changes 
     return r < 0 ? r : 1;
 }
 
-void discovery_carry(struct discovery *discovery, struct vm_leave *leaves, size_t n)
+void discovery_publish_energy(struct discovery *discovery, struct vm_departure *departures,
+                              size_t n)
 {
     if (discovery->libvirt)
-        libvirt_watch_carry(discovery->libvirt, leaves, n);
+        libvirt_watch_publish_energy(discovery->libvirt, departures, n);
 }
 
 int discovery_event_fd(const struct discovery *discovery)

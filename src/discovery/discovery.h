@@ -38,7 +38,8 @@ int discovery_refresh(struct discovery *discovery, const struct process_changes 
  * of it may be shown. Never waits for libvirt.
  * @param leaves  gets in another order, with ceiling_uj answered
  */
-void discovery_carry(struct discovery *discovery, struct vm_leave *leaves, size_t n);
+void discovery_publish_energy(struct discovery *discovery, struct vm_departure *departures,
+                              size_t n);
 
 /**
  * A descriptor that turns readable when it is worth to refresh before the next

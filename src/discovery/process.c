@@ -11,11 +11,11 @@
 #include "discovery/arguments.h"
 #include "discovery/helper_cmdline.h"
 #include "discovery/vm_names.h"
+#include "host/machine_cgroup.h"
+#include "host/proc_text.h"
 #include "util/cleanup.h"
 #include "util/file.h"
-#include "util/machine_cgroup.h"
 #include "util/parse.h"
-#include "util/proc_text.h"
 
 /* libvirt's longest command lines have some tens of kilobytes. What is cut off a longer one is
  * devices. */

@@ -45,16 +45,16 @@ enum vm_manager {
  * A VM's energy as it goes with the VM to another host, by enum zone_kind: the sums over its zones
  * of that kind. Below 2^61.
  */
-struct carried_energy {
+struct migrated_energy {
     uint64_t total_uj[ZONE_KINDS]; /* used so far, wherever it ran */
     uint64_t bound_uj[ZONE_KINDS]; /* its guest has been shown no more; >= total_uj */
 };
 
 /** What a VM brought with it when it began to run here. */
-struct vm_carried {
+struct vm_arrival {
     bool present;
     bool own; /* written on this host */
-    struct carried_energy energy;
+    struct migrated_energy energy;
 };
 
 struct vm {
@@ -64,17 +64,18 @@ struct vm {
     bool defined;   /* a persistent libvirt domain: its tree exists while it is off */
     bool running;   /* at least one QEMU process lives */
     unsigned vcpus; /* 1 or more */
-    unsigned run;   /* changes with each start, arrival and return; 0: carried is not known */
-    struct vm_carried carried;
+    unsigned
+        start_number; /* changes with each start, arrival and return; 0: carried is not known */
+    struct vm_arrival arrival;
     struct vm_process *processes;
     size_t n_processes;
 };
 
 /** A running VM's energy, for libvirt to keep with the VM. */
-struct vm_leave {
+struct vm_departure {
     uuid_t uuid;
-    unsigned run; /* as in struct vm: what a later run brings is not overwritten unread */
-    struct carried_energy energy;    /* to be kept at the next writing */
+    unsigned start_number; /* as in struct vm: what a later run brings is not overwritten unread */
+    struct migrated_energy energy;   /* to be kept at the next writing */
     uint64_t need_uj[ZONE_KINDS];    /* what is kept must be anew as soon as its bound is below */
     uint64_t ceiling_uj[ZONE_KINDS]; /* answer: no more may be shown; UINT64_MAX: no limit */
 };

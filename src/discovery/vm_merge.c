@@ -23,8 +23,8 @@ static void apply_domain(struct vm *vm, const struct libvirt_domain *domain)
     /* No event tells of a vCPU that is plugged: libvirt's number may be old, a process' is not. */
     if (!vm->running)
         vm->vcpus = domain->vcpus;
-    vm->run = domain->run;
-    vm->carried = domain->carried;
+    vm->start_number = domain->start_number;
+    vm->arrival = domain->arrival;
     /* KubeVirt's VMs are libvirt's as well: the nearer manager is told. */
     if (vm->manager != VM_MANAGER_KUBEVIRT)
         vm->manager = VM_MANAGER_LIBVIRT;

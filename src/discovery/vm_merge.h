@@ -4,8 +4,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "discovery/libvirt_watch.h"
 #include "discovery/vm.h"
+#include "libvirt/libvirt_watch.h"
 
 /**
  * Unites what libvirt and /proc know of the VMs: libvirt tells name, vCPUs and

@@ -16,7 +16,7 @@
 
 #include <systemd/sd-event.h>
 
-#include "attribution/snapshot.h"
+#include "ledger/snapshot.h"
 #include "util/descriptors.h"
 
 /* Members of this group may ask, besides root. */

@@ -91,18 +91,19 @@ static json *json_vm(const struct snapshot *snapshot, const struct snapshot_vm *
     return object;
 }
 
-static json *json_baseline(const struct zone_baseline *baseline)
+static json *json_static_power(const struct static_power *static_power)
 {
     json *object = json_object_new_object();
 
-    json_object_object_add(object, "watts", json_decimal((double)baseline->power_uw / 1e6));
-    json_object_object_add(
-        object, "uncertainty_watts",
-        baseline->uncertainty_uw ? json_decimal((double)baseline->uncertainty_uw / 1e6) : NULL);
+    json_object_object_add(object, "watts", json_decimal((double)static_power->power_uw / 1e6));
+    json_object_object_add(object, "uncertainty_watts",
+                           static_power->uncertainty_uw
+                               ? json_decimal((double)static_power->uncertainty_uw / 1e6)
+                               : NULL);
     json_object_object_add(object, "origin",
-                           json_object_new_string(baseline_origin_to_string(baseline->origin)));
+                           json_object_new_string(static_origin_to_string(static_power->origin)));
     json_object_object_add(object, "state",
-                           json_object_new_string(baseline_state_to_string(baseline->state)));
+                           json_object_new_string(static_state_to_string(static_power->state)));
     return object;
 }
 
@@ -118,7 +119,7 @@ static json *json_zone(const struct snapshot_zone *zone)
     json_object_object_add(object, "host_joules", json_joules(zone->host_uj));
     json_object_object_add(object, "static_joules", json_joules(zone->static_uj));
     json_object_object_add(object, "unattributed_joules", json_joules(zone->unattributed_uj));
-    json_object_object_add(object, "baseline", json_baseline(&zone->baseline));
+    json_object_object_add(object, "baseline", json_static_power(&zone->static_power));
     return object;
 }
 
@@ -127,7 +128,7 @@ static json *json_relation(const struct platform_estimate *estimate)
     json *object = json_object_new_object();
 
     json_object_object_add(object, "state",
-                           json_object_new_string(baseline_state_to_string(estimate->state)));
+                           json_object_new_string(static_state_to_string(estimate->state)));
     if (!estimate->known)
         return object;
     json_object_object_add(object, "static_watts", json_decimal(estimate->static_watts));

@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-#include "attribution/snapshot.h"
+#include "ledger/snapshot.h"
 
 struct exporter;
 

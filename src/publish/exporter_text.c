@@ -131,26 +131,26 @@ static void write_baselines(FILE *stream, const struct snapshot *snapshot)
         "Static power that is taken off the zone's power; where it comes from, and "
         "whether it is being learned.");
     for (size_t z = 0; z < snapshot->n_zones; z++) {
-        const struct zone_baseline *baseline = &snapshot->zones[z].baseline;
+        const struct static_power *static_power = &snapshot->zones[z].static_power;
 
         fputs("virtjoule_baseline_watts{", stream);
         write_origin(stream, snapshot, z);
         fprintf(stream, ",origin=\"%s\",state=\"%s\"} ",
-                baseline_origin_to_string(baseline->origin),
-                baseline_state_to_string(baseline->state));
-        write_watts(stream, baseline->power_uw);
+                static_origin_to_string(static_power->origin),
+                static_state_to_string(static_power->state));
+        write_watts(stream, static_power->power_uw);
     }
     metrics_write_family(stream, "virtjoule_baseline_uncertainty_watts", "gauge",
                          "Standard uncertainty of the static power, where it is known.");
     for (size_t z = 0; z < snapshot->n_zones; z++) {
-        const struct zone_baseline *baseline = &snapshot->zones[z].baseline;
+        const struct static_power *static_power = &snapshot->zones[z].static_power;
 
-        if (baseline->uncertainty_uw == 0)
+        if (static_power->uncertainty_uw == 0)
             continue;
         fputs("virtjoule_baseline_uncertainty_watts{", stream);
         write_origin(stream, snapshot, z);
         fputs("} ", stream);
-        write_watts(stream, baseline->uncertainty_uw);
+        write_watts(stream, static_power->uncertainty_uw);
     }
 }
 
@@ -222,7 +222,7 @@ static void write_meters(FILE *stream, const struct snapshot *snapshot)
                 "virtjoule_meter_info{source=\"%s\",state=\"%s\",trust=\"%s\",learning=\"%s\","
                 "used=\"%s\"} 1\n",
                 meter->source, meter->state, platform_trust_to_string(meter->known.trust),
-                baseline_state_to_string(meter->known.estimate.state), meter->used ? "yes" : "no");
+                static_state_to_string(meter->known.estimate.state), meter->used ? "yes" : "no");
     }
     write_meter_number(stream, snapshot, "virtjoule_platform_watts",
                        "Power of the whole machine as the meter told it last.", meter_watts);

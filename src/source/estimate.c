@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/cpu_busy.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
-#include "util/cpu_busy.h"
 #include "util/log.h"
 
 struct estimate {

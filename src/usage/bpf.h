@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
+#include "host/cpu_counters.h"
 #include "usage/usage.h"
-#include "util/cpu_counters.h"
 
 struct bpf_usage_config {
     const char *sysfs_root;             /* where the CPUs' sockets are read from */

@@ -12,7 +12,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#include "usage/bpf_store.h"
+#include "usage/bpf_handover.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
@@ -276,7 +276,7 @@ static int start_new(struct bpf_programs *programs, const struct bpf_programs_co
     /* What runs since before this moment, and may not stop for long. */
     for (size_t cpu = 0; cpu < programs->set.n_cpus; cpu++)
         bpf_programs_close_slice(programs, cpu);
-    r = bpf_store_keep(&programs->set, programs->fds, FDS);
+    r = bpf_handover_keep(&programs->set, programs->fds, FDS);
     if (r < 0 && r != -ENOTCONN)
         log_warning("usage will not be counted while no daemon runs", F_ERROR(r));
     return 0;
@@ -324,7 +324,7 @@ static bool continue_former(struct bpf_programs *programs, const struct bpf_prog
                             const struct bpf_set *wanted)
 {
     const char *reason;
-    int r = bpf_store_take(config->descriptors, &programs->set, programs->fds, FDS);
+    int r = bpf_handover_take(config->descriptors, &programs->set, programs->fds, FDS);
 
     if (r == -ENOENT)
         return false;

@@ -11,9 +11,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "usage/bpf_store.h"
-#include "util/cpu_counters.h"
-#include "util/topology.h"
+#include "host/cpu_counters.h"
+#include "host/topology.h"
+#include "usage/bpf_handover.h"
 #include "vm_usage.h"
 
 struct bpf_programs;

@@ -5,9 +5,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "host/cpu_busy.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
-#include "util/cpu_busy.h"
 #include "util/log.h"
 
 /* A clock that disagrees for ever must not starve the host. */

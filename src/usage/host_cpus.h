@@ -6,9 +6,9 @@
  * was no VM's.
  */
 
+#include "host/topology.h"
 #include "usage/usage.h"
 #include "util/buffer.h"
-#include "util/topology.h"
 
 struct host_cpus;
 

@@ -9,11 +9,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "host/proc_text.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/file.h"
 #include "util/parse.h"
-#include "util/proc_text.h"
 
 struct thread {
     pid_t tid;

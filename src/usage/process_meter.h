@@ -24,8 +24,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "host/topology.h"
 #include "usage/usage.h"
-#include "util/topology.h"
 
 /** Where processes are looked for. */
 struct process_meter_root {

@@ -22,9 +22,9 @@
 #include <sys/epoll.h>
 #include <sys/syscall.h>
 
+#include "memory/memory.h"
 #include "usage/exit_listener.h"
 #include "usage/host_cpus.h"
-#include "usage/memory.h"
 #include "usage/process_meter.h"
 #include "usage/usage_state.h"
 #include "util/cleanup.h"

@@ -23,6 +23,15 @@ static inline uint64_t now_ns(void)
     return clock_ns(CLOCK_MONOTONIC);
 }
 
+/** Nanoseconds as the kernel's pair of seconds and nanoseconds. */
+static inline struct timespec ns_to_timespec(uint64_t ns)
+{
+    return (struct timespec){
+        .tv_sec = (time_t)(ns / NSEC_PER_SEC),
+        .tv_nsec = (long)(ns % NSEC_PER_SEC),
+    };
+}
+
 /**
  * How long the machine has been suspended since it was booted, nanoseconds, to
  * the millisecond: by how much CLOCK_BOOTTIME is ahead of CLOCK_MONOTONIC.

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "attribution/baselines.h"
-#include "attribution/ledger.h"
+#include "baseline/static_powers.h"
+#include "ledger/ledger.h"
 #include "util/clock.h"
 
 #define INTERVAL_MS 1000
@@ -25,7 +25,7 @@ struct run {
     struct observer *observer;
     struct attribution_model *models[MODELS * BASELINES]; /* they learn: each ledger has its own */
     struct ledger *ledgers[MODELS * BASELINES];
-    struct baselines *learned;
+    struct static_powers *learned;
     double without_vms_watts;
     struct result *result;
 };
@@ -111,8 +111,8 @@ static void start(struct run *run, const struct laboratory *laboratory,
         config.model = run->models[i];
         require(ledger_new(&run->ledgers[i], &config) == 0, "out of memory");
     }
-    require(baselines_new(&run->learned, NULL, 0,
-                          (struct zone_baseline){.state = BASELINE_LEARNING}) == 0,
+    require(static_powers_new(&run->learned, NULL, 0,
+                              (struct static_power){.state = STATIC_LEARNING}) == 0,
             "out of memory");
 }
 
@@ -122,7 +122,7 @@ static void finish(struct run *run)
         ledger_free(run->ledgers[i]);
         attribution_model_free(run->models[i]);
     }
-    baselines_free(run->learned);
+    static_powers_free(run->learned);
     observer_free(run->observer);
     host_free(run->host);
 }
@@ -137,19 +137,20 @@ static void record(struct run *run, const struct observation *observation)
 {
     const struct zone_set *zones = observer_zones(run->observer);
 
-    require(baselines_update(run->learned, zones, &observation->sample, &observation->usage) == 0,
+    require(static_powers_update(run->learned, zones, &observation->sample, &observation->usage) ==
+                0,
             "out of memory");
     for (size_t slot = 0; slot < zones->n; slot++) {
         const struct zone *zone = &zones->zones[slot];
-        const struct zone_baseline known = {
+        const struct static_power known = {
             .power_uw = (uint64_t)(true_static_watts(run, zone) * 1e6),
         };
 
         for (unsigned model = 0; model < MODELS; model++) {
-            ledger_set_baseline(run->ledgers[contender_of_model(model, BASELINE_KNOWN)], slot,
-                                &known);
-            ledger_set_baseline(run->ledgers[contender_of_model(model, BASELINE_LEARNER)], slot,
-                                baselines_get(run->learned, slot));
+            ledger_set_static_power(run->ledgers[contender_of_model(model, STATIC_KNOWN)], slot,
+                                    &known);
+            ledger_set_static_power(run->ledgers[contender_of_model(model, STATIC_LEARNER)], slot,
+                                    static_powers_get(run->learned, slot));
         }
     }
     for (unsigned i = 0; i < MODELS * BASELINES; i++)
@@ -284,7 +285,7 @@ void laboratory_run(const struct laboratory *laboratory, const struct scenario *
     take_truth(&run, 1);
     for (size_t slot = 0; slot < observer_zones(run.observer)->n; slot++)
         if (observer_zones(run.observer)->zones[slot].kind == ZONE_PACKAGE)
-            ret->learned_watts += (double)baselines_get(run.learned, slot)->power_uw / 1e6;
+            ret->learned_watts += (double)static_powers_get(run.learned, slot)->power_uw / 1e6;
     finish(&run);
 }
 

@@ -21,16 +21,16 @@ extern const char *const model_names[MODELS];
 
 /* Every model runs with each kind of baseline, every peer with the known one. */
 enum baseline_kind {
-    BASELINE_KNOWN,
-    BASELINE_LEARNER,
+    STATIC_KNOWN,
+    STATIC_LEARNER,
     BASELINES,
 };
 
 #define CONTENDERS (MODELS * BASELINES + PEERS)
 
-static inline unsigned contender_of_model(enum model_id model, enum baseline_kind baseline)
+static inline unsigned contender_of_model(enum model_id model, enum baseline_kind static_power)
 {
-    return (unsigned)model * BASELINES + (unsigned)baseline;
+    return (unsigned)model * BASELINES + (unsigned)static_power;
 }
 
 static inline unsigned contender_of_peer(enum peer_id peer)

@@ -79,8 +79,8 @@ static void pipeline_init(struct pipeline *pipeline, const struct world *world)
     manager->n_meters = 1;
     require(platform_new(&manager->platform, 1) == 0, "out of memory");
     add_zones(pipeline, world);
-    require(baselines_new(&manager->baselines, NULL, 0,
-                          (struct zone_baseline){.state = BASELINE_LEARNING}) == 0,
+    require(static_powers_new(&manager->static_powers, NULL, 0,
+                              (struct static_power){.state = STATIC_LEARNING}) == 0,
             "out of memory");
     require(attribution_model_open("counters", &options, &manager->model) == 0, "no such model");
     config.model = manager->model;
@@ -90,7 +90,7 @@ static void pipeline_init(struct pipeline *pipeline, const struct world *world)
 static void pipeline_deinit(struct pipeline *pipeline)
 {
     platform_free(pipeline->manager.platform);
-    baselines_free(pipeline->manager.baselines);
+    static_powers_free(pipeline->manager.static_powers);
     ledger_free(pipeline->manager.ledger);
     attribution_model_free(pipeline->manager.model);
 }
@@ -154,14 +154,15 @@ static void tick(struct pipeline *pipeline, const struct observation *observatio
     memcpy(sample.zones + first, observation->sample.zones,
            pipeline->source.zones.n * sizeof(*sample.zones));
     manager->sample = sample;
-    require(baselines_add_zones(manager->baselines, &manager->zones) == 0, "out of memory");
+    require(static_powers_add_zones(manager->static_powers, &manager->zones) == 0, "out of memory");
     for (size_t slot = first; slot < manager->zones.n; slot++)
-        ledger_set_baseline(manager->ledger, slot, baselines_get(manager->baselines, slot));
+        ledger_set_static_power(manager->ledger, slot,
+                                static_powers_get(manager->static_powers, slot));
     manager_advance_platform(manager, &observation->usage, time_ns);
     require(ledger_record(manager->ledger, &manager->zones, &manager->sample,
                           &observation->usage) == 0 &&
-                baselines_update(manager->baselines, &manager->zones, &sample,
-                                 &observation->usage) == 0,
+                static_powers_update(manager->static_powers, &manager->zones, &sample,
+                                     &observation->usage) == 0,
             "out of memory");
 }
 

@@ -217,8 +217,8 @@ static void write_errors(const struct results *results, FILE *file)
 
 static void write_scenarios(const struct results *results, FILE *file)
 {
-    unsigned known = contender_of_model(MODEL_COUNTERS, BASELINE_KNOWN);
-    unsigned learned = contender_of_model(MODEL_COUNTERS, BASELINE_LEARNER);
+    unsigned known = contender_of_model(MODEL_COUNTERS, STATIC_KNOWN);
+    unsigned learned = contender_of_model(MODEL_COUNTERS, STATIC_LEARNER);
 
     fputs(
         "## Every scenario\n\nError per VM, %, package energy; and of the worst VM with "
@@ -240,7 +240,7 @@ static void write_scenarios(const struct results *results, FILE *file)
         write_cell(file, result_largest_error(result, known, false));
         write_cell(file, result_error(result, learned, false));
         write_cell(file,
-                   result_error(result, contender_of_model(MODEL_CPUTIME, BASELINE_KNOWN), false));
+                   result_error(result, contender_of_model(MODEL_CPUTIME, STATIC_KNOWN), false));
         write_cell(file, result_error(result, contender_of_peer(PEER_THESIS), false));
         fputs("\n", file);
     }
@@ -289,8 +289,8 @@ static void write_trace_row(FILE *file, const struct trace *trace, const struct 
         const struct trace_point *last = &result->points[result->n - 1];
 
         fprintf(file, "| %s | %u | %.1f | %.1f | %s | %.1f | %.1f | %s |\n", trace->name, seed + 1,
-                early->static_watts, early->learned_watts, baseline_state_to_string(early->state),
-                last->static_watts, last->learned_watts, baseline_state_to_string(last->state));
+                early->static_watts, early->learned_watts, static_state_to_string(early->state),
+                last->static_watts, last->learned_watts, static_state_to_string(last->state));
     }
 }
 
@@ -349,9 +349,8 @@ static void write_insight(const struct results *results, FILE *file)
     for (size_t i = 0; i < sizeof(seen) / sizeof(seen[0]); i++)
         fprintf(
             file, "| %s | %.2f %% | %.2f %% |\n", group_names[seen[i]],
-            mean_error(results, contender_of_model(MODEL_CPUTIME, BASELINE_KNOWN), seen[i], false),
-            mean_error(results, contender_of_model(MODEL_COUNTERS, BASELINE_KNOWN), seen[i],
-                       false));
+            mean_error(results, contender_of_model(MODEL_CPUTIME, STATIC_KNOWN), seen[i], false),
+            mean_error(results, contender_of_model(MODEL_COUNTERS, STATIC_KNOWN), seen[i], false));
     fputs(
         "\n- **cputime** sees how long a VM ran, on which socket, and beside which siblings. It "
         "holds where VMs run alike\n  programs at like frequencies, as on most servers under the "

@@ -21,9 +21,9 @@ static void write_contenders(const struct results *results, const char *director
 
     for (unsigned model = 0; model < MODELS; model++) {
         fprintf(file, "\"%s, known\" %.4f 0\n", model_names[model],
-                mean_error(results, contender_of_model(model, BASELINE_KNOWN), GROUPS, false));
+                mean_error(results, contender_of_model(model, STATIC_KNOWN), GROUPS, false));
         fprintf(file, "\"%s, learned\" %.4f 0\n", model_names[model],
-                mean_error(results, contender_of_model(model, BASELINE_LEARNER), GROUPS, false));
+                mean_error(results, contender_of_model(model, STATIC_LEARNER), GROUPS, false));
     }
     for (unsigned peer = 0; peer < PEERS; peer++)
         fprintf(file, "\"%s\" %.4f 1\n", peers[peer].name,
@@ -36,13 +36,12 @@ static void write_groups(const struct results *results, const char *directory)
     FILE *file = open_data(directory, "groups");
 
     for (unsigned group = 0; group < GROUPS; group++)
-        fprintf(
-            file, "\"%s\" %.4f %.4f %.4f %.4f %.4f\n", group_names[group],
-            mean_error(results, contender_of_model(MODEL_COUNTERS, BASELINE_KNOWN), group, false),
-            mean_error(results, contender_of_model(MODEL_CPUTIME, BASELINE_KNOWN), group, false),
-            mean_error(results, contender_of_peer(PEER_THESIS), group, false),
-            mean_error(results, contender_of_peer(PEER_KEPLER), group, false),
-            mean_error(results, contender_of_peer(PEER_SCAPHANDRE), group, false));
+        fprintf(file, "\"%s\" %.4f %.4f %.4f %.4f %.4f\n", group_names[group],
+                mean_error(results, contender_of_model(MODEL_COUNTERS, STATIC_KNOWN), group, false),
+                mean_error(results, contender_of_model(MODEL_CPUTIME, STATIC_KNOWN), group, false),
+                mean_error(results, contender_of_peer(PEER_THESIS), group, false),
+                mean_error(results, contender_of_peer(PEER_KEPLER), group, false),
+                mean_error(results, contender_of_peer(PEER_SCAPHANDRE), group, false));
     fclose(file);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "trace.h"
 
-#include "attribution/baselines.h"
+#include "baseline/static_powers.h"
 #include "laboratory.h"
 
 #define TRACE_VMS 4
@@ -40,7 +40,7 @@ static struct host *start(const struct trace *trace, uint64_t seed)
 }
 
 static void take_point(const struct host *host, const struct observation *observation,
-                       const struct zone_baseline *baseline, struct trace_point *ret)
+                       const struct static_power *static_power, struct trace_point *ret)
 {
     struct usage_socket used = {0};
 
@@ -52,9 +52,9 @@ static void take_point(const struct host *host, const struct observation *observ
         .measured_watts =
             (double)observation->sample.zones[0].energy_uj / 1e6 / observation->proc.seconds,
         .static_watts = host->sockets[0].static_watts,
-        .learned_watts = (double)baseline->power_uw / 1e6,
-        .state = baseline->state,
-        .known = baseline->origin == BASELINE_FROM_LOAD,
+        .learned_watts = (double)static_power->power_uw / 1e6,
+        .state = static_power->state,
+        .known = static_power->origin == STATIC_FROM_LOAD,
     };
 }
 
@@ -62,11 +62,11 @@ void trace_run(const struct trace *trace, uint64_t seed, struct trace_result *re
 {
     struct host *host = start(trace, seed);
     struct observer *observer = observer_new(host, seed + 1);
-    struct baselines *baselines;
+    struct static_powers *static_powers;
 
-    require(
-        baselines_new(&baselines, NULL, 0, (struct zone_baseline){.state = BASELINE_LEARNING}) == 0,
-        "out of memory");
+    require(static_powers_new(&static_powers, NULL, 0,
+                              (struct static_power){.state = STATIC_LEARNING}) == 0,
+            "out of memory");
     for (ret->n = 0; ret->n < trace->seconds; ret->n++) {
         struct observation observation;
 
@@ -79,13 +79,13 @@ void trace_run(const struct trace *trace, uint64_t seed, struct trace_result *re
         for (unsigned ms = 0; ms < 1000; ms++)
             host_step(host);
         observer_read(observer, &observation);
-        require(baselines_update(baselines, observer_zones(observer), &observation.sample,
-                                 &observation.usage) == 0,
+        require(static_powers_update(static_powers, observer_zones(observer), &observation.sample,
+                                     &observation.usage) == 0,
                 "out of memory");
-        take_point(host, &observation, baselines_get(baselines, 0), &ret->points[ret->n]);
+        take_point(host, &observation, static_powers_get(static_powers, 0), &ret->points[ret->n]);
         usage_deinit(&observation.usage);
     }
-    baselines_free(baselines);
+    static_powers_free(static_powers);
     observer_free(observer);
     host_free(host);
 }

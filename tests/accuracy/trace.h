@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "attribution/zone_baseline.h"
+#include "baseline/static_power.h"
 #include "host.h"
 
 #define TRACE_POINTS_MAX 8000
@@ -39,7 +39,7 @@ extern const struct workload trace_load;
 struct trace_point {
     double seconds, busy_threads;
     double measured_watts, static_watts, learned_watts;
-    enum baseline_state state;
+    enum static_state state;
     bool known; /* something has been learned */
 };
 

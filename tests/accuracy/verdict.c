@@ -44,7 +44,7 @@ double trace_unsafe(const struct trace_result *result)
     for (unsigned i = LEARN_S - 1; i < result->n; i++) {
         const struct trace_point *point = &result->points[i];
 
-        if (point->state != BASELINE_NOT_IDENTIFIABLE)
+        if (point->state != STATIC_NOT_IDENTIFIABLE)
             return INFINITY;
         largest = fmax(largest, point->learned_watts / point->measured_watts);
     }
@@ -93,8 +93,8 @@ static double platform_error(const struct results *results)
 
 size_t verdict_limits(const struct results *results, struct limit ret[LIMITS_MAX])
 {
-    unsigned known = contender_of_model(MODEL_COUNTERS, BASELINE_KNOWN);
-    unsigned learned = contender_of_model(MODEL_COUNTERS, BASELINE_LEARNER);
+    unsigned known = contender_of_model(MODEL_COUNTERS, STATIC_KNOWN);
+    unsigned learned = contender_of_model(MODEL_COUNTERS, STATIC_LEARNER);
     double never_idle = fmax(largest_over_seeds(results, TRACE_NEVER_IDLE, trace_error),
                              largest_over_seeds(results, TRACE_NEVER_IDLE_SERVER, trace_error));
     double unsafe = 0;

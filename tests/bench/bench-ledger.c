@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "../ledger_fixture.h"
-#include "attribution/ledger_store.h"
+#include "../lib/ledger_fixture.h"
+#include "ledger/ledger_store.h"
 
 #define TICKS 500
 #define MEDIAN (TICKS / 2)

@@ -18,10 +18,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "usage/memory.h"
+#include "host/proc_text.h"
+#include "memory/memory.h"
 #include "util/clock.h"
 #include "util/file.h"
-#include "util/proc_text.h"
 
 #define RAM_PAGES UINT64_C(65536)
 #define RAM_BYTES (RAM_PAGES * 4096)

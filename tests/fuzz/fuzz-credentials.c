@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#include "source/credentials.h"
+#include "meter/credentials.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#include "source/meter_dcmi.h"
+#include "meter/meter_dcmi.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

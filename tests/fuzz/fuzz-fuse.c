@@ -17,10 +17,10 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "../requests_fixture.h"
-#include "../snapshot_fixture.h"
-#include "publish/powercapfs_store.h"
-#include "publish/powercapfs_tree.h"
+#include "../lib/fuse_fixture.h"
+#include "../lib/snapshot_fixture.h"
+#include "powercapfs/handover.h"
+#include "powercapfs/tree.h"
 
 #define VMS 6
 #define OPENED_MAX 300 /* more than a VM may have open */

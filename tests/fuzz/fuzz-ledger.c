@@ -6,8 +6,8 @@
 
 #include <string.h>
 
-#include "attribution/ledger.h"
-#include "attribution/ledger_file.h"
+#include "ledger/ledger.h"
+#include "util/image_file.h"
 
 static struct ledger *new_ledger(void)
 {
@@ -45,7 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     require(head != NULL);
     memcpy(head, data, size);
-    if (ledger_file_parse(head, size, 0, &image, &image_size) == 0) {
+    if (image_file_parse(head, size, 0, &image, &image_size) == 0) {
         require((char *)image + image_size <= (char *)head + size);
         try_image(image, image_size);
     }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Every parser of util/proc_text.h over the same bytes. */
+/* Every parser of host/proc_text.h over the same bytes. */
 
 #include "fuzz.h"
 
 #include <string.h>
 
-#include "util/proc_text.h"
+#include "host/proc_text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -9,7 +9,7 @@
 #include "discovery/helper_cmdline.h"
 #include "discovery/process.h"
 #include "discovery/qemu_cmdline.h"
-#include "util/machine_cgroup.h"
+#include "host/machine_cgroup.h"
 
 /* A process' executable and its threads' names. */
 static void fuzz_names(const char *text, size_t size)

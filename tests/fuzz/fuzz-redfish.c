@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#include "source/redfish.h"
+#include "meter/redfish.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

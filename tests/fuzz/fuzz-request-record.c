@@ -6,8 +6,8 @@
 
 #include <string.h>
 
-#include "guest/access_log.h"
-#include "guest/request_metrics.h"
+#include "requests/access_log.h"
+#include "requests/request_metrics.h"
 #include "util/utf8.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

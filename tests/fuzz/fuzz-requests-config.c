@@ -4,8 +4,8 @@
 
 #include "fuzz.h"
 
-#include "guest/cgroup.h"
-#include "guest/requests_config.h"
+#include "requests/cgroup.h"
+#include "requests/requests_config.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -8,11 +8,11 @@
 #include <math.h>
 #include <string.h>
 
-#include "daemon/platform_store.h"
-#include "publish/powercapfs_mount.h"
-#include "publish/powercapfs_names.h"
-#include "source/meter_hwmon.h"
-#include "source/meter_snmp.h"
+#include "meter/meter_hwmon.h"
+#include "meter/meter_snmp.h"
+#include "platform/platform_store.h"
+#include "powercapfs/mount.h"
+#include "powercapfs/names.h"
 #include "source/rapl.h"
 #include "util/metrics_server.h"
 #include "util/parse.h"

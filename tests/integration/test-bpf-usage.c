@@ -29,15 +29,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "host/proc_text.h"
 #include "usage/bpf.h"
+#include "usage/bpf_handover.h"
 #include "usage/bpf_programs.h"
-#include "usage/bpf_store.h"
 #include "usage/usage_state.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/file.h"
 #include "util/log.h"
-#include "util/proc_text.h"
 
 #define WORKER "qemu-system-test"
 
@@ -767,11 +767,11 @@ static void change_object(struct successor *s)
 
     do {
         s->handed[0] = (struct descriptor){dup(s->kept_fd), (char[]){"usage"}};
-        r = bpf_store_take(&descriptors, &set, fds, (size_t)++n);
+        r = bpf_handover_take(&descriptors, &set, fds, (size_t)++n);
     } while (r < 0 && n < 32);
     assert_int_equal(r, 0);
     set.object++;
-    assert_int_equal(bpf_store_keep(&set, fds, (size_t)n), 0);
+    assert_int_equal(bpf_handover_keep(&set, fds, (size_t)n), 0);
     take_notifications(s);
     for (int i = 0; i < n; i++)
         close(fds[i]);

@@ -20,9 +20,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "usage/memory.h"
+#include "host/proc_text.h"
+#include "memory/memory.h"
 #include "util/file.h"
-#include "util/proc_text.h"
 
 #define MB (UINT64_C(1) << 20)
 #define RAM_MAPPED (64 * MB)

@@ -28,9 +28,9 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include "../snapshot_fixture.h"
-#include "publish/powercapfs.h"
-#include "publish/powercapfs_files.h"
+#include "../lib/snapshot_fixture.h"
+#include "powercapfs/files.h"
+#include "powercapfs/powercapfs.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon.h"
 
-#include "../require.h"
+#include "../lib/require.h"
 #include "util/clock.h"
 
 #define SOURCE "rapl"
@@ -48,7 +48,7 @@ static void publish(struct soak_daemon *daemon, struct host *host)
     snapshot->source = SOURCE;
     snapshot->usage_provider = "bpf";
     for (size_t slot = 0; slot < snapshot->n_zones; slot++)
-        snapshot->zones[slot].baseline = *baselines_get(daemon->baselines, slot);
+        snapshot->zones[slot].static_power = *static_powers_get(daemon->static_powers, slot);
     for (size_t i = 0; i < snapshot->n_vms; i++)
         snapshot->vms[i].tree_reads =
             open_files_reads(daemon->requests->server.files, snapshot->vms[i].id);
@@ -91,21 +91,21 @@ static void load_ledger(struct soak_daemon *daemon, struct host *host, const cha
 void daemon_start(struct soak_daemon *daemon, struct host *host, const char *directory,
                   unsigned boot)
 {
-    static const struct baseline_setting settings[] = {
+    static const struct static_power_setting settings[] = {
         {"package-0", {.power_uw = 40000000}},
         {"package-1", {.power_uw = 40000000}},
         {"dram", {.power_uw = 5000000}},
         {"dram-1", {.power_uw = 5000000}},
     };
     /* psys: what learning costs is nothing to look at here, and is most of a tick. */
-    const struct zone_baseline others = {.origin = BASELINE_FROM_LOAD, .state = BASELINE_LEARNING};
+    const struct static_power others = {.origin = STATIC_FROM_LOAD, .state = STATIC_LEARNING};
     const struct powercapfs_config config = {
         .file_mode = 0444, .quantum_uj = 1000, .version = "soak"};
 
     *daemon = (struct soak_daemon){0};
     find_zones(daemon, host);
-    require(baselines_new(&daemon->baselines, settings, sizeof(settings) / sizeof(*settings),
-                          others) == 0);
+    require(static_powers_new(&daemon->static_powers, settings,
+                              sizeof(settings) / sizeof(*settings), others) == 0);
     new_ledger(daemon);
     require(snapshot_board_new(&daemon->board) == 0);
     load_ledger(daemon, host, directory, boot);
@@ -133,9 +133,11 @@ void daemon_tick(struct soak_daemon *daemon, struct host *host)
     refresh_vms(daemon, host, host->changed);
     host_usage(host, &usage);
     require(ledger_record(daemon->ledger, &daemon->zones, &daemon->sample, &usage) == 0);
-    require(baselines_update(daemon->baselines, &daemon->zones, &daemon->sample, &usage) == 0);
+    require(static_powers_update(daemon->static_powers, &daemon->zones, &daemon->sample, &usage) ==
+            0);
     for (size_t slot = 0; slot < daemon->zones.n; slot++)
-        ledger_set_baseline(daemon->ledger, slot, baselines_get(daemon->baselines, slot));
+        ledger_set_static_power(daemon->ledger, slot,
+                                static_powers_get(daemon->static_powers, slot));
     usage_deinit(&usage);
     ledger_expire(daemon->ledger, host->time_ns, forget, daemon);
     publish(daemon, host);
@@ -147,7 +149,7 @@ void daemon_stop(struct soak_daemon *daemon)
     snapshot_board_free(daemon->board);
     ledger_store_free(daemon->store);
     ledger_free(daemon->ledger);
-    baselines_free(daemon->baselines);
+    static_powers_free(daemon->static_powers);
     attribution_model_free(daemon->model);
     vm_table_deinit(&daemon->vms);
 }

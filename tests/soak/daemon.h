@@ -8,10 +8,10 @@
  *     host -> readings, VM table, usage -> ledger -> files, snapshot -> requests
  */
 
-#include "../requests_fixture.h"
-#include "attribution/baselines.h"
-#include "attribution/ledger_store.h"
+#include "../lib/fuse_fixture.h"
+#include "baseline/static_powers.h"
 #include "host.h"
+#include "ledger/ledger_store.h"
 
 struct soak_daemon {
     struct zone_set zones;
@@ -20,7 +20,7 @@ struct soak_daemon {
     struct sample sample;
     struct vm_table vms;
     struct attribution_model *model;
-    struct baselines *baselines;
+    struct static_powers *static_powers;
     struct ledger *ledger;
     struct ledger_store *store;
     struct snapshot_board *board;

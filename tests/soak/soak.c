@@ -21,9 +21,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../require.h"
-#include "attribution/ledger_writer.h"
+#include "../lib/require.h"
 #include "daemon.h"
+#include "ledger/ledger_writer.h"
 #include "publish/control.h"
 #include "publish/exporter.h"
 #include "readers.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-#include "attribution/snapshot.h"
+#include "ledger/snapshot.h"
 #include "unit.h"
 
 /* The rows of every zone add up, to the microjoule. */

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "fixture.h"
-#include "guest/access_log.h"
+#include "requests/access_log.h"
 #include "util/file.h"
 
 static struct request_record make_request(const char *target, size_t length)

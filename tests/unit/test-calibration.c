@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <math.h>
 
-#include "attribution/calibration.h"
+#include "baseline/calibration.h"
 #include "util/clock.h"
 
 #define WINDOWS 120

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "fixture.h"
-#include "guest/cgroup.h"
+#include "requests/cgroup.h"
 
 static void test_names(void **state)
 {

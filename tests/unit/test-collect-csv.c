@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "guest/collect_csv.h"
+#include "requests/collect_csv.h"
 
 static void test_rows(void **state)
 {

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "fixture.h"
-#include "guest/collector.h"
+#include "requests/collector.h"
 #include "util/clock.h"
 #include "util/file.h"
 

@@ -60,9 +60,9 @@ static void test_documented_defaults(void **state)
     assert_true(documented.model_options.curve_exponent == defaults.model_options.curve_exponent);
     assert_int_equal(documented.static_policy, defaults.static_policy);
     assert_int_equal(documented.publish_psys, defaults.publish_psys);
-    assert_int_equal(documented.n_baselines, 0);
+    assert_int_equal(documented.n_static_powers, 0);
     assert_string_equal(documented.baseline_file, defaults.baseline_file);
-    assert_int_equal(documented.other_baselines.state, defaults.other_baselines.state);
+    assert_int_equal(documented.other_static_powers.state, defaults.other_static_powers.state);
     assert_string_equal(documented.mountpoint, defaults.mountpoint);
     assert_int_equal(documented.file_mode, defaults.file_mode);
     assert_int_equal(documented.file_uid, defaults.file_uid);
@@ -119,18 +119,18 @@ static void test_every_key(void **state)
     assert_true(config.model_options.curve_exponent == 0.3);
     assert_int_equal(config.static_policy, STATIC_VCPU);
     assert_true(config.publish_psys);
-    assert_int_equal(config.n_baselines, 4);
-    assert_int_equal(config.baselines[0].baseline.power_uw, 20500000);
-    assert_int_equal(config.baselines[0].baseline.uncertainty_uw, 200000);
-    assert_int_equal(config.baselines[0].baseline.origin, BASELINE_CONFIGURED);
-    assert_int_equal(config.baselines[0].baseline.state, BASELINE_FIXED);
-    assert_int_equal(config.baselines[2].baseline.state, BASELINE_LEARNING);
-    assert_int_equal(config.baselines[2].baseline.origin, BASELINE_NONE);
-    assert_int_equal(config.baselines[3].baseline.state, BASELINE_FIXED);
-    assert_int_equal(config.baselines[3].baseline.origin, BASELINE_NONE);
-    assert_int_equal(config.other_baselines.state, BASELINE_LEARNING);
-    assert_string_equal(config.baselines[1].zone, "dram");
-    assert_int_equal(config.baselines[1].baseline.power_uw, 800000);
+    assert_int_equal(config.n_static_powers, 4);
+    assert_int_equal(config.static_powers[0].static_power.power_uw, 20500000);
+    assert_int_equal(config.static_powers[0].static_power.uncertainty_uw, 200000);
+    assert_int_equal(config.static_powers[0].static_power.origin, STATIC_CONFIGURED);
+    assert_int_equal(config.static_powers[0].static_power.state, STATIC_FIXED);
+    assert_int_equal(config.static_powers[2].static_power.state, STATIC_LEARNING);
+    assert_int_equal(config.static_powers[2].static_power.origin, STATIC_NONE);
+    assert_int_equal(config.static_powers[3].static_power.state, STATIC_FIXED);
+    assert_int_equal(config.static_powers[3].static_power.origin, STATIC_NONE);
+    assert_int_equal(config.other_static_powers.state, STATIC_LEARNING);
+    assert_string_equal(config.static_powers[1].zone, "dram");
+    assert_int_equal(config.static_powers[1].static_power.power_uw, 800000);
     assert_string_equal(config.mountpoint, "/tmp/vms");
     assert_int_equal(config.file_mode, 0400);
     assert_int_equal(config.file_uid, 7);
@@ -258,14 +258,14 @@ static void test_baseline_file(void **state)
 
     assert_int_equal(parse("[baseline]\npackage-1 = auto\n", &config, &error), 0);
     assert_int_equal(config_parse_baselines(file, strlen(file), &config, &error), 0);
-    assert_int_equal(config.n_baselines, 2);
+    assert_int_equal(config.n_static_powers, 2);
     /* What the configuration says itself wins. */
-    assert_string_equal(config.baselines[0].zone, "package-1");
-    assert_int_equal(config.baselines[0].baseline.state, BASELINE_LEARNING);
-    assert_string_equal(config.baselines[1].zone, "package-0");
-    assert_int_equal(config.baselines[1].baseline.power_uw, 40250000);
-    assert_int_equal(config.baselines[1].baseline.uncertainty_uw, 500000);
-    assert_int_equal(config.baselines[1].baseline.origin, BASELINE_CALIBRATED);
+    assert_string_equal(config.static_powers[0].zone, "package-1");
+    assert_int_equal(config.static_powers[0].static_power.state, STATIC_LEARNING);
+    assert_string_equal(config.static_powers[1].zone, "package-0");
+    assert_int_equal(config.static_powers[1].static_power.power_uw, 40250000);
+    assert_int_equal(config.static_powers[1].static_power.uncertainty_uw, 500000);
+    assert_int_equal(config.static_powers[1].static_power.origin, STATIC_CALIBRATED);
 }
 
 static void test_bad_baseline_file(void **state)
@@ -302,7 +302,7 @@ static void test_bad_baseline_file(void **state)
         assert_string_equal(error.key, cases[i].key);
         if (!strstr(error.problem, cases[i].problem))
             fail_msg("\"%s\" does not say \"%s\"", error.problem, cases[i].problem);
-        assert_int_equal(config.n_baselines, 0);
+        assert_int_equal(config.n_static_powers, 0);
     }
 }
 
@@ -319,7 +319,7 @@ static void test_baseline_file_is_loaded(void **state)
     assert_int_equal(config_load(path, &config), -ENOENT);
     fixture_write(root, "[baseline]\npackage-0 = 20W\n", "baseline.conf");
     assert_int_equal(config_load(path, &config), 0);
-    assert_int_equal(config.baselines[0].baseline.power_uw, 20000000);
+    assert_int_equal(config.static_powers[0].static_power.power_uw, 20000000);
     fixture_write(root, "[baseline]\npackage-0 = -20W\n", "baseline.conf");
     assert_int_equal(config_load(path, &config), -EINVAL);
 }

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../snapshot_fixture.h"
+#include "../lib/snapshot_fixture.h"
 #include "cli/print.h"
 #include "publish/control.h"
 
@@ -23,8 +23,8 @@ static struct snapshot *two_vms(void)
     snapshot->n_zones = 1;
     snapshot->zones[0] = (struct snapshot_zone){
         .zone = {.name = "package-0"}, .readable = true, .measured_uj = 1000002, .host_uj = 1};
-    snapshot->zones[0].baseline =
-        (struct zone_baseline){BASELINE_FROM_LOAD, BASELINE_NOT_IDENTIFIABLE, 40250000, 500000};
+    snapshot->zones[0].static_power =
+        (struct static_power){STATIC_FROM_LOAD, STATIC_NOT_IDENTIFIABLE, 40250000, 500000};
     snapshot->n_vms = 2;
     for (uint32_t i = 0; i < 2; i++) {
         struct snapshot_vm *vm = &snapshot->vms[i];
@@ -90,7 +90,7 @@ static void test_show(void **state)
         "{\"command\":\"show\",\"vm\":\"00000000-0000-0000-0000-000000000001\",\"more\":1}",
     };
     struct snapshot *snapshot = two_vms();
-    struct json_object *answer, *baseline;
+    struct json_object *answer, *static_power;
 
     for (size_t i = 0; i < ELEMENTS(found); i++) {
         answer = ask(snapshot, found[i]);
@@ -101,12 +101,12 @@ static void test_show(void **state)
     assert_null(json_object_object_get(answer, "name"));
     assert_string_equal(text_of(answer, "model"), "cputime");
     assert_int_equal(json_object_array_length(json_object_object_get(answer, "zones")), 1);
-    baseline = json_object_object_get(
+    static_power = json_object_object_get(
         json_object_array_get_idx(json_object_object_get(answer, "zones"), 0), "baseline");
-    assert_string_equal(text_of(baseline, "watts"), "40.250");
-    assert_string_equal(text_of(baseline, "uncertainty_watts"), "0.500");
-    assert_string_equal(text_of(baseline, "origin"), "learned");
-    assert_string_equal(text_of(baseline, "state"), "not-identifiable");
+    assert_string_equal(text_of(static_power, "watts"), "40.250");
+    assert_string_equal(text_of(static_power, "uncertainty_watts"), "0.500");
+    assert_string_equal(text_of(static_power, "origin"), "learned");
+    assert_string_equal(text_of(static_power, "state"), "not-identifiable");
     json_object_put(answer);
     snapshot_free(snapshot);
 }

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "fixture.h"
-#include "source/credentials.h"
+#include "meter/credentials.h"
 
 static int parse(const char *text, struct credentials *ret)
 {

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include "guest/energy_split.h"
+#include "requests/energy_split.h"
 #include "util/clock.h"
 
 #define MS NSEC_PER_MSEC

@@ -7,9 +7,9 @@
 #include <unistd.h>
 
 #include "fixture.h"
+#include "host/cpu_busy.h"
 #include "source/estimate.h"
 #include "util/clock.h"
-#include "util/cpu_busy.h"
 
 static const struct estimate_curve straight = {
     .idle_uw = 40000000, .max_uw = 120000000, .exponent = 1};

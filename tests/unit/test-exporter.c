@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../snapshot_fixture.h"
+#include "../lib/snapshot_fixture.h"
 #include "publish/exporter.h"
 #include "util/metrics_server.h"
 
@@ -67,8 +67,8 @@ static struct snapshot *two_vms(void)
     snapshot->zones[0].static_uj = 40;
     snapshot->zones[0].unattributed_uj = 5;
     snapshot->zones[0].measured_uj = 1000001 + 2 + 3000000 + 40 + 5;
-    snapshot->zones[0].baseline =
-        (struct zone_baseline){BASELINE_FROM_LOAD, BASELINE_NOT_IDENTIFIABLE, 40000001, 1500000};
+    snapshot->zones[0].static_power =
+        (struct static_power){STATIC_FROM_LOAD, STATIC_NOT_IDENTIFIABLE, 40000001, 1500000};
     strcpy(snapshot->zones[1].zone.name, "core"); /* never read */
     strcpy(snapshot->zones[2].zone.name, "dram"); /* read once, gone since */
     snapshot->zones[2].measured_uj = snapshot->zones[2].unattributed_uj = 1;

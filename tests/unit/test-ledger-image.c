@@ -3,9 +3,9 @@
 
 #include <errno.h>
 
-#include "../ledger_fixture.h"
-#include "attribution/ledger_image.h"
-#include "attribution/ledger_reserve.h"
+#include "../lib/ledger_fixture.h"
+#include "ledger/ledger_image.h"
+#include "ledger/ledger_reserve.h"
 
 static const struct ledger_stamp stamp = {.sequence = 1, .identity = {{1}, {2}}};
 
@@ -91,27 +91,26 @@ static void test_continues_as_if_never_stopped(void **state)
 
 static void test_learned_static_power_is_kept(void **state)
 {
-    static const struct zone_baseline learned = {BASELINE_FROM_LOAD, BASELINE_LEARNED, 40000000,
-                                                 900000},
-                                      given = {.origin = BASELINE_CONFIGURED, .power_uw = 3};
+    static const struct static_power learned = {STATIC_FROM_LOAD, STATIC_LEARNED, 40000000, 900000},
+                                     given = {.origin = STATIC_CONFIGURED, .power_uw = 3};
     struct ledger_fixture fixture;
-    struct zone_baseline kept;
+    struct static_power kept;
 
     start(&fixture, "rapl", STATIC_EQUAL);
     run(&fixture, 2);
-    ledger_set_baseline(fixture.ledger, 0, &learned);
-    ledger_set_baseline(fixture.ledger, 1, &given);
+    ledger_set_static_power(fixture.ledger, 0, &learned);
+    ledger_set_static_power(fixture.ledger, 1, &given);
     run(&fixture, 1);
     restart(&fixture, "rapl", STATIC_EQUAL);
     kept = ledger_get_learned(fixture.ledger, "rapl", fixture.zones.zones[0].name);
-    assert_int_equal(kept.origin, BASELINE_FROM_LOAD);
-    assert_int_equal(kept.state, BASELINE_LEARNING);
+    assert_int_equal(kept.origin, STATIC_FROM_LOAD);
+    assert_int_equal(kept.state, STATIC_LEARNING);
     assert_int_equal(kept.power_uw, learned.power_uw);
     assert_int_equal(kept.uncertainty_uw, learned.uncertainty_uw);
     kept = ledger_get_learned(fixture.ledger, "rapl", fixture.zones.zones[1].name);
-    assert_int_equal(kept.origin, BASELINE_NONE);
+    assert_int_equal(kept.origin, STATIC_NONE);
     kept = ledger_get_learned(fixture.ledger, "estimate", fixture.zones.zones[0].name);
-    assert_int_equal(kept.origin, BASELINE_NONE);
+    assert_int_equal(kept.origin, STATIC_NONE);
     ledger_fixture_deinit(&fixture);
 }
 
@@ -410,17 +409,17 @@ static const struct {
     }
     FIELD(HEAD, image_head, last_id, 3),
     FIELD(HEAD, image_head, zero, 1),
-    FIELD(ACCOUNT, image_account, kind, ZONE_PSYS + 1),
-    FIELD(ACCOUNT, image_account, reading_valid, 2),
-    FIELD(ACCOUNT, image_account, measured_uj, 12345),
-    FIELD(ACCOUNT, image_account, host_uj, UINT64_MAX),
-    FIELD(ACCOUNT, image_account, baseline_carry_uj, 1),
-    FIELD(ACCOUNT, image_account, baseline_carry_uj, UINT64_C(1) << 63),
-    FIELD(ACCOUNT, image_account, learned_known, 2),
-    FIELD(ACCOUNT, image_account, learned_uw, ZONE_POWER_MAX_W *UINT64_C(1000000) + 1),
-    FIELD(ACCOUNT, image_account, learned_uncertainty_uw, UINT64_MAX),
-    {ACCOUNT, offsetof(struct image_account, name), 1, 0},
-    {SECOND_ACCOUNT, offsetof(struct image_account, name), 1, 0},
+    FIELD(ACCOUNT, image_totals, kind, ZONE_PSYS + 1),
+    FIELD(ACCOUNT, image_totals, reading_valid, 2),
+    FIELD(ACCOUNT, image_totals, measured_uj, 12345),
+    FIELD(ACCOUNT, image_totals, host_uj, UINT64_MAX),
+    FIELD(ACCOUNT, image_totals, static_deficit_uj, 1),
+    FIELD(ACCOUNT, image_totals, static_deficit_uj, UINT64_C(1) << 63),
+    FIELD(ACCOUNT, image_totals, learned_known, 2),
+    FIELD(ACCOUNT, image_totals, learned_uw, ZONE_POWER_MAX_W *UINT64_C(1000000) + 1),
+    FIELD(ACCOUNT, image_totals, learned_uncertainty_uw, UINT64_MAX),
+    {ACCOUNT, offsetof(struct image_totals, name), 1, 0},
+    {SECOND_ACCOUNT, offsetof(struct image_totals, name), 1, 0},
     FIELD(ROW, image_row, id, 0),
     FIELD(ROW, image_row, id, 99),
     FIELD(ROW, image_row, manager, 99),
@@ -446,8 +445,8 @@ static void test_wrong_content(void **state)
 
         image = save(&fixture, &buffer);
         records[HEAD] = image.head;
-        records[ACCOUNT] = image.accounts;
-        records[SECOND_ACCOUNT] = image.accounts + 1;
+        records[ACCOUNT] = image.totals;
+        records[SECOND_ACCOUNT] = image.totals + 1;
         records[ROW] = ledger_image_row(&image, 0);
         records[SECOND_ROW] = ledger_image_row(&image, 1);
         records[FORMER] = ledger_image_row(&image, 3);
@@ -472,7 +471,7 @@ static void test_twice(void **state)
     start(&fixture, "rapl", STATIC_EQUAL);
     run(&fixture, 2);
     image = save(&fixture, &buffer);
-    memcpy(image.accounts[1].name, image.accounts[0].name, ZONE_NAME_MAX);
+    memcpy(image.totals[1].name, image.totals[0].name, ZONE_NAME_MAX);
     ledger_image_seal(buffer.bytes);
     assert_int_equal(ledger_image_parse(buffer.bytes, buffer.size, &image), -EBADMSG);
 
@@ -511,12 +510,11 @@ static void test_reserve(void **state)
     /* Conservation holds: the parser sees to it. */
     assert_int_equal(ledger_image_parse(buffers[2].bytes, buffers[2].size, &checkpoint), 0);
     assert_true(checkpoint.head->flags & LEDGER_IMAGE_RESERVE);
-    assert_false(checkpoint.accounts[0].reading_valid);
+    assert_false(checkpoint.totals[0].reading_valid);
     assert_true(ledger_reserve_covers(&checkpoint, &now, &before));
     /* 7 W of static power for 75 s; nothing for what does not grow. */
-    assert_in_range(checkpoint.accounts[0].static_uj - now.accounts[0].static_uj, 525000000,
-                    525000100);
-    assert_int_equal(checkpoint.accounts[0].unattributed_uj, 0);
+    assert_in_range(checkpoint.totals[0].static_uj - now.totals[0].static_uj, 525000000, 525000100);
+    assert_int_equal(checkpoint.totals[0].unattributed_uj, 0);
     for (size_t i = 0; i < now.head->n_rows; i++)
         assert_int_equal(image_row_energies(ledger_image_row(&checkpoint, i))->static_uj, 0);
     /* Former has none. */

@@ -10,11 +10,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../ledger_fixture.h"
-#include "attribution/ledger_file.h"
-#include "attribution/ledger_store.h"
+#include "../lib/ledger_fixture.h"
 #include "fixture.h"
+#include "ledger/ledger_store.h"
 #include "util/file.h"
+#include "util/image_file.h"
 #include "util/log.h"
 
 static const struct ledger_identity this_boot = {{1}, {9}};
@@ -426,7 +426,7 @@ static void test_unwritable_files(void **state)
 static void read_runtime(const char *root, char **ret, size_t *ret_size)
 {
     assert_int_equal(
-        read_file_full(AT_FDCWD, path_of(root, "run/ledger"), LEDGER_FILE_MAX, ret, ret_size), 0);
+        read_file_full(AT_FDCWD, path_of(root, "run/ledger"), IMAGE_FILE_MAX, ret, ret_size), 0);
 }
 
 static void assert_holds(const char *root, char letter, size_t length)
@@ -436,7 +436,7 @@ static void assert_holds(const char *root, char letter, size_t length)
     size_t size, image_size;
 
     read_runtime(root, &bytes, &size);
-    assert_int_equal(ledger_file_parse(bytes, size, 0, &image, &image_size), 0);
+    assert_int_equal(image_file_parse(bytes, size, 0, &image, &image_size), 0);
     assert_int_equal(image_size, length);
     for (size_t i = 0; i < length; i++)
         assert_int_equal(((const char *)image)[i], letter);
@@ -446,45 +446,44 @@ static void assert_holds(const char *root, char letter, size_t length)
 static void test_runtime_file(void **state)
 {
     static char image[300000];
-    struct ledger_file *file;
+    struct image_file *file;
     void *found;
     size_t size, found_size;
     char *bytes;
 
-    assert_int_equal(ledger_file_new(&file, path_of(*state, "run/ledger")), 0);
+    assert_int_equal(image_file_new(&file, path_of(*state, "run/ledger")), 0);
     for (int letter = 'a'; letter < 'f'; letter++) {
         /* Grows now and then. */
         size_t length = (size_t)(letter - 'a' + 1) * 50001;
 
         memset(image, letter, length);
-        assert_int_equal(ledger_file_write(file, image, length), 0);
+        assert_int_equal(image_file_write(file, image, length), 0);
         assert_holds(*state, (char)letter, length);
     }
     /* The one before is left alone until the next write. */
     memset(image, 'f', 5);
-    assert_int_equal(ledger_file_write(file, image, 5), 0);
+    assert_int_equal(image_file_write(file, image, 5), 0);
     read_runtime(*state, &bytes, &size);
-    assert_int_equal(ledger_file_parse(bytes, size, 0, &found, &found_size), 0);
+    assert_int_equal(image_file_parse(bytes, size, 0, &found, &found_size), 0);
     memset(found, 0, found_size);
-    assert_int_equal(ledger_file_parse(bytes, size, 1, &found, &found_size), 0);
+    assert_int_equal(image_file_parse(bytes, size, 1, &found, &found_size), 0);
     assert_true(found_size >= 5 * 50001);
     assert_memory_equal(found, "eeeee", 5);
     free(bytes);
     assert_int_equal(access(path_of(*state, "run/ledger.new"), F_OK), -1);
-    ledger_file_free(file);
+    image_file_free(file);
 
     read_runtime(*state, &bytes, &size);
     for (size_t cut = 0; cut < 100; cut++)
-        assert_true(ledger_file_parse(bytes, cut, 0, &found, &found_size) < 0);
+        assert_true(image_file_parse(bytes, cut, 0, &found, &found_size) < 0);
     for (size_t bit = 0; bit < 40 * 8; bit++) {
         bytes[bit / 8] = (char)(bytes[bit / 8] ^ (1 << bit % 8));
-        assert_true(ledger_file_parse(bytes, size, 0, &found, &found_size) < 0);
+        assert_true(image_file_parse(bytes, size, 0, &found, &found_size) < 0);
         bytes[bit / 8] = (char)(bytes[bit / 8] ^ (1 << bit % 8));
     }
-    assert_int_equal(ledger_file_parse(bytes, size, 0, &found, &found_size), 0);
-    assert_int_equal(ledger_file_parse(bytes,
-                                       (size_t)((const char *)found - bytes) + found_size - 1, 0,
-                                       &found, &found_size),
+    assert_int_equal(image_file_parse(bytes, size, 0, &found, &found_size), 0);
+    assert_int_equal(image_file_parse(bytes, (size_t)((const char *)found - bytes) + found_size - 1,
+                                      0, &found, &found_size),
                      -EBADMSG);
     free(bytes);
 }

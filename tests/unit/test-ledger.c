@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "attribution/ledger.h"
 #include "conservation.h"
+#include "ledger/ledger.h"
 #include "util/clock.h"
 
 /* Two sockets with DRAM, and psys over both. */
@@ -217,7 +217,7 @@ static void check_policy(enum static_policy policy, uint64_t vm0, uint64_t vm1, 
     struct host host;
 
     host_init(&host, policy);
-    ledger_set_baseline(host.ledger, PACKAGE_0, &(struct zone_baseline){.power_uw = 12000000});
+    ledger_set_static_power(host.ledger, PACKAGE_0, &(struct static_power){.power_uw = 12000000});
     host.usage_vms[0].amount.sockets[0].cpu_ns = SECOND(1);
     host.usage_vms[1].amount.sockets[0].cpu_ns = SECOND(3);
     set_energy(&host, PACKAGE_0, 20000000);
@@ -248,7 +248,7 @@ static void test_fractions_over_time(void **state)
     struct host host;
 
     host_init(&host, STATIC_EQUAL);
-    ledger_set_baseline(host.ledger, PACKAGE_0, &(struct zone_baseline){.power_uw = 1});
+    ledger_set_static_power(host.ledger, PACKAGE_0, &(struct static_power){.power_uw = 1});
     for (int i = 0; i < 3; i++)
         host.usage_vms[i].amount.sockets[0].cpu_ns = 1;
     for (int i = 0; i < 3000; i++) {
@@ -386,7 +386,7 @@ static void test_platform_follows_its_parts(void **state)
 
     host_init(&host, STATIC_EXCLUDE);
     ledger_set_platform(host.ledger, PSYS, 0);
-    ledger_set_baseline(host.ledger, PSYS, &(struct zone_baseline){.power_uw = 40000000});
+    ledger_set_static_power(host.ledger, PSYS, &(struct static_power){.power_uw = 40000000});
     host.usage_vms[0].amount.sockets[0].cpu_ns = SECOND(1);
     host.usage_vms[1].amount.sockets[1].cpu_ns = SECOND(1);
     host.usage_vms[2].amount.io_bytes = 1000000;
@@ -444,7 +444,7 @@ static void test_platform_is_conserved(void **state)
 
     host_init(&host, STATIC_PROPORTIONAL);
     ledger_set_platform(host.ledger, PSYS, 333);
-    ledger_set_baseline(host.ledger, PSYS, &(struct zone_baseline){.power_uw = 17777777});
+    ledger_set_static_power(host.ledger, PSYS, &(struct static_power){.power_uw = 17777777});
     for (unsigned i = 0; i < 1000; i++) {
         for (unsigned vm = 0; vm < 3; vm++) {
             host.usage_vms[vm].amount.sockets[0].cpu_ns = SECOND(1) / (vm + 3) + i * 7919;

@@ -5,12 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "discovery/libvirt_table.h"
+#include "libvirt/libvirt_table.h"
 
-static struct libvirt_domain domain(unsigned char n, const char *name, unsigned run)
+static struct libvirt_domain domain(unsigned char n, const char *name, unsigned start_number)
 {
     struct libvirt_domain domain = {
-        .uuid = {n}, .vcpus = 1, .run = run, .carried = {.present = n % 2}};
+        .uuid = {n}, .vcpus = 1, .start_number = start_number, .arrival = {.present = n % 2}};
 
     strcpy(domain.name, name);
     return domain;
@@ -106,19 +106,19 @@ static void test_events(void **state)
     assert_false(has_changed(table));
 }
 
-static void test_carried_belongs_to_the_run(void **state)
+static void test_arrival_belongs_to_the_start(void **state)
 {
     const struct libvirt_domain running = domain(5, "a", 4), other = domain(6, "b", 4);
     struct libvirt_table *table = *state;
-    struct vm_carried carried = {0};
+    struct vm_arrival arrival = {0};
 
     libvirt_table_put(table, &running);
-    assert_false(libvirt_table_carried(table, running.uuid, 3, &carried));
-    assert_false(libvirt_table_carried(table, other.uuid, 4, &carried));
-    assert_true(libvirt_table_carried(table, running.uuid, 4, &carried));
-    assert_true(carried.present);
+    assert_false(libvirt_table_arrival(table, running.uuid, 3, &arrival));
+    assert_false(libvirt_table_arrival(table, other.uuid, 4, &arrival));
+    assert_true(libvirt_table_arrival(table, running.uuid, 4, &arrival));
+    assert_true(arrival.present);
     libvirt_table_forget_runs(table);
-    assert_false(libvirt_table_carried(table, running.uuid, 4, &carried));
+    assert_false(libvirt_table_arrival(table, running.uuid, 4, &arrival));
 }
 
 int main(void)
@@ -126,7 +126,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_list, setup, teardown),
         cmocka_unit_test_setup_teardown(test_events, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_carried_belongs_to_the_run, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_arrival_belongs_to_the_start, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

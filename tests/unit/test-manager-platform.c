@@ -45,12 +45,11 @@ static void host_init(struct host *host, const struct energy_source_ops *ops,
                       const char *runtime_dir)
 {
     struct ledger_config config = {.interval_ns = NSEC_PER_SEC, .publish_psys = true};
-    const struct baseline_setting settings[] = {
+    const struct static_power_setting settings[] = {
         {"package-0",
-         {.origin = BASELINE_CONFIGURED,
-          .power_uw = (uint64_t)(IDLE_WATTS * (1 - DRAM_PART) * 1e6)}},
+         {.origin = STATIC_CONFIGURED, .power_uw = (uint64_t)(IDLE_WATTS * (1 - DRAM_PART) * 1e6)}},
         {"dram",
-         {.origin = BASELINE_CONFIGURED, .power_uw = (uint64_t)(IDLE_WATTS * DRAM_PART * 1e6)}},
+         {.origin = STATIC_CONFIGURED, .power_uw = (uint64_t)(IDLE_WATTS * DRAM_PART * 1e6)}},
     };
     struct manager *manager = &host->manager;
 
@@ -73,9 +72,9 @@ static void host_init(struct host *host, const struct energy_source_ops *ops,
     manager->n_meters = 1;
     assert_int_equal(platform_new(&manager->platform, 1), 0);
     manager_update_zones(manager);
-    assert_int_equal(
-        baselines_new(&manager->baselines, settings, ELEMENTS(settings), (struct zone_baseline){0}),
-        0);
+    assert_int_equal(static_powers_new(&manager->static_powers, settings, ELEMENTS(settings),
+                                       (struct static_power){0}),
+                     0);
     assert_int_equal(cputime_model_new(&MODEL_OPTIONS_DEFAULT, &manager->model), 0);
     config.model = manager->model;
     strcpy(config.source, ops->name);
@@ -92,7 +91,7 @@ static void host_init(struct host *host, const struct energy_source_ops *ops,
 static void host_deinit(struct host *host)
 {
     platform_free(host->manager.platform);
-    baselines_free(host->manager.baselines);
+    static_powers_free(host->manager.static_powers);
     ledger_free(host->manager.ledger);
     attribution_model_free(host->manager.model);
 }
@@ -145,9 +144,10 @@ static void tick(struct host *host)
         host->meter.status.last = (struct meter_reading){
             .time_ns = time_ns, .power_uw = (uint64_t)(shown * 1e6), .resolution_uw = 1000000};
     assert_int_equal(ledger_update_vms(manager->ledger, &host->table, time_ns), 0);
-    assert_int_equal(baselines_add_zones(manager->baselines, &manager->zones), 0);
+    assert_int_equal(static_powers_add_zones(manager->static_powers, &manager->zones), 0);
     for (size_t slot = 0; slot < manager->zones.n; slot++)
-        ledger_set_baseline(manager->ledger, slot, baselines_get(manager->baselines, slot));
+        ledger_set_static_power(manager->ledger, slot,
+                                static_powers_get(manager->static_powers, slot));
     manager_advance_platform(manager, &host->usage, time_ns);
     assert_int_equal(
         ledger_record(manager->ledger, &manager->zones, &manager->sample, &host->usage), 0);
@@ -215,8 +215,8 @@ static void test_with_rapl(void **state)
         assert_string_equal(after->zones[1].zone.source, "rapl");
         assert_int_equal(after->zones[0].zone.kind, ZONE_PSYS);
         assert_true(after->vms[0].tree_zones & 1u << TREE_PSYS);
-        assert_int_equal(after->zones[0].baseline.state, BASELINE_LEARNED);
-        assert_float_equal((double)after->zones[0].baseline.power_uw / 1e6,
+        assert_int_equal(after->zones[0].static_power.state, STATIC_LEARNED);
+        assert_float_equal((double)after->zones[0].static_power.power_uw / 1e6,
                            177.8 + 1.334 * IDLE_WATTS, 0.05 * 177.8);
         for (unsigned i = 0; i < VMS; i++)
             assert_float_equal(

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "source/meter_dcmi.h"
+#include "meter/meter_dcmi.h"
 
 /* 291 W now; 100 to 480 W and 200 W on average over 1000 ms. */
 #define READING(watts_low, watts_high, state)                                                      \

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "fixture.h"
-#include "source/meter_hwmon.h"
+#include "meter/meter_hwmon.h"
 #include "util/clock.h"
 
 #define WATT UINT64_C(1000000)

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 
 #include "fixture.h"
-#include "source/meter_snmp.h"
+#include "meter/meter_snmp.h"
 #include "util/clock.h"
 
 static void test_oids(void **state)

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "source/meter.h"
+#include "meter/meter.h"
 #include "util/clock.h"
 
 #define WATT UINT64_C(1000000)

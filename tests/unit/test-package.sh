@@ -24,7 +24,7 @@ cp "$source"/systemd/*.socket "$source"/systemd/*.mount "$source"/systemd/*-shar
     "$build"/systemd/*.service "$units"
 sed -i "s|/[^ ]*/virtjouled |$build/src/daemon/virtjouled |" "$units"/virtjoule.service \
     "$units"/virtjoule-mount.service
-sed -i "s|/[^ ]*/virtjoule-requests |$build/src/guest/virtjoule-requests |" \
+sed -i "s|/[^ ]*/virtjoule-requests |$build/src/requests/virtjoule-requests |" \
     "$units"/virtjoule-requests@.service
 
 # Of other units on this machine it may say what it likes.
@@ -69,7 +69,7 @@ has_options() {
     done
 }
 has_options virtjouled.8 "$build/src/daemon/virtjouled"
-has_options virtjoule-requests.8 "$build/src/guest/virtjoule-requests"
+has_options virtjoule-requests.8 "$build/src/requests/virtjoule-requests"
 has_options virtjoule.1 "$build/src/cli/virtjoule"
 for command in $("$build/src/cli/virtjoule" --help | sed -n 's/^  \([a-z]\{1,\}\) .*/\1/p' | sort -u); do
     grep -q "\*$command\b" "$source/man/virtjoule.1.scd" || fail "virtjoule.1 lacks $command"

@@ -3,9 +3,9 @@
 
 #include <math.h>
 
-#include "../accuracy/thesis.h"
-#include "attribution/platform_learner.h"
+#include "../lib/thesis.h"
 #include "metered_machine.h"
+#include "platform/platform_learner.h"
 #include "util/clock.h"
 
 #define MINUTES 60
@@ -49,7 +49,7 @@ static void check_machine(const struct machine *model, unsigned minutes, double 
 
         machine.random.state = seed;
         estimate = learn(&machine, minutes * MINUTES, 5);
-        assert_int_equal(estimate.state, BASELINE_LEARNED);
+        assert_int_equal(estimate.state, STATIC_LEARNED);
         assert_true(estimate.known);
         assert_float_equal(estimate.slope, model->slope, tolerance * model->slope);
         assert_float_equal(estimate.static_watts, model->static_watts,
@@ -117,7 +117,7 @@ static void test_thesis(void **state)
         }
     estimate = platform_learner_estimate(learner);
     platform_learner_free(learner);
-    assert_int_equal(estimate.state, BASELINE_LEARNED);
+    assert_int_equal(estimate.state, STATIC_LEARNED);
     assert_float_equal(estimate.static_watts, 177.8, 0.05 * 177.8);
     assert_float_equal(estimate.slope, 1.334, 0.05 * 1.334);
     print_message("a = %.1f +- %.1f W, b = %.3f +- %.3f\n", estimate.static_watts,
@@ -136,7 +136,7 @@ static void test_disks(void **state)
         machine.delay_s = 8;
         machine.update_s = 3;
         estimate = learn(&machine, 30 * MINUTES, 5);
-        assert_int_equal(estimate.state, BASELINE_LEARNED);
+        assert_int_equal(estimate.state, STATIC_LEARNED);
         assert_float_equal(estimate.slope, 1.334, 0.05 * 1.334);
         assert_float_equal(estimate.static_watts, 177.8, 0.05 * 177.8);
         assert_float_equal(estimate.io_joules_per_byte, 2e-8, 0.1 * 2e-8);
@@ -179,7 +179,7 @@ static void test_another_machine_on_the_meter(void **state)
     struct machine machine = typical_machine;
 
     machine.other_watts = 600;
-    assert_int_equal(learn(&machine, 30 * MINUTES, 5).state, BASELINE_NOT_IDENTIFIABLE);
+    assert_int_equal(learn(&machine, 30 * MINUTES, 5).state, STATIC_NOT_IDENTIFIABLE);
 }
 
 static void test_constant_load(void **state)
@@ -190,7 +190,7 @@ static void test_constant_load(void **state)
     machine.rapl_min = 150;
     machine.rapl_max = 155;
     estimate = learn(&machine, 30 * MINUTES, 5);
-    assert_int_equal(estimate.state, BASELINE_NOT_IDENTIFIABLE);
+    assert_int_equal(estimate.state, STATIC_NOT_IDENTIFIABLE);
     assert_false(estimate.known);
     assert_float_equal(estimate.slope, 0, 0);
 }
@@ -209,7 +209,7 @@ static void test_load_becomes_constant(void **state)
     machine.rapl_min = machine.rapl_max = 140;
     run_seconds(learner, &machine, 180 * MINUTES, 5);
     after = platform_learner_estimate(learner);
-    assert_int_equal(after.state, BASELINE_NOT_IDENTIFIABLE);
+    assert_int_equal(after.state, STATIC_NOT_IDENTIFIABLE);
     assert_true(after.known);
     assert_float_equal(after.slope, before.slope, 0.02 * before.slope);
     assert_true(
@@ -226,10 +226,10 @@ static void test_beginning(void **state)
     double watts;
 
     assert_int_equal(platform_learner_new(&learner), 0);
-    assert_int_equal(platform_learner_estimate(learner).state, BASELINE_LEARNING);
+    assert_int_equal(platform_learner_estimate(learner).state, STATIC_LEARNING);
     assert_false(platform_learner_expect(learner, START_S * NSEC_PER_SEC, &watts));
     run_seconds(learner, &machine, 100, 5);
-    assert_int_equal(platform_learner_estimate(learner).state, BASELINE_LEARNING);
+    assert_int_equal(platform_learner_estimate(learner).state, STATIC_LEARNING);
     assert_false(platform_learner_estimate(learner).known);
     run_seconds(learner, &machine, 20 * MINUTES, 5);
     assert_true(
@@ -255,7 +255,7 @@ static void test_pause(void **state)
     machine.time_s += 1000;
     run_seconds(learner, &machine, 20 * MINUTES, 5);
     estimate = platform_learner_estimate(learner);
-    assert_int_equal(estimate.state, BASELINE_LEARNED);
+    assert_int_equal(estimate.state, STATIC_LEARNED);
     assert_float_equal(estimate.slope, 1.334, 0.05 * 1.334);
     platform_learner_free(learner);
 }
@@ -279,7 +279,7 @@ static void test_intervals(void **state)
             platform_learner_add_reading(learner, time_ns,
                                          (uint64_t)(100 * WATT + load.base * 1.5e6), WATT);
         }
-        assert_int_equal(platform_learner_estimate(learner).state, BASELINE_LEARNED);
+        assert_int_equal(platform_learner_estimate(learner).state, STATIC_LEARNED);
         assert_float_equal(platform_learner_estimate(learner).slope, 1.5, 0.01);
         platform_learner_free(learner);
     }

@@ -4,13 +4,13 @@
 #include <errno.h>
 #include <string.h>
 
-#include "daemon/platform_store.h"
 #include "fixture.h"
+#include "platform/platform_store.h"
 
 static const struct platform_relation learned[] = {
     {"dcmi",
      true,
-     {.state = BASELINE_LEARNED,
+     {.state = STATIC_LEARNED,
       .known = true,
       .static_watts = 177.8,
       .static_sigma = 3.7,
@@ -20,7 +20,7 @@ static const struct platform_relation learned[] = {
       .window_s = 5,
       .delay_s = 10,
       .scatter_watts = 2.25}},
-    {"snmp", false, {.state = BASELINE_LEARNED, .known = true, .slope = 12, .window_s = 1}},
+    {"snmp", false, {.state = STATIC_LEARNED, .known = true, .slope = 12, .window_s = 1}},
 };
 
 static int parse(const char *text, struct platform_relation *ret)

@@ -3,8 +3,8 @@
 
 #include <math.h>
 
-#include "attribution/platform.h"
 #include "metered_machine.h"
+#include "platform/platform.h"
 #include "util/clock.h"
 
 #define MINUTES 60
@@ -181,8 +181,7 @@ static void test_nothing_learned(void **state)
     assert_int_equal(platform_new(&run.platform, 1), 0);
     run_seconds(&run, 60 * MINUTES);
     assert_int_equal(run.silent_s, 60 * MINUTES);
-    assert_int_equal(platform_get_meter(run.platform, 0)->estimate.state,
-                     BASELINE_NOT_IDENTIFIABLE);
+    assert_int_equal(platform_get_meter(run.platform, 0)->estimate.state, STATIC_NOT_IDENTIFIABLE);
     platform_free(run.platform);
 }
 

@@ -21,9 +21,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "attribution/ledger_file.h"
 #include "fixture.h"
 #include "util/file.h"
+#include "util/image_file.h"
 
 #define SIZE_MAX_BYTES 20000
 #define FILES_MAX 64

@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #include "fixture.h"
-#include "guest/power_tree.h"
+#include "requests/power_tree.h"
 
 #define POWERCAP "class/powercap/intel-rapl"
 

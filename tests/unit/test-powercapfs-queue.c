@@ -12,8 +12,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "publish/powercapfs_queue.h"
-#include "publish/powercapfs_tree.h"
+#include "powercapfs/queue.h"
+#include "powercapfs/tree.h"
 #include "util/cleanup.h"
 
 DEFINE_CLEANUP(struct request_queue *, request_queue_free);

@@ -11,12 +11,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../snapshot_fixture.h"
-#include "publish/powercapfs_files.h"
-#include "publish/powercapfs_mount.h"
-#include "publish/powercapfs_names.h"
-#include "publish/powercapfs_store.h"
-#include "publish/powercapfs_tree.h"
+#include "../lib/snapshot_fixture.h"
+#include "powercapfs/files.h"
+#include "powercapfs/handover.h"
+#include "powercapfs/mount.h"
+#include "powercapfs/names.h"
+#include "powercapfs/tree.h"
 #include "util/utf8.h"
 
 #define PACKAGE (1U << TREE_PACKAGE)

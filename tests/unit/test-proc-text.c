@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "util/proc_text.h"
+#include "host/proc_text.h"
 
 /* A copy of exactly its length, so that the sanitizer sees a read past the end. */
 static char *exact_copy(const char *text, size_t length)

@@ -11,12 +11,12 @@
 #include <unistd.h>
 
 #include "fixture.h"
+#include "host/proc_text.h"
 #include "usage/exit_listener.h"
 #include "usage/procfs.h"
 #include "usage/usage_state.h"
 #include "util/clock.h"
 #include "util/file.h"
-#include "util/proc_text.h"
 
 /* On a recorded tree: CPU time in clock ticks of 10 ms, threads on two sockets. */
 

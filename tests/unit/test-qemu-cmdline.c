@@ -6,7 +6,7 @@
 
 #include "discovery/helper_cmdline.h"
 #include "discovery/qemu_cmdline.h"
-#include "util/machine_cgroup.h"
+#include "host/machine_cgroup.h"
 
 /* A copy of exactly its length, so that the sanitizer sees a read past the end. */
 static char *exact_copy(const char *text, size_t length)

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#include "source/redfish.h"
+#include "meter/redfish.h"
 
 #define WATT UINT64_C(1000000)
 

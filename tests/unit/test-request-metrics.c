@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "guest/request_metrics.h"
+#include "requests/request_metrics.h"
 
 static void add(struct request_metrics *metrics, const char *method, const char *target,
                 uint16_t status, uint64_t energy_uj)

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "guest/requests_config.h"
+#include "requests/requests_config.h"
 
 static int parse(const char *text, struct requests_config *config, struct config_error *error)
 {

@@ -111,7 +111,7 @@ static void check_properties(size_t n, uint64_t ticks, enum load load, bool chec
 {
     struct entities e = entities_new(n);
     __uint128_t energies = 0;
-    uint64_t carried = 0;
+    uint64_t remainder = 0;
 
     for (uint64_t tick = 0; tick < ticks; tick++) {
         uint64_t energy = draw_energy(tick), sum = 0;
@@ -123,7 +123,7 @@ static void check_properties(size_t n, uint64_t ticks, enum load load, bool chec
         }
         if (sum == 0)
             continue;
-        share_divide(energy, e.weights, n, e.fractions, &carried, e.amounts);
+        share_divide(energy, e.weights, n, e.fractions, &remainder, e.amounts);
         energies += energy;
         for (size_t i = 0; i < n; i++) {
             e.totals[i] += e.amounts[i];
@@ -135,8 +135,8 @@ static void check_properties(size_t n, uint64_t ticks, enum load load, bool chec
             if (e.totals[i] != e.dues[i].whole)
                 fail_msg("entity %zu has %lu of %lu uJ", i, e.totals[i], e.dues[i].whole);
         }
-        if (given + carried != energies || carried > n)
-            fail_msg("tick %lu: conservation broken, carried %lu", tick, carried);
+        if (given + remainder != energies || remainder > n)
+            fail_msg("tick %lu: conservation broken, carried %lu", tick, remainder);
     }
     entities_free(&e);
 }
@@ -161,28 +161,28 @@ static void test_a_million_ticks(void **state)
 static void test_known_division(void **state)
 {
     const uint64_t weights[3] = {1, 1, 1};
-    uint64_t fractions[3] = {0}, amounts[3], carried = 0;
+    uint64_t fractions[3] = {0}, amounts[3], remainder = 0;
 
-    share_divide(10, weights, 3, fractions, &carried, amounts);
+    share_divide(10, weights, 3, fractions, &remainder, amounts);
     assert_int_equal(amounts[0], 3);
     assert_int_equal(amounts[1], 3);
     assert_int_equal(amounts[2], 3);
-    assert_int_equal(carried, 1);
-    share_divide(1, weights, 3, fractions, &carried, amounts);
+    assert_int_equal(remainder, 1);
+    share_divide(1, weights, 3, fractions, &remainder, amounts);
     assert_int_equal(amounts[0], 0);
-    assert_int_equal(carried, 2);
+    assert_int_equal(remainder, 2);
     /* 11 / 3 + 4 / 3 = 5, short of the cut at 2^-64 uJ for each: due with the next energy. */
-    share_divide(5, weights, 3, fractions, &carried, amounts);
-    assert_int_equal(amounts[0] + amounts[1] + amounts[2] + carried, 7);
+    share_divide(5, weights, 3, fractions, &remainder, amounts);
+    assert_int_equal(amounts[0] + amounts[1] + amounts[2] + remainder, 7);
 }
 
 static void test_extremes(void **state)
 {
     const uint64_t weights[3] = {UINT64_MAX / 2, 0, UINT64_MAX / 2};
-    uint64_t fractions[3] = {0}, amounts[3], carried = 0;
+    uint64_t fractions[3] = {0}, amounts[3], remainder = 0;
 
-    share_divide(INT64_MAX, weights, 3, fractions, &carried, amounts);
-    assert_int_equal(amounts[0] + amounts[2] + carried, INT64_MAX);
+    share_divide(INT64_MAX, weights, 3, fractions, &remainder, amounts);
+    assert_int_equal(amounts[0] + amounts[2] + remainder, INT64_MAX);
     assert_int_equal(amounts[1], 0);
     assert_int_equal(amounts[0], amounts[2]);
 }

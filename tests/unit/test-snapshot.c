@@ -3,8 +3,8 @@
 
 #include <pthread.h>
 
-#include "../snapshot_fixture.h"
-#include "attribution/snapshot.h"
+#include "../lib/snapshot_fixture.h"
+#include "ledger/snapshot.h"
 
 #define VMS 100U
 #define POSTS 20000U

@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "fixture.h"
-#include "util/topology.h"
-#include "util/topology_text.h"
+#include "host/topology.h"
+#include "host/topology_text.h"
 
 #define SYSTEM "devices/system"
 

@@ -35,7 +35,7 @@ static struct vm_table table_of(const struct vm *vms, size_t n)
 
 static const struct libvirt_domain domains[] = {
     {.uuid = UUID(1), .name = "off", .defined = true, .vcpus = 2},
-    {.uuid = UUID(3), .name = "on,=\n", .defined = true, .vcpus = 4, .run = 17},
+    {.uuid = UUID(3), .name = "on,=\n", .defined = true, .vcpus = 4, .start_number = 17},
     {.uuid = UUID(5), .name = "gone", .vcpus = 1},
     {.uuid = UUID(6), .name = "transient", .vcpus = 8},
     {.uuid = UUID(9), .name = "last", .defined = true, .vcpus = 1},

@@ -13,7 +13,7 @@ from .cgroup import Cgroup
 from .daemon import NotifySocket
 from .metrics import Metrics
 
-PROGRAM = system.BUILD / "src/guest/virtjoule-requests"
+PROGRAM = system.BUILD / "src/requests/virtjoule-requests"
 WORKLOAD = system.BUILD / "tests/workload"
 FIELD = "X-Energy-Score"
 

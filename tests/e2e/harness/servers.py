@@ -34,7 +34,7 @@ class ServersGuest(Guest):
         self._largest = largest
         tools = directory / "tools"
         shutil.copytree(_SERVERS, tools)
-        for path in (system.BUILD / "src/guest/virtjoule-requests",
+        for path in (system.BUILD / "src/requests/virtjoule-requests",
                      system.BUILD / "systemd/virtjoule-requests@.service",
                      WORKLOAD / "workload-server", WORKLOAD / "workload-load",
                      *(system.SOURCE_ROOT / "systemd" / name for name in _GUEST_UNITS)):

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What is known of a zone's static power: the power it draws with no load. */
+
+#include <stdint.h>
+
+enum static_origin {
+    STATIC_NONE, /* nothing is known: all energy counts as dynamic */
+    STATIC_CONFIGURED,
+    STATIC_CALIBRATED, /* from the file that `virtjoule calibrate` wrote */
+    STATIC_FROM_LOAD,  /* learned while VMs run */
+};
+
+enum static_state {
+    STATIC_FIXED,            /* nothing is learned about this zone */
+    STATIC_LEARNING,         /* too few samples yet */
+    STATIC_LEARNED,          /* the value follows the samples */
+    STATIC_NOT_IDENTIFIABLE, /* the load varies too little, or does not tell the power: the value
+                                  stays what it was */
+};
+
+struct static_power {
+    enum static_origin origin;
+    enum static_state state;
+    uint64_t power_uw;
+    uint64_t uncertainty_uw; /* standard uncertainty (one sigma); 0 when nothing is known of it */
+};
+
+/** "none", "configured", "calibrated", "learned". */
+const char *static_origin_to_string(enum static_origin origin);
+
+/** "fixed", "learning", "learned", "not-identifiable". */
+const char *static_state_to_string(enum static_state state);

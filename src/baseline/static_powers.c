@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "baseline/static_powers.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "baseline/static_learner.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/log.h"
+
+struct static_powers {
+    struct static_power_setting *settings;
+    size_t n_settings;
+    struct static_power others;
+    size_t n; /* slots */
+    struct static_power zones[ZONES_MAX];
+    struct static_learner *learners[ZONES_MAX]; /* NULL for what is fixed */
+    unsigned logged[ZONES_MAX]; /* bit per enum static_state: a load may go to and fro */
+};
+
+DEFINE_CLEANUP(struct static_powers *, static_powers_free);
+
+int static_powers_new(struct static_powers **ret, const struct static_power_setting *settings,
+                      size_t n, struct static_power others)
+{
+    _cleanup_(cleanup_static_powers_free) struct static_powers *static_powers =
+        calloc(1, sizeof(*static_powers));
+
+    if (!static_powers)
+        return -ENOMEM;
+    static_powers->others = others;
+    static_powers->settings = calloc(n + 1, sizeof(*settings));
+    if (!static_powers->settings)
+        return -ENOMEM;
+    for (size_t i = 0; i < n; i++)
+        static_powers->settings[i] = settings[i];
+    static_powers->n_settings = n;
+    *ret = TAKE_PTR(static_powers);
+    return 0;
+}
+
+struct static_powers *static_powers_free(struct static_powers *static_powers)
+{
+    if (!static_powers)
+        return NULL;
+    for (size_t slot = 0; slot < static_powers->n; slot++)
+        static_learner_free(static_powers->learners[slot]);
+    free(static_powers->settings);
+    free(static_powers);
+    return NULL;
+}
+
+static int add_zone(struct static_powers *static_powers, const struct zone *zone)
+{
+    struct static_power *static_power = &static_powers->zones[static_powers->n];
+
+    *static_power = static_powers->others;
+    for (size_t i = 0; i < static_powers->n_settings; i++)
+        if (strcmp(static_powers->settings[i].zone, zone->name) == 0)
+            *static_power = static_powers->settings[i].static_power;
+    if (static_power->state == STATIC_LEARNING) {
+        int r = static_learner_new(&static_powers->learners[static_powers->n]);
+
+        if (r < 0)
+            return r;
+    }
+    static_powers->n++;
+    return 0;
+}
+
+/*
+ * Busy cores, where cycles are counted by the power that they take: a core at f takes V^2 f, and
+ * the voltage rises with f about as its square root where servers run under load, between the
+ * base and the turbo frequencies. Without that a host that lowers its frequency as it fills up
+ * shows a curve whose beginning cannot be told from its end.
+ */
+static double core_load(const struct usage_socket *used, bool cycles)
+{
+    double own_s = ((double)used->cpu_ns - (double)used->corun_ns / 2) / (double)NSEC_PER_SEC;
+    double ghz = used->cpu_ns ? (double)used->cycles / (double)used->cpu_ns : 0;
+
+    return cycles ? own_s * ghz * ghz : own_s;
+}
+
+double zone_load(const struct zone *zone, const struct usage *usage, uint64_t duration_ns)
+{
+    double load = 0;
+
+    for (size_t i = 0; i < usage_n_entities(usage); i++) {
+        struct usage_socket used = usage_on_socket(usage_entity(usage, i), zone->socket);
+
+        if (zone->kind == ZONE_DRAM && usage->features & USAGE_LLC_MISSES)
+            load += (double)used.llc_misses;
+        else
+            load += core_load(&used, usage->features & USAGE_CYCLES);
+    }
+    return load * (double)NSEC_PER_SEC / (double)duration_ns;
+}
+
+static void log_state(const struct zone *zone, const struct static_power *static_power)
+{
+    if (static_power->state == STATIC_NOT_IDENTIFIABLE)
+        log_warning("the static power of a zone cannot be learned now: its load varies too little, "
+                    "or does not tell its power; what was known of it stays",
+                    F_STRING("zone", zone->name), F_UINT("mw", static_power->power_uw / 1000));
+    else if (static_power->state == STATIC_LEARNED)
+        log_info("the static power of a zone is learned from its load",
+                 F_STRING("zone", zone->name));
+}
+
+static void learn(struct static_powers *static_powers, size_t slot, const struct zone *zone,
+                  const struct sample_zone *sample, const struct usage *usage)
+{
+    struct static_learner *learner = static_powers->learners[slot];
+    struct static_estimate estimate;
+
+    static_learner_add(learner, sample->energy_uj, sample->duration_ns,
+                       zone_load(zone, usage, sample->duration_ns));
+    estimate = static_learner_estimate(learner);
+    static_powers->zones[slot] = (struct static_power){
+        .origin = estimate.known ? STATIC_FROM_LOAD : STATIC_NONE,
+        .state = estimate.state,
+        .power_uw = estimate.power_uw,
+        .uncertainty_uw = estimate.uncertainty_uw,
+    };
+    if (!(static_powers->logged[slot] & 1u << estimate.state))
+        log_state(zone, &static_powers->zones[slot]);
+    static_powers->logged[slot] |= 1u << estimate.state;
+}
+
+int static_powers_add_zones(struct static_powers *static_powers, const struct zone_set *zones)
+{
+    int r = 0;
+
+    while (static_powers->n < zones->n && r == 0)
+        r = add_zone(static_powers, &zones->zones[static_powers->n]);
+    return r;
+}
+
+void static_powers_resume(struct static_powers *static_powers, size_t slot,
+                          const struct static_power *learned)
+{
+    if (!static_powers->learners[slot] || learned->origin != STATIC_FROM_LOAD)
+        return;
+    static_learner_resume(static_powers->learners[slot], learned->power_uw,
+                          learned->uncertainty_uw);
+    static_powers->zones[slot] = *learned;
+}
+
+int static_powers_update(struct static_powers *static_powers, const struct zone_set *zones,
+                         const struct sample *sample, const struct usage *usage)
+{
+    int r = static_powers_add_zones(static_powers, zones);
+
+    if (r < 0)
+        return r;
+    for (size_t slot = 0; slot < zones->n; slot++) {
+        const struct sample_zone *zone = &sample->zones[slot];
+
+        /* The usage at hand says nothing about a gap. */
+        if (static_powers->learners[slot] && zone->valid && !zone->gap && zone->duration_ns > 0)
+            learn(static_powers, slot, &zones->zones[slot], zone, usage);
+    }
+    return 0;
+}
+
+const struct static_power *static_powers_get(const struct static_powers *static_powers, size_t slot)
+{
+    return &static_powers->zones[slot];
+}

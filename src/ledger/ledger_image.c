@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "ledger/ledger_image.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+static const char magic[8] = "vjledger";
+
+/* A byte offset and the absence of padding are part of the format. */
+_Static_assert(sizeof(struct image_head) == 96, "head");
+_Static_assert(sizeof(struct image_totals) == 160, "zone totals");
+_Static_assert(sizeof(struct image_row) == 304, "row");
+_Static_assert(sizeof(struct image_energy) == 32, "energy");
+
+#define CHECKSUM_END (offsetof(struct image_head, checksum) + sizeof(uint64_t))
+
+void ledger_buffer_deinit(struct ledger_buffer *buffer)
+{
+    free(buffer->bytes);
+    *buffer = (struct ledger_buffer){0};
+}
+
+static size_t row_size(size_t n_totals)
+{
+    return sizeof(struct image_row) + n_totals * sizeof(struct image_energy);
+}
+
+size_t ledger_image_size(size_t n_totals, size_t n_rows)
+{
+    return sizeof(struct image_head) + n_totals * sizeof(struct image_totals) +
+           n_rows * row_size(n_totals);
+}
+
+int ledger_image_init(struct ledger_buffer *buffer, size_t n_totals, size_t n_rows)
+{
+    size_t size = ledger_image_size(n_totals, n_rows);
+    struct image_head *head;
+
+    if (size > buffer->room) {
+        unsigned char *grown = malloc(2 * size);
+
+        if (!grown)
+            return -ENOMEM;
+        free(buffer->bytes);
+        buffer->bytes = grown;
+        buffer->room = 2 * size;
+    }
+    buffer->size = size;
+    memset(buffer->bytes, 0, size);
+    head = (struct image_head *)buffer->bytes;
+    memcpy(head->magic, magic, sizeof(magic));
+    head->version = LEDGER_IMAGE_VERSION;
+    head->size = size;
+    head->n_totals = (uint32_t)n_totals;
+    head->n_rows = (uint32_t)n_rows;
+    return 0;
+}
+
+static uint64_t checksum(const void *bytes, size_t size)
+{
+    return XXH3_64bits((const unsigned char *)bytes + CHECKSUM_END, size - CHECKSUM_END);
+}
+
+void ledger_image_seal(void *bytes)
+{
+    struct image_head *head = bytes;
+
+    head->checksum = checksum(bytes, head->size);
+}
+
+struct ledger_image ledger_image_view(void *bytes)
+{
+    struct image_head *head = bytes;
+    struct image_totals *totals = (struct image_totals *)(head + 1);
+
+    return (struct ledger_image){
+        .head = head,
+        .totals = totals,
+        .rows = (unsigned char *)(totals + head->n_totals),
+    };
+}
+
+struct image_row *ledger_image_row(const struct ledger_image *image, size_t i)
+{
+    return (struct image_row *)(image->rows + i * row_size(image->head->n_totals));
+}
+
+/* Parsing. */
+
+/* @return 0 if the size is that of the counts and the checksum that of the bytes */
+static int check_frame(const void *bytes, size_t size)
+{
+    const struct image_head *head = bytes;
+    uint32_t version;
+
+    if (size < sizeof(magic) || memcmp(bytes, magic, sizeof(magic)) != 0)
+        return -ENOMSG;
+    if (size < offsetof(struct image_head, zero))
+        return -EBADMSG;
+    memcpy(&version, (const char *)bytes + offsetof(struct image_head, version), sizeof(version));
+    if (version != LEDGER_IMAGE_VERSION)
+        return -EPROTONOSUPPORT;
+    if (size < sizeof(*head) || head->size != size || head->zero != 0)
+        return -EBADMSG;
+    if (head->n_totals > ZONES_MAX || head->n_rows == 0 || head->n_rows > size ||
+        ledger_image_size(head->n_totals, head->n_rows) != size)
+        return -EBADMSG;
+    return head->checksum == checksum(bytes, size) ? 0 : -EBADMSG;
+}
+
+static bool is_text(const char *text, size_t size)
+{
+    return text[0] != '\0' && memchr(text, '\0', size) != NULL;
+}
+
+static bool is_known_twice(const struct ledger_image *image, size_t index)
+{
+    const struct image_totals *totals = image->totals;
+
+    for (size_t i = 0; i < index; i++)
+        if (strcmp(totals[i].source, totals[index].source) == 0 &&
+            strcmp(totals[i].name, totals[index].name) == 0)
+            return true;
+    return false;
+}
+
+/* vm + host + static + unattributed + remainder = measured */
+static bool is_balanced(const struct ledger_image *image, size_t i)
+{
+    const struct image_totals *totals = &image->totals[i];
+    __uint128_t sum = (__uint128_t)totals->host_uj + totals->static_uj + totals->unattributed_uj +
+                      totals->remainder_uj;
+
+    for (size_t r = 0; r < image->head->n_rows; r++)
+        sum += image_row_energies(ledger_image_row(image, r))[i].dynamic_uj;
+    return sum == totals->measured_uj;
+}
+
+static bool is_learned(const struct image_totals *totals)
+{
+    static const uint64_t most_uw = ZONE_POWER_MAX_W * UINT64_C(1000000);
+
+    return totals->learned_known <= 1 && totals->learned_uw <= most_uw &&
+           totals->learned_uncertainty_uw <= most_uw;
+}
+
+static bool is_totals(const struct ledger_image *image, size_t i)
+{
+    const struct image_totals *totals = &image->totals[i];
+
+    return memchr(totals->source, '\0', sizeof(totals->source)) &&
+           is_text(totals->name, sizeof(totals->name)) && !is_known_twice(image, i) &&
+           totals->kind <= ZONE_PSYS && totals->reading_valid <= 1 && is_learned(totals) &&
+           totals->measured_uj <= LEDGER_TOTAL_MAX && totals->static_deficit_uj <= 0 &&
+           totals->static_deficit_uj > INT64_MIN / 2 && is_balanced(image, i);
+}
+
+static bool is_row(const struct ledger_image *image, size_t i)
+{
+    struct image_row *row = ledger_image_row(image, i);
+    const struct image_energy *energies = image_row_energies(row);
+    uint64_t above = i ? ledger_image_row(image, i - 1)->id : image->head->last_id + UINT64_C(1);
+    bool last = i + 1 == image->head->n_rows;
+
+    if (row->id == 0 || row->id >= above || uuid_is_null(row->uuid) != last)
+        return false;
+    if (row->manager > VM_MANAGER_KUBEVIRT || !memchr(row->name, '\0', sizeof(row->name)))
+        return false;
+    if (row->cpu_ns > LEDGER_TOTAL_MAX || row->io_bytes > LEDGER_TOTAL_MAX)
+        return false;
+    for (size_t a = 0; a < image->head->n_totals; a++)
+        if (energies[a].static_uj > LEDGER_TOTAL_MAX)
+            return false;
+    return true;
+}
+
+int ledger_image_parse(void *bytes, size_t size, struct ledger_image *ret)
+{
+    struct ledger_image image;
+    int r = check_frame(bytes, size);
+
+    if (r < 0)
+        return r;
+    image = ledger_image_view(bytes);
+    for (size_t i = 0; i < image.head->n_totals; i++)
+        if (!is_totals(&image, i))
+            return -EBADMSG;
+    for (size_t i = 0; i < image.head->n_rows; i++)
+        if (!is_row(&image, i))
+            return -EBADMSG;
+    *ret = image;
+    return 0;
+}
+
+void ledger_image_readings(const struct ledger_image *image, const char *source,
+                           const struct zone_set *zones, uint64_t now, struct sampler *ret)
+{
+    for (size_t i = 0; i < image->head->n_totals; i++) {
+        const struct image_totals *totals = &image->totals[i];
+
+        if (strcmp(totals->source, source) != 0 || !totals->reading_valid ||
+            totals->reading_ns > now)
+            continue;
+        for (size_t slot = 0; slot < zones->n; slot++) {
+            /* What is beyond the counter's range is of a counter that was another. */
+            if (strcmp(zones->zones[slot].name, totals->name) != 0 ||
+                totals->reading_uj > zones->zones[slot].max_energy_uj)
+                continue;
+            ret->last[slot] = (struct reading){true, totals->reading_uj, totals->reading_ns};
+            ret->gap[slot] = totals->reading_ns < image->head->time_ns;
+        }
+    }
+}

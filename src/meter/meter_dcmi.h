@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The BMC's own power meter: DCMI's command Get Power Reading, over the
+ * kernel's IPMI device.
+ *
+ * "Data Center Manageability Interface Specification v1.5 rev. 1.0", section
+ * 6.6.1; completion codes: "IPMI v2.0 rev. 1.1", table 5-2.
+ */
+
+#include "meter/meter.h"
+
+#define DCMI_DEVICE_MAX 192
+#define DCMI_INTERVAL_DEFAULT_NS UINT64_C(5000000000)
+
+struct dcmi_options {
+    char device[DCMI_DEVICE_MAX]; /* its path */
+    uint64_t interval_ns;         /* some BMCs fail when asked more often than every 5 s */
+};
+
+/** What the BMC says of its power. All but the first two fields are its own business. */
+struct dcmi_power {
+    uint16_t current_w;
+    bool active; /* it measures */
+    uint16_t min_w, max_w, average_w;
+    uint32_t time_s;    /* the BMC's clock, often wrong */
+    uint32_t period_ms; /* of the statistics; weeks on some BMCs */
+};
+
+/**
+ * Reads the data of a response: completion code first.
+ * @param data        any bytes
+ * @param ret_detail  set on failure: a constant text
+ * @return METER_OK, METER_INACTIVE (then *ret is set as well), or why there is no figure
+ */
+enum meter_state dcmi_parse_power(const unsigned char *data, size_t length, struct dcmi_power *ret,
+                                  const char **ret_detail);
+
+/** Where there is an IPMI device, by the names that the kernel's may have; NULL: nowhere. */
+const char *dcmi_find_device(void);
+
+/** A meter that has yet to be started. @return 0 or -ENOMEM */
+int meter_dcmi_new(struct meter **ret, sd_event *event, const struct dcmi_options *options);

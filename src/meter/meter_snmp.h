@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * A power distribution unit, or whatever else tells a power by SNMP: the sum of
+ * some gauges, such as the outlets that feed the machine.
+ */
+
+#include "meter/meter.h"
+
+#define SNMP_TEXT_MAX 192
+#define SNMP_OIDS_MAX 8
+#define SNMP_OID_PARTS_MAX 64
+
+/** Object identifiers of gauges. */
+struct snmp_oids {
+    size_t n;
+    struct snmp_oid {
+        size_t n;
+        uint32_t parts[SNMP_OID_PARTS_MAX];
+    } list[SNMP_OIDS_MAX];
+};
+
+struct snmp_options {
+    char address[SNMP_TEXT_MAX]; /* "host", "udp:host:161": see snmpcmd(1), AGENT SPECIFICATION */
+    char credentials[SNMP_TEXT_MAX]; /* a file: see meter/credentials.h */
+    struct snmp_oids oids;
+    uint64_t unit_uw; /* the power that a gauge's 1 stands for, > 0 */
+    uint64_t interval_ns;
+};
+
+/**
+ * Reads a list of numeric identifiers: "1.3.6.1.4.1.318.1.1.26.9.4.3.1.7.1 .1.3.6.1.2".
+ * @return 0 or -EINVAL
+ */
+int snmp_parse_oids(const char *text, struct snmp_oids *ret);
+
+/**
+ * A meter that has yet to be started. It has a thread: the library waits for
+ * names, and for an SNMPv3 agent's engine.
+ * @return 0 or a negative errno
+ */
+int meter_snmp_new(struct meter **ret, sd_event *event, const struct snmp_options *options);

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * Makes the rows of collect_csv.h: the energy of an interval beside the work of
+ * the same interval.
+ *
+ *     totals of work --(kept for as long as the tree is late)--+
+ *                                                              +--> rows
+ *     energy, late by the tree's delay ------------------------+
+ */
+
+#include "requests/power_tree.h"
+#include "requests/request_programs.h"
+#include "requests/requests_config.h"
+
+struct collector;
+
+/**
+ * Begins the file anew.
+ * @param label  any text; must outlive the collector, as must the configuration
+ * @return 0 or a negative errno; the reason is logged
+ */
+int collector_new(struct collector **ret, const char *path, const char *label,
+                  const struct requests_config *config);
+
+/** What all tasks did until one moment. */
+struct collect_work {
+    struct request_totals totals;
+    size_t n_frequencies; /* empty without cpufreq */
+    struct request_frequency_time frequencies[REQUEST_FREQUENCIES_MAX];
+};
+
+/**
+ * Takes in what one tick saw, and writes a row if the energy is known. An
+ * interval whose energy is not is part of the next one; after a reset of the
+ * counter a new one begins.
+ * @param time_ns  CLOCK_MONOTONIC, growing
+ */
+void collector_add(struct collector *collector, uint64_t time_ns, const struct collect_work *work,
+                   const struct power_tree_reading *reading);
+
+/** NULL is accepted. @return NULL */
+struct collector *collector_free(struct collector *collector);

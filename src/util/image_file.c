@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "util/image_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <xxhash.h>
+
+#include "util/cleanup.h"
+#include "util/file.h"
+
+#define FILE_VERSION 1
+/* Images begin at page boundaries; the smallest room is for some hundred VMs. */
+#define IMAGES_OFFSET UINT64_C(4096)
+#define ROOM_MIN (UINT64_C(64) << 10)
+
+static const char magic[8] = "vjslots";
+
+struct file_head {
+    char magic[8];
+    uint32_t version;
+    uint32_t slot;     /* which image holds: 0 or 1 */
+    uint64_t room;     /* of each image */
+    uint64_t size;     /* of the image that holds */
+    uint64_t checksum; /* XXH3-64 of what is before */
+};
+
+struct image_file {
+    char *path;
+    int fd;
+    struct file_head head;
+};
+
+static uint64_t head_checksum(const struct file_head *head)
+{
+    return XXH3_64bits(head, offsetof(struct file_head, checksum));
+}
+
+int image_file_parse(void *bytes, size_t size, unsigned age, void **ret, size_t *ret_size)
+{
+    struct file_head head;
+    uint64_t offset;
+
+    if (size < sizeof(magic) || memcmp(bytes, magic, sizeof(magic)) != 0)
+        return -ENOMSG;
+    if (size < sizeof(head))
+        return -EBADMSG;
+    memcpy(&head, bytes, sizeof(head));
+    if (head.version != FILE_VERSION)
+        return -EPROTONOSUPPORT;
+    if (head.checksum != head_checksum(&head) || head.slot > 1 || head.room > IMAGE_FILE_MAX ||
+        head.room % sizeof(uint64_t) != 0)
+        return -EBADMSG;
+    if (age > 0)
+        head.size = head.room;
+    offset = IMAGES_OFFSET + (head.slot ^ age) * head.room;
+    if (head.size > head.room || offset > size || head.size > size - offset)
+        return -EBADMSG;
+    *ret = (char *)bytes + offset;
+    *ret_size = head.size;
+    return 0;
+}
+
+int image_file_new(struct image_file **ret, const char *path)
+{
+    _cleanup_free_ struct image_file *file = calloc(1, sizeof(*file));
+
+    if (!file)
+        return -ENOMEM;
+    file->fd = -1;
+    file->path = strdup(path);
+    if (!file->path)
+        return -ENOMEM;
+    *ret = TAKE_PTR(file);
+    return 0;
+}
+
+struct image_file *image_file_free(struct image_file *file)
+{
+    if (!file)
+        return NULL;
+    cleanup_close(&file->fd);
+    free(file->path);
+    free(file);
+    return NULL;
+}
+
+static int write_at(int fd, const void *bytes, size_t size, uint64_t offset)
+{
+    const char *next = bytes;
+
+    while (size > 0) {
+        ssize_t n = pwrite(fd, next, size, (off_t)offset);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        next += n;
+        size -= (size_t)n;
+        offset += (uint64_t)n;
+    }
+    return 0;
+}
+
+/* Opens a temporary file beside the path, which it is to replace. */
+static int open_beside(const char *path, char *ret_temporary, size_t size)
+{
+    int fd;
+
+    if (snprintf(ret_temporary, size, "%s.new", path) >= (int)size)
+        return -ENAMETOOLONG;
+    fd = open(ret_temporary, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    return fd < 0 ? -errno : fd;
+}
+
+/* A kill leaves the old image in force until the head, below a page long, is there. */
+static int write_image(int fd, struct file_head *head, const void *image, size_t size)
+{
+    struct file_head next = *head;
+    int r;
+
+    next.slot = !head->slot;
+    next.size = size;
+    next.checksum = head_checksum(&next);
+    r = write_at(fd, image, size, IMAGES_OFFSET + next.slot * next.room);
+    if (r == 0)
+        r = write_at(fd, &next, sizeof(next), 0);
+    if (r == 0)
+        *head = next;
+    return r;
+}
+
+static int make_file(struct image_file *file, const void *image, size_t size)
+{
+    struct file_head head = {.version = FILE_VERSION, .slot = 1, .room = ROOM_MIN};
+    _cleanup_close_ int fd = -1;
+    char temporary[PATH_MAX];
+    int r;
+
+    memcpy(head.magic, magic, sizeof(magic));
+    while (head.room < size)
+        head.room *= 2;
+    fd = open_beside(file->path, temporary, sizeof(temporary));
+    if (fd < 0)
+        return fd;
+    r = -posix_fallocate(fd, 0, (off_t)(IMAGES_OFFSET + 2 * head.room));
+    if (r == 0)
+        r = write_image(fd, &head, image, size);
+    if (r == 0 && rename(temporary, file->path) < 0)
+        r = -errno;
+    if (r < 0) {
+        unlink(temporary);
+        return r;
+    }
+    cleanup_close(&file->fd);
+    file->fd = TAKE_FD(fd);
+    file->head = head;
+    return 0;
+}
+
+/* A file that somebody removed or replaced would be written in vain. */
+static bool is_in_place(const struct image_file *file)
+{
+    struct stat ours, there;
+
+    return file->fd >= 0 && fstat(file->fd, &ours) == 0 && stat(file->path, &there) == 0 &&
+           ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
+}
+
+int image_file_write(struct image_file *file, const void *image, size_t size)
+{
+    if (size > IMAGE_FILE_MAX / 2)
+        return -EFBIG;
+    if (!is_in_place(file) || size > file->head.room)
+        return make_file(file, image, size);
+    return write_image(file->fd, &file->head, image, size);
+}
+
+static int sync_directory(const char *directory)
+{
+    _cleanup_close_ int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    return fd < 0 || fsync(fd) < 0 ? -errno : 0;
+}
+
+int ledger_checkpoint_write(const char *directory, const char *name, const void *image, size_t size)
+{
+    char path[PATH_MAX], temporary[PATH_MAX];
+    _cleanup_close_ int fd = -1;
+    int r = make_directories(directory, 0755);
+
+    if (r < 0)
+        return r;
+    if (snprintf(path, sizeof(path), "%s/%s", directory, name) >= (int)sizeof(path))
+        return -ENAMETOOLONG;
+    fd = open_beside(path, temporary, sizeof(temporary));
+    if (fd < 0)
+        return fd;
+    r = write_at(fd, image, size, 0);
+    if (r == 0 && fsync(fd) < 0)
+        r = -errno;
+    if (r == 0 && rename(temporary, path) < 0)
+        r = -errno;
+    if (r < 0) {
+        unlink(temporary);
+        return r;
+    }
+    return sync_directory(directory);
+}
