@@ -16,7 +16,6 @@
 #include "powercapfs/mount.h"
 #include "util/file.h"
 
-#define TAG "virtjoule"
 #define MOUNTINFO_MAX (1U << 20)
 
 /* A guest that boots, or whose Prometheus asks once a minute, is not reported. */
@@ -39,7 +38,7 @@ static bool read_share(virDomainPtr domain, unsigned flags, struct domain_virtio
 {
     _cleanup_free_ char *xml = virDomainGetXMLDesc(domain, flags);
 
-    return xml && domain_virtiofs_parse(xml, strlen(xml), ret) == 0;
+    return xml && domain_xml_read(xml, strlen(xml), ret) == 0;
 }
 
 /* A domain that goes in this moment is left out. */
@@ -127,7 +126,7 @@ static const struct virtiofs_device *find_device(const struct doctor *doctor,
                                                  const struct domain_virtiofs *share)
 {
     for (size_t i = 0; i < share->n_devices; i++)
-        if (strcmp(share->devices[i].tag, TAG) == 0)
+        if (strcmp(share->devices[i].tag, DOMAIN_SHARE_TAG) == 0)
             return &share->devices[i];
     for (size_t i = 0; i < share->n_devices; i++)
         if (below_mountpoint(doctor, share->devices[i].source))
@@ -179,12 +178,13 @@ static void check_share(struct doctor *doctor, const struct doctor_domain *domai
     if (!device)
         return;
     check_source(doctor, domain, device);
-    if (strcmp(device->tag, TAG) != 0)
-        doctor_report(doctor, SEVERITY_ERROR, "domain-wrong-tag",
-                      doctor_text("%s: its share has the tag \"%s\", the guest looks for \"" TAG
-                                  "\"",
-                                  domain->name, device->tag),
-                      attach_again(domain));
+    if (strcmp(device->tag, DOMAIN_SHARE_TAG) != 0)
+        doctor_report(
+            doctor, SEVERITY_ERROR, "domain-wrong-tag",
+            doctor_text("%s: its share has the tag \"%s\", the guest looks for \"" DOMAIN_SHARE_TAG
+                        "\"",
+                        domain->name, device->tag),
+            attach_again(domain));
     if (strcmp(device->cache, "none") != 0)
         doctor_report(doctor, SEVERITY_ERROR, "domain-cache-mode",
                       doctor_text("%s: its share has cache mode %s, not none: the guest may see a "
