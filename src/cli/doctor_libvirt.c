@@ -200,8 +200,9 @@ static void check_share(struct doctor *doctor, const struct doctor_domain *domai
         doctor_report(doctor, SEVERITY_ERROR, "domain-virtiofsd-missing",
                       doctor_text("%s: its virtiofsd %s cannot be run: the VM will not start",
                                   domain->name, device->binary),
-                      doctor_text("apt install --reinstall qemu-system-common, or correct <binary "
-                                  "path> with: virsh edit %s",
+                      doctor_text("apt install --reinstall qemu-system-common (Debian 12), virtiofsd "
+                                  "(Debian 13 and others), or correct <binary path> with: virsh "
+                                  "edit %s",
                                   domain->name));
 }
 
