@@ -28,7 +28,7 @@ PARSERS = {
              "src/powercapfs/handover.c:fuse_init_is_whole"],
     "http-stream": ["bpf/shared/http_stream.h", "bpf/shared/http_words.h"],
     "ledger": ["src/ledger/ledger_image.c", "src/ledger/ledger_save.c",
-               "src/util/image_file.c:ledger_file_parse"],
+               "src/util/image_file.c:image_file_parse"],
     "model-file": ["src/attribution/fitted.c:fitted_parse,handle_key,normalise"],
     "numa-text": ["src/host/topology_text.c", "src/memory/memory_text.c"],
     "proc-text": ["src/host/proc_text.c"],
