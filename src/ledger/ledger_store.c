@@ -93,7 +93,7 @@ int ledger_store_new(struct ledger_store **ret, const struct ledger_store_config
     if (r == 0)
         r = image_file_new(&store->file, store->runtime.path);
     if (r == 0)
-        r = ledger_writer_new(&store->writer, store->state_dir, FILE_NAME);
+        r = ledger_writer_new(&store->writer, store->checkpoint.path);
     if (r < 0)
         return r;
     *ret = TAKE_PTR(store);

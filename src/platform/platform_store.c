@@ -152,5 +152,5 @@ int platform_store_save(const char *runtime_dir, const struct platform_relation 
         length += (size_t)r;
     }
     get_path(runtime_dir, path);
-    return replace_file(path, text, length);
+    return replace_file(path, text, length, 0644);
 }
