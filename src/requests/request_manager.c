@@ -22,6 +22,7 @@
 #include "util/clock.h"
 #include "util/file.h"
 #include "util/log.h"
+#include "util/macros.h"
 #include "util/metrics_server.h"
 
 /* The kernel wakes nobody when a request is over, and has room for some thousands. Where they are
@@ -472,7 +473,7 @@ int request_manager_new(struct request_manager **ret, const struct request_confi
         cgroup_watch_init(&manager->cgroups[i], manager->config.cgroups[i]);
     if (collect->path)
         r = collector_new(&manager->collector, collect->path, collect->label, &manager->config);
-    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]) && r >= 0; i++)
+    for (size_t i = 0; i < ARRAY_SIZE(steps) && r >= 0; i++)
         r = steps[i](manager);
     if (r < 0)
         return r;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "util/macros.h"
 #include "util/metrics_text.h"
 
 #define ENERGY_METRIC "virtjoule_request_energy_joules"
@@ -16,10 +17,10 @@
 /* RFC 9110, section 9, and PATCH; the last stands for all others. */
 static const char *const methods[] = {"GET",     "HEAD",    "POST",  "PUT",   "DELETE",
                                       "CONNECT", "OPTIONS", "TRACE", "PATCH", "other"};
-#define N_METHODS (sizeof(methods) / sizeof(methods[0]))
+#define N_METHODS ARRAY_SIZE(methods)
 
 static const char *const classes[] = {"none", "1xx", "2xx", "3xx", "4xx", "5xx"};
-#define N_CLASSES (sizeof(classes) / sizeof(classes[0]))
+#define N_CLASSES ARRAY_SIZE(classes)
 
 static const struct {
     uint64_t uj;
@@ -29,7 +30,7 @@ static const struct {
     {3000, "0.003"}, {10000, "0.01"}, {30000, "0.03"},  {100000, "0.1"},  {300000, "0.3"},
     {1000000, "1"},  {3000000, "3"},  {10000000, "10"}, {30000000, "30"},
 };
-#define N_BOUNDS (sizeof(bounds) / sizeof(bounds[0]))
+#define N_BOUNDS ARRAY_SIZE(bounds)
 
 struct series {
     unsigned method, class;

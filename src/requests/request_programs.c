@@ -19,6 +19,7 @@
 #include "util/cleanup.h"
 #include "util/file.h"
 #include "util/log.h"
+#include "util/macros.h"
 
 #define ALL_COUNTERS ((1u << REQUEST_COUNTERS) - 1)
 
@@ -136,7 +137,7 @@ static int open_skeleton(struct request_programs *programs, unsigned counts, boo
     per_cpu[1] = skeleton->maps.cycles;
     per_cpu[2] = skeleton->maps.instructions;
     per_cpu[3] = skeleton->maps.cache_misses;
-    for (size_t i = 0; i < sizeof(per_cpu) / sizeof(per_cpu[0]) && r == 0; i++)
+    for (size_t i = 0; i < ARRAY_SIZE(per_cpu) && r == 0; i++)
         r = bpf_map__set_max_entries(per_cpu[i], (uint32_t)programs->n_cpus);
     if (r < 0)
         return r;
