@@ -22,7 +22,7 @@ struct collector {
     FILE *stream;
     const char *label;
     const struct request_config *config;
-    bool failed; /* was logged */
+    bool failed; /* and that was logged */
     bool begun;  /* the two below are known */
     struct moment from;
     uint64_t from_energy_uj;
@@ -70,7 +70,7 @@ static struct moment *kept(struct collector *collector, size_t i)
     return &collector->moments[i % PRICE_POINTS];
 }
 
-/* A frequency that is not among them was not used yet. */
+/* A frequency that is missing was not used yet. */
 static uint64_t runtime_at(const struct moment *moment, uint32_t khz)
 {
     for (size_t i = 0; i < moment->n_frequencies; i++)
@@ -82,7 +82,7 @@ static uint64_t runtime_at(const struct moment *moment, uint32_t khz)
 static int copy_frequencies(struct moment *moment, size_t n,
                             const struct request_frequency_time *frequencies)
 {
-    /* One more, as there may be none. */
+    /* One more, as n may be 0. */
     moment->frequencies = calloc(n + 1, sizeof(*moment->frequencies));
     if (!moment->frequencies)
         return -ENOMEM;
@@ -191,10 +191,10 @@ void collector_add(struct collector *collector, uint64_t time_ns, const struct c
 
     if (energy->reset)
         collector->begun = false;
-    /* Without memory the next interval is longer. */
+    /* Without memory for this moment the next interval is longer. */
     if (keep(collector, time_ns, work) < 0 || !energy->known || energy->delay_ns > time_ns)
         return;
-    /* A delay that grew: this moment has its row already. */
+    /* Where the delay grew, this moment has its row already. */
     if (collector->begun && time_ns - energy->delay_ns <= collector->from.time_ns)
         return;
     if (find_moment(collector, time_ns - energy->delay_ns, &to) < 0)

@@ -44,7 +44,7 @@ struct series {
 struct request_metrics {
     pthread_mutex_t lock; /* guards all below */
     struct request_sums sums;
-    size_t n_named; /* series with a route of their own */
+    size_t n_named; /* those with a route of their own */
     size_t n_series;
     struct series series[SERIES_ALL];
 };
@@ -128,7 +128,7 @@ static struct series *find_series(struct request_metrics *metrics, unsigned meth
     return NULL;
 }
 
-/* The request's series, made if need be. */
+/* @return the request's series, a new one if there is none yet */
 static struct series *get_series(struct request_metrics *metrics,
                                  const struct request_record *request)
 {
