@@ -4,8 +4,11 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "util/cursor.h"
+#include "util/parse.h"
+#include "util/xml.h"
 
 #define VERSION 1
 
@@ -40,58 +43,13 @@ void energy_metadata_format(const struct energy_metadata *metadata,
 
 /* Parsing. */
 
-static bool is_name(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-           c == '_' || c == ':';
-}
-
-static void skip_space(struct cursor *c)
-{
-    while (c->p < c->end && strchr(" \t\r\n", *c->p) && *c->p != '\0')
-        c->p++;
-}
-
-/* name="value", with either kind of quotes. */
-static bool take_attribute(struct cursor *c, struct cursor *ret_name, struct cursor *ret_value)
-{
-    const char *name = c->p, *quote;
-
-    while (c->p < c->end && is_name(*c->p))
-        c->p++;
-    *ret_name = (struct cursor){name, c->p};
-    if (c->p == name || !take_byte(c, '=') || c->p == c->end || (*c->p != '"' && *c->p != '\''))
-        return false;
-    quote = memchr(c->p + 1, *c->p, (size_t)(c->end - c->p - 1));
-    if (!quote)
-        return false;
-    *ret_value = (struct cursor){c->p + 1, quote};
-    c->p = quote + 1;
-    return true;
-}
-
-static bool is_text(struct cursor text, const char *expected)
-{
-    return take_text(&text, expected) && text.p == text.end;
-}
-
-static int parse_version(struct cursor value)
+static int parse_version(const char *text)
 {
     uint64_t version;
 
-    if (!take_digits(&value, &version) || value.p != value.end)
+    if (parse_u64(text, strlen(text), &version) < 0)
         return -EBADMSG;
     return version == VERSION ? 0 : -EPROTONOSUPPORT;
-}
-
-static int parse_uuid(struct cursor value, uuid_t ret)
-{
-    char text[UUID_TEXT_SIZE] = "";
-
-    if (value.end - value.p != UUID_TEXT_SIZE - 1)
-        return -EBADMSG;
-    memcpy(text, value.p, UUID_TEXT_SIZE - 1);
-    return uuid_parse(text, ret) == 0 ? 0 : -EBADMSG;
 }
 
 static int hex_digit(char c)
@@ -102,12 +60,12 @@ static int hex_digit(char c)
     return digit ? (int)(digit - digits) : -1;
 }
 
-static int parse_machine(struct cursor value, uint8_t ret[16])
+static int parse_machine(const char *text, uint8_t ret[16])
 {
-    if (value.end - value.p != 32)
+    if (strlen(text) != 32)
         return -EBADMSG;
     for (unsigned i = 0; i < 16; i++) {
-        int high = hex_digit(value.p[2 * i]), low = hex_digit(value.p[2 * i + 1]);
+        int high = hex_digit(text[2 * i]), low = hex_digit(text[2 * i + 1]);
 
         if (high < 0 || low < 0)
             return -EBADMSG;
@@ -116,12 +74,12 @@ static int parse_machine(struct cursor value, uint8_t ret[16])
     return 0;
 }
 
-static int parse_zone(struct cursor value, uint64_t *ret_total, uint64_t *ret_bound)
+static int parse_zone(const char *text, uint64_t *ret_total, uint64_t *ret_bound)
 {
+    struct cursor c = {text, text + strlen(text)};
     uint64_t total, bound;
 
-    if (!take_digits(&value, &total) || !take_byte(&value, ' ') || !take_digits(&value, &bound) ||
-        value.p != value.end)
+    if (!take_digits(&c, &total) || !take_byte(&c, ' ') || !take_digits(&c, &bound) || c.p != c.end)
         return -EBADMSG;
     if (total > ENERGY_METADATA_MAX_UJ || bound < total ||
         bound - total > ENERGY_METADATA_AHEAD_MAX_UJ)
@@ -131,68 +89,47 @@ static int parse_zone(struct cursor value, uint64_t *ret_total, uint64_t *ret_bo
     return 0;
 }
 
-/* What is known by then: bits of has. */
-enum { HAS_VERSION = 1, HAS_UUID = 2 };
-
-static int parse_attribute(struct cursor name, struct cursor value, struct energy_metadata *result,
-                           unsigned *has)
+static int parse_zones(const xmlNode *element, struct migrated_energy *ret)
 {
-    struct migrated_energy *energy = &result->energy;
+    for (unsigned kind = 0; kind < ZONE_KINDS; kind++) {
+        _cleanup_free_ char *zone =
+            zone_names[kind] ? xml_attribute(element, zone_names[kind]) : NULL;
+        int r = zone ? parse_zone(zone, &ret->total_uj[kind], &ret->bound_uj[kind]) : 0;
 
-    if (is_text(name, "version")) {
-        *has |= HAS_VERSION;
-        return parse_version(value);
+        if (r < 0)
+            return r;
     }
-    if (is_text(name, "uuid")) {
-        *has |= HAS_UUID;
-        return parse_uuid(value, result->uuid);
-    }
-    if (is_text(name, "machine"))
-        return parse_machine(value, result->machine);
-    for (unsigned kind = 0; kind < ZONE_KINDS; kind++)
-        if (zone_names[kind] && is_text(name, zone_names[kind]))
-            return parse_zone(value, &energy->total_uj[kind], &energy->bound_uj[kind]);
     return 0;
 }
 
-/* "/>" or an end tag of its own: the element is empty. */
-static bool take_end(struct cursor *c)
+static int parse_element(const xmlNode *element, struct energy_metadata *ret)
 {
-    struct cursor tag = *c;
+    _cleanup_free_ char *version = xml_attribute(element, "version");
+    _cleanup_free_ char *uuid = xml_attribute(element, "uuid");
+    _cleanup_free_ char *machine = xml_attribute(element, "machine");
+    int r;
 
-    if (take_text(c, "/>"))
-        return true;
-    *c = tag;
-    return take_text(c, "></energy>");
+    if (!xmlStrEqual(element->name, BAD_CAST "energy") || element->children || !version || !uuid)
+        return -EBADMSG;
+    r = parse_version(version);
+    if (r < 0)
+        return r;
+    if (uuid_parse(uuid, ret->uuid) < 0)
+        return -EBADMSG;
+    r = machine ? parse_machine(machine, ret->machine) : 0;
+    return r < 0 ? r : parse_zones(element, &ret->energy);
 }
 
 int energy_metadata_parse(const char *text, size_t length, struct energy_metadata *ret)
 {
-    struct cursor c = {text, text + length}, name, value;
+    _cleanup_xml_ xmlDocPtr document = NULL;
     struct energy_metadata result = {0};
-    unsigned has = 0;
+    int r = xml_parse(text, length, &document);
 
-    skip_space(&c);
-    if (!take_text(&c, "<energy"))
-        return -EBADMSG;
-    for (;;) {
-        const char *before = c.p;
-        int r;
-
-        skip_space(&c);
-        if (c.p < c.end && (*c.p == '/' || *c.p == '>'))
-            break;
-        if (c.p == before || !take_attribute(&c, &name, &value))
-            return -EBADMSG;
-        r = parse_attribute(name, value, &result, &has);
-        if (r < 0)
-            return r;
-    }
-    if (!take_end(&c))
-        return -EBADMSG;
-    skip_space(&c);
-    if (c.p != c.end || has != (HAS_VERSION | HAS_UUID))
-        return -EBADMSG;
-    *ret = result;
-    return 0;
+    if (r < 0)
+        return r == -EINVAL ? -EBADMSG : r;
+    r = parse_element(xmlDocGetRootElement(document), &result);
+    if (r == 0)
+        *ret = result;
+    return r;
 }

@@ -215,9 +215,12 @@ static const char *open_connection(struct libvirt_watch *watch)
  * @return NULL, or why it failed */
 static const char *watch_domains(struct libvirt_watch *watch)
 {
+    /* libvirt wants a cast of the function's type; compilers accept it by way of this one. */
+    void (*lifecycle)(void) = (void (*)(void))on_lifecycle;
+
     watch->lifecycle =
         virConnectDomainEventRegisterAny(watch->connection, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
-                                         VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), watch, NULL);
+                                         VIR_DOMAIN_EVENT_CALLBACK(lifecycle), watch, NULL);
     watch->relist_timer = virEventAddTimeout(RELIST_INTERVAL_MS, on_relist, watch, NULL);
     if (watch->lifecycle < 0 || watch->relist_timer < 0 || !list_domains(watch))
         return virGetLastErrorMessage();

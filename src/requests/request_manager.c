@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <mntent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +10,7 @@
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
 
+#include "host/mounts.h"
 #include "requests/access_log.h"
 #include "requests/cgroup_watch.h"
 #include "requests/collector.h"
@@ -68,7 +68,6 @@ struct request_manager {
     struct cgroup_watch cgroups[REQUEST_CGROUPS_MAX];
 };
 
-DEFINE_CLEANUP(FILE *, endmntent);
 DEFINE_CLEANUP(struct request_manager *, request_manager_free);
 
 /* The tick. */
@@ -204,15 +203,11 @@ static int take_requests(struct request_manager *manager)
 /* Where systemd keeps its units: an old host has the unified hierarchy beside the others. */
 static void find_cgroup_root(struct request_manager *manager)
 {
-    _cleanup_(cleanup_endmntent) FILE *mounts = setmntent("/proc/self/mounts", "re");
-    struct mntent *mount;
+    struct mount_entry mount;
+    bool found = mount_find_type("cgroup2", &mount) == 0;
 
-    while (mounts && (mount = getmntent(mounts)))
-        if (strcmp(mount->mnt_type, "cgroup2") == 0) {
-            snprintf(manager->cgroup_root, sizeof(manager->cgroup_root), "%s", mount->mnt_dir);
-            return;
-        }
-    snprintf(manager->cgroup_root, sizeof(manager->cgroup_root), "/sys/fs/cgroup");
+    snprintf(manager->cgroup_root, sizeof(manager->cgroup_root), "%s",
+             found ? mount.path : "/sys/fs/cgroup");
 }
 
 /* @return how many are watched */
