@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "requests/access_log.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -96,6 +97,7 @@ size_t access_log_format(const struct request_record *request, char line[ACCESS_
 {
     struct text text = {.bytes = line};
 
+    assert(request->path_length <= RECORD_PATH_MAX && request->method_length <= RECORD_METHOD_MAX);
     add(&text, "{\"time\":");
     add_time(&text, request->end_ns);
     add(&text, ",\"method\":");

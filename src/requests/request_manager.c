@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "requests/request_manager.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -178,6 +179,7 @@ static void on_request(const struct request *request, void *userdata)
         .path_length = request->path_length,
     };
 
+    assert(request->path_length <= sizeof(record.path));
     record.method_length = write_method(request->method, record.method);
     memcpy(record.path, request->path, request->path_length);
     request_metrics_add(manager->metrics, &record);

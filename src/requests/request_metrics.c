@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "requests/request_metrics.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -163,6 +164,7 @@ void request_metrics_add(struct request_metrics *metrics, const struct request_r
     struct series *series;
     size_t bucket = 0;
 
+    assert(request->path_length <= RECORD_PATH_MAX && request->method_length <= RECORD_METHOD_MAX);
     while (bucket < N_BOUNDS && request->energy_uj > bounds[bucket].uj)
         bucket++;
     pthread_mutex_lock(&metrics->lock);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "requests/request_programs.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
@@ -266,6 +267,7 @@ int request_programs_set_frequency(struct request_programs *programs, uint32_t k
 {
     const struct request_frequency frequency = {.weight = weight};
 
+    assert(khz > 0);
     return bpf_map_update_elem(bpf_map__fd(programs->skeleton->maps.frequencies), &khz, &frequency,
                                BPF_ANY);
 }
@@ -430,6 +432,7 @@ int request_programs_take_ended(struct request_programs *programs,
                                 void (*on_request)(const struct request *request, void *userdata),
                                 void *userdata)
 {
+    assert(on_request);
     release_abandoned(programs);
     watch_calls(programs);
     wake_readers(programs);

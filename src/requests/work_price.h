@@ -22,6 +22,7 @@
  * divided over the work of all that time.
  */
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -79,9 +80,10 @@ static inline uint64_t idle_energy_uj(uint64_t idle_uw, uint64_t duration_ns)
     return (uint64_t)((__uint128_t)idle_uw * duration_ns / UINT64_C(1000000000));
 }
 
-/** A growing value between two moments, after a part of the whole time, which is above 0. */
+/** A growing value between two moments, after a part of the whole time between them. */
 static inline uint64_t value_between(uint64_t from, uint64_t to, uint64_t part, uint64_t whole)
 {
+    assert(part <= whole && whole > 0);
     return from + (uint64_t)((__uint128_t)(to - from) * part / whole);
 }
 
