@@ -352,7 +352,7 @@ static void bpf_take_changes(struct usage_provider *provider, struct process_cha
     uint64_t now = now_ns();
 
     usage->n_changed = 0;
-    if (bpf_programs_take_news(usage->programs, on_process, usage) < 0)
+    if (bpf_programs_take_events(usage->programs, on_process, usage) < 0)
         usage->rescan_ns = 0;
     /* An exiting QEMU can take seconds to free its memory; recheck ended processes. */
     for (size_t i = 0; i < usage->known.n; i++)
