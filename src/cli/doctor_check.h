@@ -16,9 +16,10 @@
 #include "cli/domain_xml.h"
 #include "daemon/config.h"
 #include "util/cleanup.h"
+#include "util/macros.h"
+#include "util/paths.h"
 
-/* Where the guest mounts its share, and what readers take for their machine's counters. */
-#define DOCTOR_SHARE "/run/virtjoule/share"
+/* What readers take for their machine's counters. */
 #define DOCTOR_POWERCAP "/sys/class/powercap"
 
 enum severity {
@@ -48,7 +49,9 @@ struct doctor {
     const char *root; /* put before the paths of the system's files */
     bool guest;
     const char *config_file;
-    struct config config;       /* the defaults where the file is missing or wrong */
+    struct config config;    /* the defaults where the file is missing or wrong */
+    const char *socket_path; /* of the daemon; of a host */
+    char configured_socket[CONFIG_PATH_MAX + sizeof(CONTROL_SOCKET_NAME)];
     struct json_object *first;  /* the daemon's answer to "list", NULL without one */
     struct json_object *second; /* the same two intervals later, NULL without one */
     int ask_error;              /* why there is no first answer */

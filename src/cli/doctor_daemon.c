@@ -40,8 +40,6 @@ static uint64_t count_of(struct json_object *object, const char *key)
 
 static void report_silence(struct doctor *doctor, int error)
 {
-    const char *directory = doctor->config.runtime_dir;
-
     if (error == -EACCES || error == -ECONNRESET || error == -EPIPE)
         doctor_report(doctor, SEVERITY_ERROR, "daemon-refuses",
                       doctor_text("virtjouled does not answer this user"),
@@ -53,7 +51,7 @@ static void report_silence(struct doctor *doctor, int error)
                       doctor_text(RESTART));
     else
         doctor_report(doctor, SEVERITY_ERROR, "daemon-not-running",
-                      doctor_text("virtjouled does not answer at %s/control.sock: %s", directory,
+                      doctor_text("virtjouled does not answer at %s: %s", doctor->socket_path,
                                   log_errno_text(error)),
                       doctor_text("systemctl start virtjoule, and if it ends: journalctl -u "
                                   "virtjoule"));
@@ -252,7 +250,7 @@ static void check_set_aside(struct doctor *doctor)
 {
     const char *const directories[] = {doctor->config.runtime_dir, doctor->config.state_dir};
 
-    for (size_t i = 0; i < sizeof(directories) / sizeof(directories[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(directories); i++) {
         _cleanup_closedir_ DIR *directory = opendir(directories[i]);
         const struct dirent *entry;
 

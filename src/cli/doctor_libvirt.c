@@ -126,7 +126,7 @@ static const struct virtiofs_device *find_device(const struct doctor *doctor,
                                                  const struct domain_virtiofs *share)
 {
     for (size_t i = 0; i < share->n_devices; i++)
-        if (strcmp(share->devices[i].tag, DOMAIN_SHARE_TAG) == 0)
+        if (strcmp(share->devices[i].tag, SHARE_TAG) == 0)
             return &share->devices[i];
     for (size_t i = 0; i < share->n_devices; i++)
         if (below_mountpoint(doctor, share->devices[i].source))
@@ -178,11 +178,10 @@ static void check_share(struct doctor *doctor, const struct doctor_domain *domai
     if (!device)
         return;
     check_source(doctor, domain, device);
-    if (strcmp(device->tag, DOMAIN_SHARE_TAG) != 0)
+    if (strcmp(device->tag, SHARE_TAG) != 0)
         doctor_report(
             doctor, SEVERITY_ERROR, "domain-wrong-tag",
-            doctor_text("%s: its share has the tag \"%s\", the guest looks for \"" DOMAIN_SHARE_TAG
-                        "\"",
+            doctor_text("%s: its share has the tag \"%s\", the guest looks for \"" SHARE_TAG "\"",
                         domain->name, device->tag),
             attach_again(domain));
     if (strcmp(device->cache, "none") != 0)

@@ -153,7 +153,7 @@ static void check_clocksource(struct doctor *doctor)
 
     if (doctor_read(doctor, CLOCKSOURCES "/current_clocksource", name, sizeof(name)) < 0)
         return;
-    for (size_t i = 0; i < sizeof(slow) / sizeof(slow[0]); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(slow); i++)
         if (strcmp(name, slow[i]) == 0)
             doctor_report(doctor, SEVERITY_WARNING, "clocksource-slow",
                           doctor_text("the kernel's clock is %s: slow to read and coarse", name),
@@ -165,7 +165,7 @@ static void check_clocksource(struct doctor *doctor)
 
 static bool has_virtiofsd(const struct doctor *doctor)
 {
-    for (size_t i = 0; i < sizeof(virtiofsd_paths) / sizeof(virtiofsd_paths[0]); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(virtiofsd_paths); i++)
         if (doctor_access(doctor, virtiofsd_paths[i], X_OK))
             return true;
     return false;

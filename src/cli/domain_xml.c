@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/domain_xml_internal.h"
+#include "util/paths.h"
 
 #define RECORD_URI "urn:virtjoule:share:1"
 
@@ -21,7 +22,7 @@ static xmlNode *find_record(const xmlNode *metadata)
 static xmlNode *find_share(const xmlNode *devices)
 {
     XML_FOR_EACH_CHILD(filesystem, devices, "filesystem")
-    if (xml_attribute_is(xml_child(filesystem, "target"), "dir", DOMAIN_SHARE_TAG))
+    if (xml_attribute_is(xml_child(filesystem, "target"), "dir", SHARE_TAG))
         return filesystem;
     return NULL;
 }
@@ -138,7 +139,7 @@ xmlNode *domain_new_device(const struct domain_share *share)
         (!share->virtiofsd || xml_set(binary, "path", share->virtiofsd)) &&
         xml_set(xml_add(binary, "cache"), "mode", "none") &&
         xml_set(xml_add(device, "source"), "dir", share->directory) &&
-        xml_set(xml_add(device, "target"), "dir", DOMAIN_SHARE_TAG))
+        xml_set(xml_add(device, "target"), "dir", SHARE_TAG))
         return device;
     xmlFreeNode(device);
     return NULL;

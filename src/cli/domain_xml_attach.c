@@ -8,6 +8,7 @@
 
 #include "cli/domain_xml_internal.h"
 #include "util/parse.h"
+#include "util/paths.h"
 
 /* What is recorded already was so before this attach. */
 static void note(struct domain *domain, const char *name, const char *value)
@@ -180,7 +181,7 @@ int domain_xml_attach(const char *xml, size_t length, const struct domain_share 
     }
     r = edit_share(&domain, share);
     if (r < 0) {
-        *ret_problem = "it has another file system with the tag \"" DOMAIN_SHARE_TAG "\"";
+        *ret_problem = "it has another file system with the tag \"" SHARE_TAG "\"";
         return r;
     }
     if (domain.changed && !domain.record->parent)
