@@ -26,8 +26,9 @@
 #include "util/log.h"
 #include "util/macros.h"
 
-/* Where Debian 12 has it. Elsewhere libvirt knows where it is. */
-#define VIRTIOFSD "/usr/lib/qemu/virtiofsd"
+/* Where libvirt finds virtiofsd by itself. Only Debian 12 has another one, Debian 13 a link to this. */
+#define VIRTIOFSD "/usr/libexec/virtiofsd"
+#define VIRTIOFSD_OF_DEBIAN_12 "/usr/lib/qemu/virtiofsd"
 
 /* Somebody else may change the definition meanwhile, but not for ever. */
 #define TRIES 5
@@ -114,9 +115,11 @@ static int find_domain(struct task *task)
 
 static struct domain_share share_of(const struct task *task)
 {
+    bool named = access(VIRTIOFSD, X_OK) < 0 && access(VIRTIOFSD_OF_DEBIAN_12, X_OK) == 0;
+
     return (struct domain_share){
         .directory = task->directory,
-        .virtiofsd = access(VIRTIOFSD, X_OK) == 0 ? VIRTIOFSD : NULL,
+        .virtiofsd = named ? VIRTIOFSD_OF_DEBIAN_12 : NULL,
     };
 }
 

@@ -13,21 +13,21 @@
 #include "util/log.h"
 
 #define RENEW_NS (60 * NSEC_PER_SEC)
-/* A domain that is leaving is asked again, one that cannot be written tried again. */
+/* When to write again: a domain that was leaving, and one that refused the write. */
 #define BUSY_RETRY_NS (2 * NSEC_PER_SEC)
 #define FAILED_RETRY_NS (60 * NSEC_PER_SEC)
-/* A libvirt that does not answer is no reason for a guest's counter to stand. */
-#define PATIENCE_NS (3 * NSEC_PER_SEC)
+/* How long a ceiling holds although libvirt does not answer: a guest's counter must go on. */
+#define CEILING_TIMEOUT_NS (3 * NSEC_PER_SEC)
 #define WRITES_AT_ONCE 32
 
 struct entry {
     struct vm_departure departure;
-    bool is_written; /* the domain's metadata has a bound of ours: */
+    bool is_written; /* the domain's metadata holds this bound: */
     uint64_t bound_uj[ZONE_KINDS];
-    bool is_busy;      /* libvirt does something lasting with it: it may be leaving */
-    uint64_t renew_ns; /* when what is written is old */
-    uint64_t retry_ns; /* not to be written before */
-    uint64_t since_ns; /* when it was to be written; 0: it is not */
+    bool is_busy;      /* libvirt runs a long job on it: it may be leaving */
+    uint64_t renew_ns; /* when the written metadata is too old */
+    uint64_t retry_ns; /* no write before this time */
+    uint64_t since_ns; /* since when a write is due; 0: none is */
 };
 
 struct libvirt_metadata {
@@ -35,7 +35,7 @@ struct libvirt_metadata {
     bool writable;
     struct entry *entries; /* sorted by UUID */
     size_t n;
-    bool told_failure; /* of libvirt's thread */
+    bool failure_logged; /* used by libvirt's thread only */
 };
 
 int libvirt_metadata_new(struct libvirt_metadata **ret)
@@ -81,8 +81,8 @@ static struct entry *find_entry(const struct libvirt_metadata *metadata_sync, co
                    compare_key);
 }
 
-/* Its bound is about to be passed, or old. */
-static bool is_wanted(const struct entry *entry, uint64_t now)
+/* Whether the written bound is about to be passed, or too old. */
+static bool needs_write(const struct entry *entry, uint64_t now)
 {
     const struct vm_departure *departure = &entry->departure;
     bool has_energy = false, is_low = false;
@@ -99,10 +99,10 @@ static bool is_due(const struct entry *entry, uint64_t now)
     return entry->since_ns > 0 && now >= entry->retry_ns;
 }
 
-static void answer_ceiling(const struct entry *entry, uint64_t now, struct vm_departure *departure)
+static void fill_ceiling(const struct entry *entry, uint64_t now, struct vm_departure *departure)
 {
-    bool is_patient = entry->since_ns == 0 || now < entry->since_ns + PATIENCE_NS;
-    bool holds = entry->is_written && (entry->is_busy || is_patient);
+    bool in_time = entry->since_ns == 0 || now < entry->since_ns + CEILING_TIMEOUT_NS;
+    bool holds = entry->is_written && (entry->is_busy || in_time);
 
     for (unsigned kind = 0; kind < ZONE_KINDS; kind++)
         departure->ceiling_uj[kind] = holds ? entry->bound_uj[kind] : UINT64_MAX;
@@ -124,10 +124,10 @@ bool libvirt_metadata_offer(struct libvirt_metadata *metadata_sync, struct vm_de
         if (before && before->departure.start_number == departures[i].start_number)
             entries[i] = *before;
         entries[i].departure = departures[i];
-        if (entries[i].since_ns == 0 && is_wanted(&entries[i], now))
+        if (entries[i].since_ns == 0 && needs_write(&entries[i], now))
             entries[i].since_ns = now;
         is_due_any |= is_due(&entries[i], now);
-        answer_ceiling(&entries[i], now, &departures[i]);
+        fill_ceiling(&entries[i], now, &departures[i]);
     }
     old = metadata_sync->entries;
     metadata_sync->entries = entries;
@@ -144,18 +144,18 @@ enum result { WRITTEN, BUSY, FAILED };
 
 static sd_id128_t machine_id(void)
 {
-    /* Of this use: machine-id(5) asks that the id itself is not passed on. */
+    /* Derived for this use: machine-id(5) asks applications not to pass on the id itself. */
     static const sd_id128_t use =
         SD_ID128_MAKE(5d, 3c, 1e, 8a, 42, 90, 4f, 6b, a7, 05, c9, 6e, 13, f8, 2d, 74);
     sd_id128_t id;
 
     if (sd_id128_get_machine_app_specific(use, &id) == 0)
         return id;
-    /* An installation without machine-id knows itself until it boots anew. */
+    /* Without a machine-id the boot id identifies this host until it boots again. */
     return sd_id128_get_boot_app_specific(use, &id) == 0 ? id : SD_ID128_NULL;
 }
 
-/* Takes the next domain that is to be written; from now on its lower bound holds. */
+/* Takes the next domain whose write is due. From now on the lower of both bounds holds. */
 static bool take_due(struct libvirt_metadata *metadata_sync, uint64_t now, struct vm_departure *ret)
 {
     bool found = false;
@@ -176,7 +176,8 @@ static bool take_due(struct libvirt_metadata *metadata_sync, uint64_t now, struc
     return found;
 }
 
-/* libvirt does not change a domain that is saved or migrated: it would wait for half a minute. */
+/* libvirt does not change a domain that is being saved or migrated: the call would block for 30 s.
+ */
 static bool is_job_running(virDomainPtr domain)
 {
     virDomainJobInfo job;
@@ -184,17 +185,17 @@ static bool is_job_running(virDomainPtr domain)
     return virDomainGetJobInfo(domain, &job) == 0 && job.type != VIR_DOMAIN_JOB_NONE;
 }
 
-/* Of the call that failed just now. Logged once for each connection. */
+/* The result of the call that has just failed, logged once for each connection. */
 static enum result failure(struct libvirt_metadata *metadata_sync)
 {
     int code = virGetLastErrorCode();
 
     if (code == VIR_ERR_OPERATION_TIMEOUT)
         return BUSY;
-    if (code != VIR_ERR_NO_DOMAIN && !metadata_sync->told_failure) {
+    if (code != VIR_ERR_NO_DOMAIN && !metadata_sync->failure_logged) {
         log_warning("libvirt does not keep the VMs' energy: it is not continued on other hosts",
                     F_STRING("error", virGetLastErrorMessage()));
-        metadata_sync->told_failure = true;
+        metadata_sync->failure_logged = true;
     }
     return FAILED;
 }
@@ -213,7 +214,7 @@ static enum result write_domain(struct libvirt_metadata *metadata_sync, virConne
     uuid_copy(metadata.uuid, departure->uuid);
     memcpy(metadata.machine, machine.bytes, sizeof(metadata.machine));
     energy_metadata_format(&metadata, text);
-    /* Another run than this one's energy is of is read before it is written. */
+    /* The VM was restarted meanwhile: read the new start's metadata before overwriting it. */
     if (virDomainGetID(domain) != departure->start_number || is_job_running(domain))
         result = BUSY;
     else if (virDomainSetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT, text, ENERGY_METADATA_PREFIX,
@@ -279,7 +280,7 @@ void libvirt_metadata_set_connected(struct libvirt_metadata *metadata_sync, bool
         metadata_sync->entries[i] =
             (struct entry){.departure = metadata_sync->entries[i].departure};
     pthread_mutex_unlock(&metadata_sync->lock);
-    metadata_sync->told_failure = false;
+    metadata_sync->failure_logged = false;
 }
 
 static const char *problem_text(int error)
@@ -305,7 +306,7 @@ static void parse_arrival(virDomainPtr domain, const char *text, struct vm_arriv
         log_warning("a domain's energy metadata cannot be used: its counter does not continue",
                     F_STRING("domain", virDomainGetName(domain)),
                     F_STRING("problem", problem_text(r)), F_STRING("metadata", text));
-    /* Copied with another domain's XML: its energy is the other's. */
+    /* Metadata copied with another domain's XML belongs to that domain. */
     if (r < 0 || virDomainGetUUID(domain, uuid) < 0 || uuid_compare(metadata.uuid, uuid) != 0)
         return;
     arrival->present = true;

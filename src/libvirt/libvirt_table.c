@@ -7,6 +7,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "util/search.h"
+
 int libvirt_table_init(struct libvirt_table *table)
 {
     *table = (struct libvirt_table){.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
@@ -24,7 +26,7 @@ void libvirt_table_deinit(struct libvirt_table *table)
 
 static void signal_change(struct libvirt_table *table)
 {
-    /* Can only fail when the counter is full: it is readable then. */
+    /* Fails only when the counter is full: then it is readable already. */
     (void)!eventfd_write(table->event_fd, 1);
 }
 
@@ -35,28 +37,32 @@ static int compare_domains(const void *a, const void *b)
     return uuid_compare(x->uuid, y->uuid);
 }
 
-/* What carried is belongs to the run. */
+/* The arrival is not compared: it belongs to the start number. */
 static bool is_same_domain(const struct libvirt_domain *a, const struct libvirt_domain *b)
 {
     return uuid_compare(a->uuid, b->uuid) == 0 && strcmp(a->name, b->name) == 0 &&
            a->defined == b->defined && a->vcpus == b->vcpus && a->start_number == b->start_number;
 }
 
-/* The domain's place: where it is or would be. Under the lock. */
-static size_t find_place(const struct libvirt_table *table, const uuid_t uuid, bool *ret_present)
+struct search {
+    const struct libvirt_domain *domains;
+    const unsigned char *uuid;
+};
+
+static bool is_before(size_t index, const void *userdata)
 {
-    size_t low = 0, high = table->n;
+    const struct search *search = userdata;
 
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
+    return uuid_compare(search->domains[index].uuid, search->uuid) < 0;
+}
 
-        if (uuid_compare(table->domains[middle].uuid, uuid) < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    *ret_present = low < table->n && uuid_compare(table->domains[low].uuid, uuid) == 0;
-    return low;
+/* The index at which the domain is, or would be inserted. Under the lock. */
+static size_t find_index(const struct libvirt_table *table, const uuid_t uuid, bool *ret_present)
+{
+    size_t index = lower_bound(table->n, is_before, &(struct search){table->domains, uuid});
+
+    *ret_present = index < table->n && uuid_compare(table->domains[index].uuid, uuid) == 0;
+    return index;
 }
 
 void libvirt_table_replace(struct libvirt_table *table, struct libvirt_domain *domains, size_t n)
@@ -100,7 +106,7 @@ void libvirt_table_put(struct libvirt_table *table, const struct libvirt_domain 
     size_t i;
 
     pthread_mutex_lock(&table->lock);
-    i = find_place(table, domain->uuid, &present);
+    i = find_index(table, domain->uuid, &present);
     if (present) {
         change = !is_same_domain(&table->domains[i], domain);
         table->domains[i] = *domain;
@@ -121,7 +127,7 @@ void libvirt_table_remove(struct libvirt_table *table, const uuid_t uuid)
     size_t i;
 
     pthread_mutex_lock(&table->lock);
-    i = find_place(table, uuid, &present);
+    i = find_index(table, uuid, &present);
     if (present) {
         table->n--;
         memmove(&table->domains[i], &table->domains[i + 1],
@@ -139,7 +145,7 @@ bool libvirt_table_arrival(struct libvirt_table *table, const uuid_t uuid, unsig
     size_t i;
 
     pthread_mutex_lock(&table->lock);
-    i = find_place(table, uuid, &present);
+    i = find_index(table, uuid, &present);
     present = present && table->domains[i].start_number == start_number;
     if (present)
         *ret = table->domains[i].arrival;
@@ -147,7 +153,7 @@ bool libvirt_table_arrival(struct libvirt_table *table, const uuid_t uuid, unsig
     return present;
 }
 
-void libvirt_table_forget_runs(struct libvirt_table *table)
+void libvirt_table_forget_starts(struct libvirt_table *table)
 {
     pthread_mutex_lock(&table->lock);
     for (size_t i = 0; i < table->n; i++)

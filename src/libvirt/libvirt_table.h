@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * The domains that libvirt told of last. One thread fills the table, another
- * copies it and is woken by a descriptor when it changed; neither waits for
- * what the other one waits for.
+ * The domains of libvirt's last answers. One thread fills the table, another
+ * copies it and is woken through a descriptor when the table changes. The lock is
+ * held for the copy only, never while a thread waits for libvirt.
  */
 
 #include <pthread.h>
@@ -17,11 +17,11 @@
 struct libvirt_domain {
     uuid_t uuid;
     char name[VM_NAME_MAX];
-    bool defined;   /* persistent: stays when it is off */
+    bool defined;   /* persistent: the domain stays known while it is off */
     unsigned vcpus; /* at the next start, or present when it was last listed; 1 or more */
     unsigned
-        start_number; /* another number each time it begins to run; 0: off, or carried unknown */
-    struct vm_arrival arrival; /* what it brought with it */
+        start_number; /* another number each time the domain starts; 0: off, or arrival unknown */
+    struct vm_arrival arrival; /* energy that came with it from another host */
 };
 
 struct libvirt_table {
@@ -38,24 +38,25 @@ int libvirt_table_init(struct libvirt_table *table);
 
 void libvirt_table_deinit(struct libvirt_table *table);
 
-/** Takes over the memory of `domains`, in any order, as all that there are. */
+/** Replaces all domains. @param domains  in any order; the table takes over their memory */
 void libvirt_table_replace(struct libvirt_table *table, struct libvirt_domain *domains, size_t n);
 
-/** Adds or updates a domain. Without memory for one more it stays unknown until the next list. */
+/** Adds or updates a domain. When memory is short, a new domain stays unknown until the next list.
+ */
 void libvirt_table_put(struct libvirt_table *table, const struct libvirt_domain *domain);
 
-/** Takes a domain out; one that is not there is none of its business. */
+/** Removes a domain; no-op when it is absent. */
 void libvirt_table_remove(struct libvirt_table *table, const uuid_t uuid);
 
 /**
- * What a domain brought with it into a run.
- * @return false: of this run nothing is known yet
+ * The energy with which a domain arrived at this start.
+ * @return false when it has not been read yet
  */
 bool libvirt_table_arrival(struct libvirt_table *table, const uuid_t uuid, unsigned start_number,
                            struct vm_arrival *ret);
 
-/** A restarted libvirtd may give a later run the number of an earlier one. */
-void libvirt_table_forget_runs(struct libvirt_table *table);
+/** Forgets all start numbers: a restarted libvirtd may reuse the number of an earlier start. */
+void libvirt_table_forget_starts(struct libvirt_table *table);
 
 /**
  * The domains, sorted by UUID.

@@ -25,15 +25,15 @@
  * A lifecycle event updates its one domain. Changes that have no event (the
  * vCPUs of the next start, an event lost) are found by listing all of them once
  * a minute. Plugging a vCPU has no event of any kind: those of a running domain
- * are counted by their threads (process.h).
+ * are counted by their threads (discovery/process.h).
  * Keepalive messages find a libvirtd that hangs: the connection is then closed
- * after about 20 s, and a call that waits for an answer fails. All that is
- * written is what VMs carry with them (libvirt_metadata.h); where that is not
- * allowed, the read-only connection is enough for the rest.
+ * after about 20 s, and a call that waits for an answer fails. The only
+ * thing written is the energy that travels with a VM (libvirt_metadata.h); where
+ * libvirt does not allow that, a read-only connection does the rest.
  *
  * Stopping. The flag `stop` is set and the loop is woken by a timer of its own
- * that is made due. A thread in the loop is gone at once. One that waits for a
- * reply (a connect has no time limit in libvirt, and a call up to those 20 s)
+ * that is made due. A thread in the loop ends at once. A thread that waits for a
+ * reply (a connect has no time limit in libvirt, a call up to those 20 s)
  * cannot be interrupted: after STOP_TIMEOUT_NS it is detached, and frees the
  * watch itself when the call returns. The watch therefore counts its two
  * owners. Nothing else in the process depends on that thread.
@@ -66,11 +66,12 @@ struct libvirt_watch {
     bool lost;
     int lifecycle;    /* callback id, or -1 */
     int relist_timer; /* or -1 */
-    bool told_absent; /* the log says so already */
-    int wake_timer;   /* made due by libvirt_watch_free() */
+    bool absence_logged;
+    int wake_timer; /* made due by libvirt_watch_free() */
 };
 
-/* What the domain brought with it is read once in each run: later readings return what we wrote. */
+/* Metadata that arrived with the domain is read once after each start: later this daemon has
+   overwritten it. */
 static void read_arrival(struct libvirt_watch *watch, virDomainPtr domain,
                          struct libvirt_domain *result)
 {
@@ -83,7 +84,7 @@ static void read_arrival(struct libvirt_watch *watch, virDomainPtr domain,
         result->start_number = start_number;
 }
 
-/* Asks libvirt for one domain. False where it is gone. */
+/* Asks libvirt for one domain. @return false when the domain is gone */
 static bool read_domain(struct libvirt_watch *watch, virDomainPtr domain,
                         struct libvirt_domain *ret)
 {
@@ -121,7 +122,7 @@ static bool list_domains(struct libvirt_watch *watch)
     free(handles);
     if (!domains)
         return false;
-    /* A connection that broke in the middle looks like a list of few domains. */
+    /* A connection that breaks while the domains are read looks like a shorter list. */
     if (virConnectIsAlive(watch->connection) != 1) {
         free(domains);
         return false;
@@ -182,12 +183,12 @@ static void on_wake(int timer, void *data)
         virEventUpdateTimeout(timer, 0);
 }
 
-/* Errors are reported through what calls return; libvirt would write them to stderr as well. */
+/* Errors are reported by return values; without this handler libvirt prints them to stderr too. */
 static void on_error(void *data, virErrorPtr error)
 {
 }
 
-/* Returns NULL, or why it failed. */
+/* @return NULL, or why the connection failed */
 static const char *open_connection(struct libvirt_watch *watch)
 {
     const char *type;
@@ -205,17 +206,21 @@ static const char *open_connection(struct libvirt_watch *watch)
     type = virConnectGetType(watch->connection);
     if (!type || strcmp(type, "QEMU") != 0)
         return "not a QEMU driver";
-    libvirt_table_forget_runs(&watch->table);
+    libvirt_table_forget_starts(&watch->table);
     libvirt_metadata_set_connected(watch->metadata_sync, writable);
     return NULL;
 }
 
-/* Events first, then the list: nothing falls between. Returns NULL, or why it failed. */
+/* Subscribes before it lists, so that no change is missed in between.
+ * @return NULL, or why it failed */
 static const char *watch_domains(struct libvirt_watch *watch)
 {
+    /* libvirt wants a cast of the function's type; compilers accept it by way of this one. */
+    void (*lifecycle)(void) = (void (*)(void))on_lifecycle;
+
     watch->lifecycle =
         virConnectDomainEventRegisterAny(watch->connection, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
-                                         VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), watch, NULL);
+                                         VIR_DOMAIN_EVENT_CALLBACK(lifecycle), watch, NULL);
     watch->relist_timer = virEventAddTimeout(RELIST_INTERVAL_MS, on_relist, watch, NULL);
     if (watch->lifecycle < 0 || watch->relist_timer < 0 || !list_domains(watch))
         return virGetLastErrorMessage();
@@ -238,13 +243,13 @@ static void close_connection(struct libvirt_watch *watch)
     watch->connection = NULL;
 }
 
-/* Once, not at each try. */
-static void tell_absent(struct libvirt_watch *watch, const char *reason)
+/* Logged once, not at each attempt. */
+static void log_absence(struct libvirt_watch *watch, const char *reason)
 {
-    if (!watch->told_absent)
+    if (!watch->absence_logged)
         log_warning("libvirt unavailable, discovery goes on without it",
                     F_STRING("uri", watch->uri), F_STRING("error", reason));
-    watch->told_absent = true;
+    watch->absence_logged = true;
 }
 
 static void wait_seconds(struct libvirt_watch *watch, unsigned seconds)
@@ -262,13 +267,13 @@ static void wait_seconds(struct libvirt_watch *watch, unsigned seconds)
 static void run_events(struct libvirt_watch *watch)
 {
     log_info("libvirt connected", F_STRING("uri", watch->uri));
-    watch->told_absent = false;
+    watch->absence_logged = false;
     while (!watch->lost && !is_stopped(watch))
         if (virEventRunDefaultImpl() < 0)
             watch->lost = true;
 }
 
-/* Ends one owner's use of the watch; the last one's frees it. */
+/* Drops one owner's reference; the last owner frees the watch. */
 static void release(struct libvirt_watch *watch)
 {
     bool last;
@@ -296,7 +301,7 @@ static void *watch_libvirt(void *data)
     while (!is_stopped(watch)) {
         const char *error = open_connection(watch);
 
-        /* The connect may have returned long after the watch was given up. */
+        /* The connect may return long after libvirt_watch_free(). */
         if (!error && !is_stopped(watch))
             error = watch_domains(watch);
         if (!error && !is_stopped(watch)) {
@@ -305,7 +310,7 @@ static void *watch_libvirt(void *data)
             error = "connection closed";
         }
         if (!is_stopped(watch))
-            tell_absent(watch, error);
+            log_absence(watch, error);
         close_connection(watch);
         wait_seconds(watch, backoff);
         backoff = backoff < BACKOFF_MAX_S / 2 ? 2 * backoff : BACKOFF_MAX_S;

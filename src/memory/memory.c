@@ -12,14 +12,14 @@
 
 /* CPU time of one call: a thousandth of a tick of 1 s. */
 #define BUDGET_NS ((int64_t)NSEC_PER_MSEC)
-/* So often a VM is read before it is examined again. */
+/* A VM is examined again after this many readings. */
 #define READINGS_PER_EXAMINATION 16
 
-/* A VM, from the first call whose table has it running. */
+/* A VM that runs according to the table. */
 struct entry {
     TAILQ_ENTRY(entry) queue;
     uuid_t uuid;
-    struct process_id qemu; /* another one is another run of the VM */
+    struct process_id qemu; /* another process means that the VM was started again */
     struct vm_memory memory;
     struct usage_amount *usage; /* in the current call, or NULL */
     bool queued;
@@ -34,9 +34,10 @@ struct memory_reader {
     struct memory_probe source;
     struct entry **entries; /* sorted by UUID */
     size_t n;
-    struct entry_queue queue; /* the same: never read ones, then the longest ago */
+    struct entry_queue
+        queue; /* the same entries: first those never read, then by age of the last reading */
     uint64_t call;
-    int64_t walk_credit_ns; /* CPU time for page tables; negative: to be paid back */
+    int64_t walk_credit_ns; /* CPU time left for page tables; negative after a long walk */
 };
 
 int memory_reader_new(struct memory_reader **ret, const char *proc_root, const char *sysfs_root,
@@ -78,7 +79,7 @@ struct memory_reader *memory_reader_free(struct memory_reader *reader)
     return NULL;
 }
 
-/* The process that stands for this run of the VM, or NULL while it is off. */
+/* The QEMU process that identifies this start of the VM, or NULL while it is off. */
 static const struct vm_process *find_qemu(const struct vm *vm)
 {
     for (size_t i = 0; i < vm->n_processes; i++)
@@ -115,7 +116,7 @@ static int list_entries(const struct memory_reader *reader, const struct vm_tabl
     return 0;
 }
 
-/* To the head of the queue if it was never read, or was another run of the VM. */
+/* Moves the entry to the head of the queue if it was never read, or its VM was started again. */
 static void enqueue(struct memory_reader *reader, struct entry *entry)
 {
     const struct process_id *qemu = &find_qemu(entry->memory.vm)->id;
@@ -176,7 +177,7 @@ static void match_usage(struct memory_reader *reader, struct usage *usage)
     }
 }
 
-/* A scope that two VMs are in tells the memory of neither. */
+/* Marks a scope that holds two VMs: it gives the memory of neither. */
 static void find_shared_scope(struct memory_reader *reader, struct entry *entry)
 {
     for (size_t i = 0; i < reader->n && entry->memory.scope; i++) {
@@ -207,8 +208,8 @@ static uint64_t read_entry(struct memory_reader *reader, struct entry *entry)
     return walk_ns;
 }
 
-/* Reads VMs in the queue's order, one at least, until the budget is spent or all are read. Page
- * tables have a budget of the same size that may be overdrawn once. */
+/* Reads VMs in the queue's order, at least one, until the budget is spent or all are read. Page
+ * tables have a budget of the same size; one walk may exceed it. */
 static void read_entries(struct memory_reader *reader)
 {
     int64_t end_ns = (int64_t)clock_ns(CLOCK_THREAD_CPUTIME_ID) + BUDGET_NS;

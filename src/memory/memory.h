@@ -4,17 +4,17 @@
 /*
  * Resident memory of each VM and of the host, per socket, for every usage provider.
  *
- * A VM's memory is what its QEMU holds: anonymous memory, shared memory (memfd,
- * tmpfs), huge pages and mapped files, whichever of them the guest's RAM is;
+ * A VM's memory is that of its QEMU: anonymous memory, shared memory (memfd,
+ * tmpfs), huge pages and mapped files, whichever of them holds the guest's RAM;
  * and the anonymous memory of its helpers, which map the same RAM again. Page
- * cache that nobody maps (disk images) is the host's, and reclaimable.
+ * cache that no process maps (disk images) is the host's, and reclaimable.
  *
  * Sources, best first, chosen for each VM:
  *  - memory.numa_stat and hugetlb.*.numa_stat of the VM's machine scope, where
  *    it has one of its own: bytes per node;
  *  - /proc/PID/status: bytes. On a host with several nodes /proc/PID/numa_maps
- *    gives the proportions between them, now and then, because reading it walks
- *    the guest's page tables; where it cannot be read, the VM's CPU time does.
+ *    gives the proportions between them. It is read only now and then, because reading it walks
+ *    the guest's page tables; where it cannot be read, the VM's CPU time gives the proportions.
  *
  * Cost: a call reads as many VMs as fit in 1 ms of CPU time, and one at least:
  * new VMs first, then those that were read longest ago. The others keep their

@@ -20,7 +20,7 @@
 /* 60 lines of v2, each with a number for every node. */
 #define NUMA_STAT_TEXT_MAX (1 << 20)
 
-/* The longest walk over page tables, and what it costs for each small page before the guest's own
+/* The longest walk over page tables, and its assumed cost for each small page until the guest's own
  * cost is known (bench-memory measured 41 ns). Huge pages cost next to nothing. */
 #define WALK_MAX_NS (250 * NSEC_PER_MSEC)
 #define WALK_NS_PER_PAGE 40
@@ -55,7 +55,7 @@ static bool has_directory(int fd, const char *path)
     return faccessat(fd, path, F_OK, 0) == 0;
 }
 
-/* cgroup v2 alone, v1, or v1 with a v2 that has the controllers that v1 has not. */
+/* v2 alone, v1, or v1 beside a v2 that holds the controllers missing in v1. */
 static struct memory_hierarchy find_hierarchy(int sysfs_fd, const char *controller,
                                               const char *v1_directory)
 {
@@ -88,7 +88,7 @@ void memory_probe_close(struct memory_probe *source)
         close(source->sysfs_fd);
 }
 
-/* The group, below the sysfs root, of the VM the process works for; NULL where there is none. */
+/* The process' machine scope, below the sysfs root; NULL where there is none. */
 static char *read_scope(const struct memory_probe *source, const struct memory_hierarchy *where,
                         pid_t pid)
 {
@@ -110,7 +110,7 @@ static char *read_scope(const struct memory_probe *source, const struct memory_h
     return scope;
 }
 
-/* The group of all its QEMU processes; NULL where they are not in one. */
+/* The scope of all QEMU processes of the VM; NULL where they do not share one. */
 static char *find_scope(const struct memory_probe *source, const struct memory_hierarchy *where,
                         const struct vm *vm)
 {
@@ -130,7 +130,7 @@ static char *find_scope(const struct memory_probe *source, const struct memory_h
     return TAKE_PTR(scope);
 }
 
-/* Memory of a process, if it is still the same. */
+/* The memory of a process, if its identity is unchanged. */
 static int read_status(const struct memory_probe *source, const struct process_id *id,
                        struct proc_memory *ret)
 {
@@ -227,7 +227,7 @@ void memory_probe_examine(const struct memory_probe *source, struct vm_memory *m
     forget_scope(memory);
     memory->scope = find_scope(source, &source->memory, memory->vm);
     memory->huge_scope = find_scope(source, &source->hugetlb, memory->vm);
-    /* Read after the groups: if it is still the same process, they were its own. */
+    /* Checked after the groups: if the process is still the same, the groups were its own. */
     if (read_qemu(source, memory->vm, &qemu) == 0)
         memory->has_huge = qemu.huge > 0;
     else
@@ -254,7 +254,7 @@ static int read_numa_stat(const struct memory_probe *source, const char *scope,
     return parse_cgroup2_numa_stat(text, length, nodes->bytes, nodes->n);
 }
 
-/* @return 0, -ENOENT where the kernel keeps no account of huge pages, or another negative errno */
+/* @return 0, -ENOENT where the kernel does not count huge pages, or another negative errno */
 static int read_hugetlb_numa_stat(const struct memory_probe *source, const char *scope,
                                   struct node_bytes *nodes)
 {
@@ -280,7 +280,7 @@ static int read_hugetlb_numa_stat(const struct memory_probe *source, const char 
     return result;
 }
 
-/* Bytes by socket, and those whose socket is not told. */
+/* Bytes by socket, and bytes whose socket is not known. */
 struct reading {
     uint64_t sockets[SOCKETS_MAX];
     uint64_t qemu;    /* in small pages, or the kernel's choice of pages */
@@ -288,7 +288,7 @@ struct reading {
     uint64_t helpers; /* of helpers */
 };
 
-/* From the scope's accounts; huge pages from QEMU's status where the scope has no account of
+/* From the scope's statistics; huge pages from QEMU's status where the scope does not count
  * them. */
 static int read_from_scope(const struct memory_probe *source, const struct vm_memory *memory,
                            struct reading *ret)
@@ -332,7 +332,7 @@ static int read_from_processes(const struct memory_probe *source, const struct v
     return 0;
 }
 
-/* Sets the placement from the page tables; on failure it stays. */
+/* Sets the placement from the page tables; unchanged on failure. */
 static int walk_page_tables(const struct memory_probe *source, struct vm_memory *memory,
                             bool only_huge)
 {
@@ -378,7 +378,7 @@ static void add_in_proportion(uint64_t bytes, const uint64_t *proportions, uint6
 {
     uint64_t sum = sum_of(proportions), left = sum;
 
-    /* Each takes its part of what the ones before left: nothing is lost to rounding. */
+    /* Each socket takes its part of the rest, so that rounding loses nothing. */
     for (unsigned s = 0; left > 0; s++) {
         uint64_t part = (uint64_t)((__uint128_t)bytes * proportions[s] / left);
 
@@ -396,8 +396,9 @@ static bool is_one_socket(const struct topology *topology)
     return true;
 }
 
-/* Where memory is that nothing places: where the page tables said; where the VM's other memory
- * is; where it ran, as the kernel gives memory of the node it runs on; on the first node. */
+/* Places memory of unknown socket, by the first of these that is known: the page tables; the VM's
+ * other memory; its CPU time, as the kernel allocates on the node where a task runs; the first
+ * node. */
 static void place(const struct memory_probe *source, const struct vm_memory *memory,
                   const struct usage_amount *usage, struct reading *reading)
 {
@@ -416,7 +417,7 @@ static void place(const struct memory_probe *source, const struct vm_memory *mem
                       reading->sockets);
 }
 
-/* @return its CPU time, or 0 where it would take too long, or the file is not to be had */
+/* @return CPU time of the walk; 0 where it would take too long, or the file cannot be read */
 static uint64_t walk_within_limit(const struct memory_probe *source, struct vm_memory *memory,
                                   uint64_t bytes, bool only_huge)
 {
@@ -443,7 +444,7 @@ uint64_t memory_probe_read(const struct memory_probe *source, struct vm_memory *
         return 0;
     if (walk && memory->walk_due && reading.qemu + reading.huge > 0 &&
         !is_one_socket(source->topology)) {
-        /* What the scope told is in QEMU's page tables as well. */
+        /* The memory counted by the scope is in QEMU's page tables as well. */
         walk_ns = walk_within_limit(source, memory, reading.qemu + sum_of(reading.sockets),
                                     reading.qemu == 0);
         memory->walk_due = false;

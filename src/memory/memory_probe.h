@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * The memory of one VM, read from where the host tells it (memory.h).
+ * Reads the memory of one VM, from the sources that memory.h lists.
  */
 
 #include <stdbool.h>
@@ -17,7 +17,7 @@ struct memory_hierarchy {
     const char *directory;  /* below the sysfs root */
 };
 
-/** Where the host tells it. */
+/** The open directories and cgroup hierarchies to read from. */
 struct memory_probe {
     int proc_fd;
     int sysfs_fd; /* -1 where there is none */
@@ -26,35 +26,35 @@ struct memory_probe {
     const struct topology *topology;
 };
 
-/** What is remembered of a VM. */
+/** What is known about one VM. */
 struct vm_memory {
     const struct vm *vm;
     char *scope;                     /* its group below the sysfs root, or NULL */
     char *huge_scope;                /* the same for huge pages */
-    bool scope_shared;               /* with another VM: then neither is read from it */
+    bool scope_shared;               /* another VM is in the same scope: neither is read from it */
     bool has_huge;                   /* its QEMU maps huge pages */
-    bool walk_due;                   /* its placement is to be read again */
+    bool walk_due;                   /* the placement must be read again */
     uint64_t walk_ns;                /* CPU time of the last walk over its page tables, or 0 */
-    uint64_t walk_bytes;             /* what was mapped then, huge pages aside */
+    uint64_t walk_bytes;             /* bytes mapped then, without huge pages */
     uint64_t helper_bytes;           /* of helpers that are not in the scope */
     uint64_t placement[SOCKETS_MAX]; /* proportions from the page tables; all 0: not known */
     uint64_t bytes[SOCKETS_MAX];     /* the result */
 };
 
-/** @param ret  its topology is the caller's to set. @return 0 or a negative errno */
+/** @param ret  the caller sets its topology. @return 0 or a negative errno */
 int memory_probe_open(struct memory_probe *ret, const char *proc_root, const char *sysfs_root);
 void memory_probe_close(struct memory_probe *source);
 
-/** Forgets all but the VM. */
+/** Forgets everything except the VM. */
 void vm_memory_reset(struct vm_memory *memory);
 
-/** Finds out where the VM's memory is told, and reads what hardly changes: its helpers. */
+/** Finds the VM's scopes, and reads its helpers' memory, which hardly changes. */
 void memory_probe_examine(const struct memory_probe *source, struct vm_memory *memory);
 
 /**
- * Reads the VM's memory. What cannot be read keeps its value.
- * @param usage  the VM's CPU time, or NULL; places what nothing else places
- * @param walk   page tables may be walked, if that is expected to take less
+ * Reads the VM's memory. A value that cannot be read stays as it was.
+ * @param usage  the VM's CPU time, or NULL; places memory that has no other placement
+ * @param walk   whether page tables may be walked, if a walk should take less
  *               than 250 ms: QEMU cannot change its address space meanwhile
  * @return CPU time of that walk, nanoseconds; 0 without one
  */

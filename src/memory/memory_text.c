@@ -22,7 +22,7 @@ static int add(uint64_t node, uint64_t value, uint64_t scale, uint64_t *nodes, s
     return 0;
 }
 
-/* What follows the key on its line; the text must not be cut. */
+/* The rest of the line behind the key; the text must not be cut. */
 static bool find_line(const char *text, size_t length, const char *key, struct cursor *ret)
 {
     struct cursor c = {text, text + length}, line;
@@ -111,7 +111,7 @@ int parse_hugetlb_numa_stat(const char *text, size_t length, uint64_t *nodes, si
     return add_line_after_total(total, 1, nodes, n_nodes);
 }
 
-/* A line's words are parted by blanks; in a file's name the kernel escapes blanks and '='. */
+/* Words are separated by blanks; in a file's name the kernel escapes blanks and '='. */
 static bool next_word(struct cursor *line, struct cursor *ret)
 {
     const char *blank;
@@ -125,7 +125,7 @@ static bool next_word(struct cursor *line, struct cursor *ret)
     return true;
 }
 
-/* Size of the pages a line of numa_maps counts, 0 where it counts none. */
+/* Size of the pages that a line of numa_maps counts; 0 where it counts none. */
 static int line_page_size(struct cursor line, uint64_t *ret_size, bool *ret_huge)
 {
     struct cursor word;

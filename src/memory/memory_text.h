@@ -2,10 +2,10 @@
 #pragma once
 
 /*
- * Parsers of kernel texts that tell memory per NUMA node: pure functions over a
+ * Parsers of kernel texts with memory per NUMA node: pure functions over a
  * buffer. All add bytes to nodes[number of the node]; nodes not below n_nodes
  * are left out. All return 0, or -EBADMSG for a text that is not of the
- * kernel's form or was cut; what is in nodes is then undefined.
+ * kernel's form or was cut; the contents of nodes are then undefined.
  */
 
 #include <stddef.h>
@@ -18,8 +18,8 @@
 int parse_cgroup2_numa_stat(const char *text, size_t length, uint64_t *nodes, size_t n_nodes);
 
 /**
- * memory.numa_stat of cgroup v1, in pages: hierarchical_anon, where v1 counts
- * shared memory as well, and hierarchical_unevictable, where locked memory is.
+ * memory.numa_stat of cgroup v1, in pages: hierarchical_anon, in which v1 counts
+ * shared memory as well, and hierarchical_unevictable, which holds locked memory.
  */
 int parse_cgroup1_numa_stat(const char *text, size_t length, uint64_t page_size, uint64_t *nodes,
                             size_t n_nodes);

@@ -5,15 +5,15 @@
  * The bpf usage provider: reads what the kernel side (bpf/vm_usage.bpf.c)
  * counted for each process it has listed, and adds it up by VM.
  *
- * The kernel lists processes that may belong to a VM before anybody could tell
- * to which. Until discovery has found out, what such a process used is kept:
- * its first interval counts when its VM is known. One that no VM has claimed
- * after a while is taken off the list, and was the host's all the time, for the
- * host has what is left of the CPUs' busy time. A child of a VM's process works
- * for that VM, known to discovery or not.
+ * The kernel side lists processes that may belong to a VM before discovery knows
+ * the VM. Until then the usage of such a process is kept, so that its first
+ * interval counts when its VM is known. A process that is assigned to no VM
+ * within ASSIGN_NS is taken off the list; its usage was the host's all the time,
+ * since the host gets the rest of the CPUs' busy time. A child of a VM's process
+ * works for that VM, known to discovery or not.
  *
- * The order of the kernel's map is of no use: process tables are sorted by key, so
- * that this one, the last one, and what discovery found can be walked side by
+ * The kernel's map has no useful order: process tables are sorted by key, so
+ * that this table, the last one and discovery's processes can be walked side by
  * side. Nothing here grows with the number of other processes of the host.
  */
 
@@ -31,10 +31,10 @@
 #include "util/clock.h"
 #include "util/log.h"
 
-/* How long a process may be unknown to discovery. */
-#define CLAIM_NS (10 * NSEC_PER_SEC)
+/* How long a listed process may be unknown to discovery. */
+#define ASSIGN_NS (10 * NSEC_PER_SEC)
 
-/* All processes are looked at again this often, whatever the kernel told. */
+/* How often all processes are examined again, whatever the kernel has reported. */
 #define RESCAN_NS (600 * NSEC_PER_SEC)
 
 /* A process that discovery found. */
@@ -49,9 +49,9 @@ struct bpf_usage {
     struct memory_reader *memory;
     struct bpf_programs *programs;
     struct process_table known;     /* as of the last sample */
-    struct vm_usage_cpu *last_cpus; /* for the totals of their others, as of then */
+    struct vm_usage_cpu *last_cpus; /* as of then: for the CPU time outside the listed processes */
     uint64_t n_unlisted;            /* processes of VMs without a record, at the last sample */
-    uint64_t rescan_ns;             /* when all processes are to be looked at again */
+    uint64_t rescan_ns;             /* when all processes are due to be examined again */
     pid_t *changed;                 /* PIDs, for discovery */
     size_t n_changed;
 };
@@ -68,7 +68,7 @@ static const struct vm_usage_process *record_before(const struct bpf_usage *usag
     return process_table_record(&usage->known, &usage->known.processes[process->before]);
 }
 
-/* What discovery found. */
+/* Discovery's processes. */
 
 static int list_discovered(const struct vm_table *vms, struct discovered_process **ret,
                            size_t *ret_n)
@@ -97,7 +97,7 @@ static int list_discovered(const struct vm_table *vms, struct discovered_process
     return 0;
 }
 
-/* Processes that were there before us, or have a name of which the kernel side knows nothing. */
+/* Lists processes that started before this daemon, or whose name the kernel side does not know. */
 static void add_discovered(struct bpf_usage *usage, const struct discovered_process *discovered,
                            size_t n)
 {
@@ -145,7 +145,7 @@ static void assign_vms(struct bpf_usage *usage, struct process_table *table,
         }
     }
     if (n_discovered - n_listed > usage->n_unlisted)
-        log_warning("no room for all processes of VMs: what some use counts to the host",
+        log_warning("no room for all processes of VMs: the usage of some counts to the host",
                     F_UINT("without_record", n_discovered - n_listed),
                     F_UINT("room", bpf_programs_set(usage->programs)->processes_max));
     usage->n_unlisted = n_discovered - n_listed;
@@ -235,7 +235,7 @@ static void take_others(struct bpf_usage *usage, struct usage *ret)
         ret->host.io_bytes += growth(now.others_io_bytes, before->others_io_bytes);
         usage->last_cpus[i] = now;
     }
-    /* Interrupts that find a CPU idle are nobody's task, and the host's as well. */
+    /* Interrupts on an idle CPU run in no task; their time is the host's as well. */
     host_cpus_take(usage->cpus, ret);
     for (unsigned s = 0; s < SOCKETS_MAX; s++)
         if (ret->host.sockets[s].corun_ns > ret->host.sockets[s].cpu_ns)
@@ -244,8 +244,8 @@ static void take_others(struct bpf_usage *usage, struct usage *ret)
 
 /* The interval. */
 
-/* Idle CPUs are left alone: an interrupt would wake them. A switch may go unseen
- * (bpf/vm_usage.bpf.c), so a CPU that seems to idle is asked as well if it was busy lately. */
+/* Idle CPUs are not interrupted, which would wake them. The programs may miss a switch
+ * (bpf/vm_usage.bpf.c), so a CPU that seems idle but was busy lately is asked as well. */
 static void close_running_slices(struct bpf_usage *usage)
 {
     for (size_t i = 0; i < bpf_programs_set(usage->programs)->n_cpus; i++)
@@ -259,11 +259,11 @@ static void remove_ended(struct bpf_usage *usage, const struct process_table *ta
 
     for (size_t i = 0; i < table->n; i++) {
         const struct tracked_process *process = &table->processes[i];
-        /* Not when its end is seen first: its last threads may still be at work. */
+        /* Not in the first sample that shows its end: its last threads may still run. */
         bool ended = process->before != NOT_BEFORE && record_before(usage, process)->ended &&
                      !process->found;
 
-        if (ended || (!process->assigned && now - process->listed_ns > CLAIM_NS))
+        if (ended || (!process->assigned && now - process->listed_ns > ASSIGN_NS))
             bpf_programs_remove(usage->programs, &process->key);
     }
 }
@@ -297,7 +297,7 @@ static int bpf_sample(struct usage_provider *provider, const struct vm_table *vm
     size_t n_discovered;
     int r;
 
-    /* All that can fail comes before anything is taken. */
+    /* Everything that can fail comes before anything is taken. */
     r = list_discovered(vms, &discovered, &n_discovered);
     if (r < 0)
         return r;
@@ -331,7 +331,7 @@ static int bpf_sample(struct usage_provider *provider, const struct vm_table *vm
     return 0;
 }
 
-/* News. */
+/* Reports of the kernel side. */
 
 static void on_process(pid_t pid, void *userdata)
 {
@@ -354,7 +354,7 @@ static void bpf_take_changes(struct usage_provider *provider, struct process_cha
     usage->n_changed = 0;
     if (bpf_programs_take_news(usage->programs, on_process, usage) < 0)
         usage->rescan_ns = 0;
-    /* To give back a large guest's memory takes a process seconds, in which it seems to live. */
+    /* An exiting QEMU can take seconds to free its memory; recheck ended processes. */
     for (size_t i = 0; i < usage->known.n; i++)
         if (process_table_record(&usage->known, &usage->known.processes[i])->ended)
             on_process((pid_t)usage->known.processes[i].key.pid, usage);
@@ -367,7 +367,7 @@ static void bpf_take_changes(struct usage_provider *provider, struct process_cha
         usage->rescan_ns = now + RESCAN_NS;
 }
 
-/* From one process to the next: the set of programs, the CPUs, the processes, and the host. */
+/* The state for the next daemon: the set of programs, the CPUs, the processes, and the host. */
 static int bpf_save(const struct usage_provider *provider, struct buffer *ret)
 {
     const struct bpf_usage *usage = (const struct bpf_usage *)provider;
@@ -381,7 +381,7 @@ static int bpf_save(const struct usage_provider *provider, struct buffer *ret)
     return r < 0 ? r : host_cpus_save(usage->cpus, ret);
 }
 
-/* @param state  what follows the set that has been continued */
+/* @param state  the part of the saved state that follows the set of programs */
 static int restore(struct bpf_usage *usage, struct bytes *state)
 {
     uint32_t n_cpus = bpf_programs_set(usage->programs)->n_cpus;
@@ -426,7 +426,7 @@ static int load_programs(struct bpf_usage *usage, const struct bpf_usage_config 
 {
     const struct bpf_programs_config programs = {
         .topology = host_cpus_topology(usage->cpus),
-        /* CPUs that are offline may turn out to be on any socket. */
+        /* An offline CPU may turn out to be on any socket. */
         .n_sockets =
             host_cpus_all_online(usage->cpus) ? host_cpus_n_sockets(usage->cpus) : SOCKETS_MAX,
         .processes_max = config->processes_max,
@@ -442,7 +442,7 @@ static int load_programs(struct bpf_usage *usage, const struct bpf_usage_config 
     return usage->last_cpus ? 0 : -ENOMEM;
 }
 
-/* A former daemon's programs and how far they had been counted, or new ones. */
+/* Continues a former daemon's programs from its saved state, or loads new ones. */
 static int start_programs(struct bpf_usage *usage, const struct bpf_usage_config *config)
 {
     const struct usage_former *former = &config->former;

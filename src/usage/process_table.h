@@ -11,9 +11,9 @@
 #include <stdint.h>
 #include <uuid/uuid.h>
 
+#include "shared/vm_usage.h"
 #include "usage/bpf_programs.h"
 #include "util/buffer.h"
-#include "vm_usage.h"
 
 #define NOT_BEFORE SIZE_MAX
 

@@ -17,6 +17,16 @@ static inline int fixture_compare_vms(const void *a, const void *b)
                         ((const struct snapshot_vm *)b)->uuid);
 }
 
+/* Of indices into the snapshot's VMs. */
+static inline int fixture_compare_ids(const void *a, const void *b, void *vms)
+{
+    const struct snapshot_vm *all = vms;
+    uint32_t left = all[*(const uint32_t *)a].id;
+    uint32_t right = all[*(const uint32_t *)b].id;
+
+    return (left > right) - (left < right);
+}
+
 /* Fills a VM: its UUID ends in the given number, its id is given apart. */
 static inline void fixture_vm(struct snapshot_vm *vm, uint32_t id, unsigned uuid, const char *name)
 {
@@ -49,14 +59,9 @@ static inline struct snapshot *fixture_snapshot(const struct snapshot_vm *vms, s
         abort();
     memcpy(snapshot->vms, vms, n * sizeof(*vms));
     qsort(snapshot->vms, n, sizeof(*vms), fixture_compare_vms);
-    /* Insertion sort: the fixtures are small or nearly in order. */
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t j = i;
-
-        for (; j > 0 && snapshot->vms[snapshot->by_id[j - 1]].id > snapshot->vms[i].id; j--)
-            snapshot->by_id[j] = snapshot->by_id[j - 1];
-        snapshot->by_id[j] = i;
-    }
+    for (uint32_t i = 0; i < n; i++)
+        snapshot->by_id[i] = i;
+    qsort_r(snapshot->by_id, n, sizeof(*snapshot->by_id), fixture_compare_ids, snapshot->vms);
     return snapshot;
 }
 

@@ -23,16 +23,17 @@ VM = ZONE | {"discovery/vm.h"}
 USAGE = VM | {"usage/usage.h"}
 STATIC = {"baseline/static_power.h"}
 METERS = {"platform/platform.h", "platform/platform_learner.h"}
+NAMES = {"shared/vm_names.h"}
 SNAPSHOT = VM | STATIC | METERS | SAMPLE | {"ledger/snapshot.h"}
 
 # room: (rooms that it may include as a whole, data headers of other rooms)
 ROOMS = {
     "util": (set(), set()),
-    "host": ({"util"}, set()),
+    "host": ({"util"}, NAMES),
     "source": ({"util", "host"}, set()),
     "meter": ({"util"}, set()),
     "libvirt": ({"util", "host"}, VM),
-    "discovery": ({"util", "host", "libvirt"}, ZONE),
+    "discovery": ({"util", "host", "libvirt"}, ZONE | NAMES),
     "memory": ({"util", "host"}, USAGE),
     "usage": ({"util", "host", "memory", "bpf"}, VM),
     "attribution": ({"util"}, SAMPLE | USAGE),
@@ -102,10 +103,10 @@ def is_allowed(path, target):
         return other_top == "bpf" and not (room == "shared" and other != "shared") and \
             not (room == "lib" and target.count("/") == 1)
     name = path.removeprefix("src/")
-    target_name = target.removeprefix("src/")
+    target_name = target.split("/", 1)[1]
     rooms, headers = ROOMS.get(room, (set(), set()))
     if other_top == "bpf":
-        return "bpf" in rooms
+        return "bpf" in rooms or target_name in headers
     return other_top == "src" and (
         other == room or other in rooms or target_name in headers or
         any(name.startswith(prefix) and target_name in extra
