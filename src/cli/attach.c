@@ -26,11 +26,12 @@
 #include "util/log.h"
 #include "util/macros.h"
 
-/* Where libvirt finds virtiofsd by itself. Only Debian 12 has another one, Debian 13 a link to this. */
+/* Where libvirt finds virtiofsd by itself. Only Debian 12 has another one, Debian 13 a link to
+ * this. */
 #define VIRTIOFSD "/usr/libexec/virtiofsd"
 #define VIRTIOFSD_OF_DEBIAN_12 "/usr/lib/qemu/virtiofsd"
 
-/* Somebody else may change the definition meanwhile, but not for ever. */
+/* Another program may change the definition meanwhile; after so many times this is given up. */
 #define TRIES 5
 
 struct task {
@@ -45,7 +46,7 @@ struct task {
     char uuid[VIR_UUID_STRING_BUFLEN];
     char *directory;
 
-    /* What came of it. */
+    /* The result. */
     char *diff; /* of the definition; NULL: nothing to do */
     bool running;
     bool plugged; /* the device, into or out of the running VM */
@@ -131,7 +132,7 @@ static int edit(const struct task *task, const char *xml, char **ret, const char
                         : domain_xml_detach(xml, strlen(xml), ret, ret_problem);
 }
 
-/* Without the passwords, which the new definition must have and nobody must see. */
+/* Of definitions without passwords: the new one must have them, but they must not be shown. */
 static int make_diff(struct task *task)
 {
     _cleanup_free_ char *xml = virDomainGetXMLDesc(task->domain, VIR_DOMAIN_XML_INACTIVE);
@@ -163,10 +164,11 @@ static bool is_defined_as(const struct task *task, const char *xml, unsigned fla
     return now && strcmp(now, xml) == 0;
 }
 
-/* @return 0 or the exit status; -EAGAIN when somebody else has changed the definition meanwhile */
+/* @return 0 or the exit status; -EAGAIN when another program has changed the definition meanwhile
+ */
 static int change_definition(struct task *task)
 {
-    /* A read-only connection may look, but not at passwords. */
+    /* A read-only connection may read a definition without its passwords only. */
     unsigned flags = VIR_DOMAIN_XML_INACTIVE | (task->dry_run ? 0 : VIR_DOMAIN_XML_SECURE);
     _cleanup_free_ char *xml = virDomainGetXMLDesc(task->domain, flags);
     _cleanup_free_ char *edited = NULL;
@@ -188,7 +190,7 @@ static int change_definition(struct task *task)
     r = make_diff(task);
     if (r < 0)
         return refuse(task, log_errno_text(r));
-    /* First shown, then done. */
+    /* The change is shown before it is made. */
     print_diff(task);
     if (task->dry_run)
         return 0;
@@ -223,7 +225,7 @@ static void plug(struct task *task, const char *device)
     if (r < 0)
         fprintf(stderr, "virtjoule: %s: the device cannot be %s the running VM: %s\n", task->name,
                 task->attach ? "plugged into" : "taken out of", virGetLastErrorMessage());
-    /* An unplugged device is gone once the guest has let go of it. */
+    /* libvirt removes an unplugged device when the guest has released it. */
     task->plugged = live_state(task, &state, NULL) == 0 && state.has_share == task->attach;
     task->restart_needed = !task->plugged;
 }
@@ -264,16 +266,16 @@ static int change(struct task *task)
     for (int i = 0; i < TRIES && status == -EAGAIN; i++)
         status = change_definition(task);
     if (status == -EAGAIN)
-        return refuse(task, "somebody else keeps changing its definition: try again");
+        return refuse(task, "another program keeps changing its definition: try again");
     if (status == 0 && task->running)
         status = change_running(task);
     if (status == 0 && !persistent && task->attach && task->restart_needed)
         return refuse(task, "it is transient and its memory is not shared: it has no definition "
-                            "to change, put the share into what it is created from");
+                            "to change, put the share into the XML that it is created from");
     return status;
 }
 
-/* Telling. */
+/* The result. */
 
 static void print_text(const struct task *task)
 {

@@ -7,6 +7,7 @@
  *     RAPL readings and /proc/stat -> windows -> calibrate_zone() -> table or JSON, file
  */
 
+#include <assert.h>
 #include <errno.h>
 #include <json-c/json.h>
 #include <limits.h>
@@ -32,7 +33,7 @@
 #include "util/macros.h"
 #include "util/parse.h"
 
-/* Long enough for the 10 ms ticks in which /proc/stat tells idle time. */
+/* Long enough for the 10 ms ticks in which /proc/stat counts idle time. */
 #define WINDOW_NS (500 * NSEC_PER_MSEC)
 
 struct arguments {
@@ -100,7 +101,7 @@ static int open_sources(struct measurement *measurement, const struct arguments 
                          cpu_busy_count(measurement->busy), UINT8_MAX + 1);
 }
 
-/* The busy time of a zone's CPUs, and how many they are. */
+/* The busy time of a zone's CPUs, and their number. */
 static uint64_t zone_busy_ns(const struct measurement *measurement, const struct zone *zone,
                              size_t *ret_cpus)
 {
@@ -116,7 +117,7 @@ static uint64_t zone_busy_ns(const struct measurement *measurement, const struct
     return busy_ns;
 }
 
-/* One window, from the last call to this one. */
+/* Adds one window, from the last call to this one. */
 static int take_window(struct measurement *measurement)
 {
     const struct zone_set *zones = &measurement->source->zones;
@@ -153,6 +154,7 @@ static int measure(struct measurement *measurement, uint64_t duration_ns)
     uint64_t start_ns = now_ns(), window_ns;
     int r = take_window(measurement);
 
+    assert(n > 0);
     if (n > CALIBRATION_WINDOWS_MAX)
         n = CALIBRATION_WINDOWS_MAX;
     window_ns = duration_ns / n;
@@ -168,7 +170,7 @@ static int measure(struct measurement *measurement, uint64_t duration_ns)
     return r;
 }
 
-/* Telling. */
+/* The result. */
 
 static bool zone_known(const struct measurement *measurement, size_t slot)
 {

@@ -22,7 +22,7 @@
 #include "util/log.h"
 #include "util/macros.h"
 
-/* With longer intervals nobody waits for the second answer. */
+/* With longer intervals the second answer would take too long: there is none. */
 #define WAIT_MAX_NS (10 * NSEC_PER_SEC)
 
 enum side { SIDE_UNKNOWN, SIDE_HOST, SIDE_GUEST };
@@ -44,7 +44,8 @@ static int ask_daemon(const struct doctor *doctor, struct json_object **ret)
     return client_ask(doctor->socket_path, "list", NULL, ret);
 }
 
-/* Two intervals later there must be another tick, whatever the moment of the first question. */
+/* Two intervals later there must have been another tick, wherever in its interval the first
+   question was asked. */
 static void ask_again(struct doctor *doctor, uint64_t first_ns)
 {
     uint64_t end_ns = first_ns + 2 * doctor->config.interval_ns;
@@ -103,7 +104,7 @@ static void doctor_deinit(struct doctor *doctor)
     json_object_put(doctor->second);
 }
 
-/* Telling. */
+/* The result. */
 
 static const char *const severity_names[] = {
     [SEVERITY_INFO] = "info",
@@ -162,7 +163,7 @@ static void print_findings(const struct doctor *doctor)
 /* Examines the side that was asked for. */
 static void examine(struct doctor *doctor, enum side side)
 {
-    /* The checks report what the parts of the daemon that they use would log. */
+    /* The checks report what the parts of the daemon that they call would log. */
     log_set_max_level(LOG_EMERG);
     config_init(&doctor->config);
     doctor->guest = side == SIDE_UNKNOWN ? !is_host(doctor) : side == SIDE_GUEST;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The guest: from the virtiofs device to the programs that read the counter. */
+/* Checks of a guest: from the virtiofs device to the programs that read the counter. */
 
 #include "cli/doctor_check.h"
 
@@ -22,13 +22,13 @@
 #include "util/log.h"
 
 #define COUNTER "/intel-rapl:0/energy_uj"
-#define SHARE_UNIT "virtjoule-share.service" /* brings both mounts where there is a share */
+#define SHARE_UNIT "virtjoule-share.service" /* starts both mounts where there is a share */
 #define POWERCAP_UNIT "sys-class-powercap.mount"
 #define VIRTIO_DEVICES "/sys/bus/virtio/devices"
 #define VIRTIO_ID_FS "0x001a" /* linux/virtio_ids.h: 26 */
 #define MODULES_MAX (16U << 20)
 
-/* Known readers by the name the kernel keeps of them, 15 bytes. */
+/* Known readers, by the name that the kernel keeps of a program: 15 bytes. */
 static const struct {
     const char *comm;
     const char *unit;
@@ -40,7 +40,7 @@ static const struct {
     {"alumet-agent", "alumet-agent"},
 };
 
-/* Whether what is looked at next is there at all is told by the check before it. */
+/* Each check is silent where the one before it reports that there is nothing to look at. */
 
 static bool is_mounted(const struct doctor *doctor, const char *path, const char *type)
 {
@@ -128,7 +128,8 @@ static void check_kernel(struct doctor *doctor)
 
 /* The share's mount. */
 
-/* Has a device that tag? It is asked for a file system that nothing is mounted from. */
+/* Makes a file system of the device with the tag, without mounting it. @return 0, -EINVAL: no
+   device has the tag, or another negative errno */
 static int try_tag(void)
 {
     _cleanup_close_ int fs = fsopen("virtiofs", FSOPEN_CLOEXEC);
@@ -226,7 +227,7 @@ static void check_powercap(struct doctor *doctor)
                         "/class/powercap " DOCTOR_POWERCAP ")"));
 }
 
-/* The one file that is never the same twice, unless it is cached. */
+/* The age differs from one read to the next, unless the share is cached. */
 static void check_age(struct doctor *doctor)
 {
     _cleanup_free_ char *age = doctor_path(doctor, SHARE_MOUNTPOINT "/virtjoule/age_us");
@@ -245,7 +246,7 @@ static void check_age(struct doctor *doctor)
                                   "the device (virtjoule detach and attach DOMAIN)"));
 }
 
-/* An idle VM uses little, but the reading itself more than the step of 1 mJ. */
+/* An idle VM uses little energy, but reading itself uses more than the step of 1 mJ. */
 static void check_moving(struct doctor *doctor)
 {
     _cleanup_free_ char *counter = doctor_path(doctor, SHARE_MOUNTPOINT "/class/powercap" COUNTER);
@@ -303,7 +304,7 @@ static bool sees_share(const struct doctor *doctor, pid_t pid)
     return false;
 }
 
-/* By the mode that the share's files have: virtiofs has the guest's kernel check it. */
+/* By the mode of the share's files, which the guest's kernel checks for virtiofs. */
 static bool may_read(uid_t uid, gid_t gid, const struct stat *file)
 {
     if (uid == 0)
@@ -351,7 +352,7 @@ static void check_readers(struct doctor *doctor)
 
     if (!path || !share_mounted(doctor))
         return;
-    /* Where nobody answers, stat() would wait for ever. */
+    /* Where no server answers, stat() would wait for ever. */
     r = doctor_read_number(doctor, path, &energy_uj);
     if ((r == 0 || r == -EACCES) && stat(path, &file) == 0)
         doctor_each_process(doctor, examine_reader, &file);
@@ -359,7 +360,7 @@ static void check_readers(struct doctor *doctor)
 
 /* Units. */
 
-/* Is the file in one of the directories of units? */
+/* Whether one of the directories of units has the file. */
 static bool unit_has(const struct doctor *doctor, const char *name)
 {
     static const char *const directories[] = {"/etc/systemd/system", "/run/systemd/system",
@@ -369,7 +370,7 @@ static bool unit_has(const struct doctor *doctor, const char *name)
         _cleanup_free_ char *path = doctor_text("%s%s/%s", doctor->root, directories[i], name);
         struct stat status;
 
-        /* A link in a root directory leads out of it. */
+        /* Not followed: an absolute link below a root directory leads out of it. */
         if (path && lstat(path, &status) == 0)
             return true;
     }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "cli/domain_xml.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -27,7 +28,7 @@ static xmlNode *find_share(const xmlNode *devices)
     return NULL;
 }
 
-/* As domain_parse(), but of what is only looked at. */
+/* As domain_parse(), but any domain is enough that is only looked at. */
 static int parse(struct domain *ret, const char *text, size_t length)
 {
     int r = xml_parse(text, length, &ret->document);
@@ -89,6 +90,7 @@ static void note_error(struct domain *domain, int error)
 
 void domain_set(struct domain *domain, xmlNode *element, const char *name, const char *value)
 {
+    assert(element || domain->error);
     domain->changed = true;
     if (!xml_set(element, name, value))
         note_error(domain, -ENOMEM);
@@ -96,6 +98,7 @@ void domain_set(struct domain *domain, xmlNode *element, const char *name, const
 
 void domain_remove(struct domain *domain, xmlNode *element)
 {
+    assert(element);
     domain->changed = true;
     xmlUnlinkNode(element);
     xmlFreeNode(element);

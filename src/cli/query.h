@@ -9,7 +9,7 @@
 /**
  * Asks the daemon one question and prints its answer.
  * @param command, vm  of the question, as of client_ask()
- * @param print        prints an answer that is no error, unless it is to be printed as JSON
+ * @param print        prints the answer, unless that is an error or wanted as JSON
  * @return the exit status
  */
 int query(const struct common_options *common, const char *command, const char *vm,
