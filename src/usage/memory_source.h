@@ -37,8 +37,8 @@ struct vm_memory {
     uint64_t walk_ns;                /* CPU time of the last walk over its page tables, or 0 */
     uint64_t walk_bytes;             /* what was mapped then, huge pages aside */
     uint64_t helper_bytes;           /* of helpers that are not in the scope */
-    uint64_t placement[SOCKETS_MAX]; /* proportions from the page tables; all 0: not known */
-    uint64_t bytes[SOCKETS_MAX];     /* the result */
+    uint64_t placement[PACKAGES_MAX]; /* proportions from the page tables; all 0: not known */
+    uint64_t bytes[PACKAGES_MAX];     /* the result */
 };
 
 /** @param ret  its topology is the caller's to set. @return 0 or a negative errno */
@@ -62,4 +62,4 @@ uint64_t memory_source_read(const struct memory_source *source, struct vm_memory
                             const struct usage_amount *usage, bool walk);
 
 /** Adds the memory in use on the host, VMs included, to ret[socket]. */
-void memory_source_read_host(const struct memory_source *source, uint64_t ret[SOCKETS_MAX]);
+void memory_source_read_host(const struct memory_source *source, uint64_t ret[PACKAGES_MAX]);
