@@ -6,7 +6,6 @@
 #include <sys/resource.h>
 
 #include "daemon/manager_internal.h"
-#include "daemon/meters.h"
 #include "source/rapl.h"
 #include "usage/bpf.h"
 #include "usage/bpf_handover.h"
@@ -39,11 +38,16 @@ static int new_source(struct manager *manager)
     return estimate_new(&manager->source, &config->estimate, config->proc_root);
 }
 
-_Static_assert(METERS_MAX <= PLATFORM_METERS_MAX, "the platform takes every meter");
+_Static_assert(METERS_MAX <= PLATFORM_METERS_MAX,
+               "PLATFORM_METERS_MAX must have room for a meter of each kind in METER_KINDS");
 
 static int new_meters(struct manager *manager)
 {
-    int r = meters_new(&manager->config, manager->event, manager->meters);
+    const struct meter_host host = {
+        .event = manager->event,
+        .sysfs_root = manager->config.sysfs_root,
+    };
+    int r = meters_new(&manager->config.meters, &host, manager->meters);
 
     if (r < 0)
         return r;

@@ -26,7 +26,7 @@
 #include "platform/platform_learner.h"
 #include "source/sample.h"
 
-#define PLATFORM_METERS_MAX 4
+#define PLATFORM_METERS_MAX 8
 
 /** How long the relation goes on without a meter that is believed. */
 #define PLATFORM_EXTRAPOLATE_S 600

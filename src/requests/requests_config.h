@@ -57,6 +57,9 @@ struct requests_config {
     char listen[CONFIG_PATH_MAX];                        /* metrics; empty: off */
 };
 
+/** Every key but those that may be given several times: cgroup and freq_khz. */
+extern const struct config_keys requests_config_keys;
+
 /** The defaults. */
 void requests_config_init(struct requests_config *config);
 
