@@ -19,8 +19,9 @@
 #include "util/cleanup.h"
 #include "util/log.h"
 
-/* Where Debian 12 has it. Elsewhere libvirt knows where it is. */
-#define VIRTIOFSD "/usr/lib/qemu/virtiofsd"
+/* Where libvirt finds virtiofsd by itself. Only Debian 12 has another one, Debian 13 a link to this. */
+#define VIRTIOFSD "/usr/libexec/virtiofsd"
+#define VIRTIOFSD_OF_DEBIAN_12 "/usr/lib/qemu/virtiofsd"
 
 /* Somebody else may change the definition meanwhile, but not for ever. */
 #define TRIES 5
@@ -173,9 +174,11 @@ static int find_domain(struct task *task)
 
 static struct domain_share share_of(const struct task *task)
 {
+    bool named = access(VIRTIOFSD, X_OK) < 0 && access(VIRTIOFSD_OF_DEBIAN_12, X_OK) == 0;
+
     return (struct domain_share){
         .directory = task->directory,
-        .virtiofsd = access(VIRTIOFSD, X_OK) == 0 ? VIRTIOFSD : NULL,
+        .virtiofsd = named ? VIRTIOFSD_OF_DEBIAN_12 : NULL,
     };
 }
 
@@ -191,16 +194,17 @@ static int edit(const struct task *task, const char *xml, char **ret, const char
 static int make_diff(struct task *task)
 {
     _cleanup_free_ char *xml = virDomainGetXMLDesc(task->domain, VIR_DOMAIN_XML_INACTIVE);
-    _cleanup_free_ char *edited = NULL;
+    _cleanup_free_ char *before = xml ? domain_xml_canonical(xml, strlen(xml)) : NULL;
+    _cleanup_free_ char *after = NULL;
     const char *problem;
     int r;
 
     free(task->diff);
     task->diff = NULL;
-    if (!xml)
+    if (!before)
         return -EIO;
-    r = edit(task, xml, &edited, &problem);
-    return r == DOMAIN_XML_CHANGED ? unified_diff(task->name, xml, edited, &task->diff) : r;
+    r = edit(task, xml, &after, &problem);
+    return r == DOMAIN_XML_CHANGED ? unified_diff(task->name, before, after, &task->diff) : r;
 }
 
 static void print_diff(const struct task *task)
@@ -258,7 +262,7 @@ static int change_definition(struct task *task)
 
 /* The running VM. */
 
-static int live_state(const struct task *task, struct domain_state *ret, char **ret_device)
+static int live_state(const struct task *task, struct domain_virtiofs *ret, char **ret_device)
 {
     _cleanup_free_ char *xml = virDomainGetXMLDesc(task->domain, 0);
 
@@ -266,12 +270,12 @@ static int live_state(const struct task *task, struct domain_state *ret, char **
         return -EIO;
     if (ret_device)
         *ret_device = domain_xml_share_device(xml, strlen(xml));
-    return domain_xml_state(xml, strlen(xml), ret);
+    return domain_xml_read(xml, strlen(xml), ret);
 }
 
 static void plug(struct task *task, const char *device)
 {
-    struct domain_state state = {0};
+    struct domain_virtiofs state = {0};
     int r = task->attach ? virDomainAttachDeviceFlags(task->domain, device, VIR_DOMAIN_AFFECT_LIVE)
                          : virDomainDetachDeviceFlags(task->domain, device, VIR_DOMAIN_AFFECT_LIVE);
 
@@ -279,7 +283,7 @@ static void plug(struct task *task, const char *device)
         fprintf(stderr, "virtjoule: %s: the device cannot be %s the running VM: %s\n", task->name,
                 task->attach ? "plugged into" : "taken out of", virGetLastErrorMessage());
     /* An unplugged device is gone once the guest has let go of it. */
-    task->plugged = live_state(task, &state, NULL) == 0 && state.share == task->attach;
+    task->plugged = live_state(task, &state, NULL) == 0 && state.has_share == task->attach;
     task->restart_needed = !task->plugged;
 }
 
@@ -288,11 +292,11 @@ static int change_running(struct task *task)
 {
     const struct domain_share share = share_of(task);
     _cleanup_free_ char *device = NULL;
-    struct domain_state state;
+    struct domain_virtiofs state;
 
     if (live_state(task, &state, task->attach ? NULL : &device) < 0)
         return refuse_by_libvirt(task, "the running VM cannot be looked at");
-    if (state.share == task->attach)
+    if (state.has_share == task->attach)
         return 0;
     if (task->attach && !state.shared_memory) {
         task->restart_needed = true;
@@ -303,7 +307,7 @@ static int change_running(struct task *task)
         return 0;
     }
     if (task->attach)
-        device = domain_xml_device(&share, 0);
+        device = domain_xml_device(&share);
     if (!device)
         return refuse(task, log_errno_text(-ENOMEM));
     plug(task, device);

@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "cli/domain_virtiofs.h"
+#include "cli/domain_xml.h"
 #include "daemon/config.h"
 #include "util/cleanup.h"
 

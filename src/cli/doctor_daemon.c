@@ -16,6 +16,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "host/mounts.h"
 #include "powercapfs/mount.h"
 #include "util/log.h"
 #include "util/metrics_server.h"
@@ -296,7 +297,7 @@ static void report_mount(struct doctor *doctor, const struct mount_entry *mount)
 static void check_mount(struct doctor *doctor)
 {
     struct mount_entry mount;
-    int r = mountpoint_find(doctor->config.mountpoint, &mount);
+    int r = mount_find_at(doctor->config.mountpoint, &mount);
 
     if (r == 0)
         report_mount(doctor, &mount);

@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "powercapfs/mount.h"
+#include "host/mounts.h"
 #include "util/clock.h"
 #include "util/file.h"
 #include "util/log.h"
@@ -28,7 +28,6 @@
 #define VIRTIO_DEVICES "/sys/bus/virtio/devices"
 #define VIRTIO_ID_FS "0x001a" /* linux/virtio_ids.h: 26 */
 #define MODULES_MAX (16U << 20)
-#define MOUNTINFO_MAX (1U << 20)
 
 /* Known readers by the name the kernel keeps of them, 15 bytes. */
 static const struct {
@@ -49,7 +48,7 @@ static bool is_mounted(const struct doctor *doctor, const char *path, const char
     _cleanup_free_ char *full = doctor_path(doctor, path);
     struct mount_entry mount;
 
-    return full && mountpoint_find(full, &mount) == 0 && strcmp(mount.type, type) == 0;
+    return full && mount_find_at(full, &mount) == 0 && strcmp(mount.type, type) == 0;
 }
 
 static bool share_mounted(const struct doctor *doctor)
@@ -192,7 +191,7 @@ static void check_share(struct doctor *doctor)
     _cleanup_free_ char *path = doctor_path(doctor, DOCTOR_SHARE);
     struct mount_entry mount;
 
-    if (!path || mountpoint_find(path, &mount) < 0)
+    if (!path || mount_find_at(path, &mount) < 0)
         report_unmounted(doctor);
     else if (strcmp(mount.type, "virtiofs") != 0)
         doctor_report(doctor, SEVERITY_ERROR, "share-hidden",
@@ -282,20 +281,17 @@ static void check_origin(struct doctor *doctor)
 
 /* Readers. */
 
-/* What a process sees on the powercap directory, its own or a container's /host/sys. */
+/* Does a process see the share on the powercap directory, its own or a container's /host/sys? */
 static bool sees_share(const struct doctor *doctor, pid_t pid)
 {
+    _cleanup_(mounts_close) struct mounts mounts = {0};
     char path[CONFIG_PATH_MAX + 32];
-    _cleanup_free_ char *text = NULL;
     struct mount_entry mount;
-    const char *rest;
-    size_t length;
 
     snprintf(path, sizeof(path), "%s/%d/mountinfo", doctor->config.proc_root, (int)pid);
-    if (read_file_full(AT_FDCWD, path, MOUNTINFO_MAX, &text, &length) < 0)
-        return true; /* not to be told */
-    rest = text;
-    while (mountinfo_next(&rest, &length, &mount)) {
+    if (mounts_open(&mounts, path) < 0)
+        return true; /* unknown, so nothing is reported */
+    while (mounts_next(&mounts, &mount)) {
         const char *end = strstr(mount.path, "/class/powercap");
 
         if (strcmp(mount.type, "virtiofs") == 0 &&

@@ -13,11 +13,9 @@
 #include <unistd.h>
 #include <uuid/uuid.h>
 
+#include "host/mounts.h"
 #include "powercapfs/mount.h"
 #include "util/file.h"
-
-#define TAG "virtjoule"
-#define MOUNTINFO_MAX (1U << 20)
 
 /* A guest that boots, or whose Prometheus asks once a minute, is not reported. */
 #define READING_AFTER_S 90
@@ -39,7 +37,7 @@ static bool read_share(virDomainPtr domain, unsigned flags, struct domain_virtio
 {
     _cleanup_free_ char *xml = virDomainGetXMLDesc(domain, flags);
 
-    return xml && domain_virtiofs_parse(xml, strlen(xml), ret) == 0;
+    return xml && domain_xml_read(xml, strlen(xml), ret) == 0;
 }
 
 /* A domain that goes in this moment is left out. */
@@ -127,7 +125,7 @@ static const struct virtiofs_device *find_device(const struct doctor *doctor,
                                                  const struct domain_virtiofs *share)
 {
     for (size_t i = 0; i < share->n_devices; i++)
-        if (strcmp(share->devices[i].tag, TAG) == 0)
+        if (strcmp(share->devices[i].tag, DOMAIN_SHARE_TAG) == 0)
             return &share->devices[i];
     for (size_t i = 0; i < share->n_devices; i++)
         if (below_mountpoint(doctor, share->devices[i].source))
@@ -179,12 +177,13 @@ static void check_share(struct doctor *doctor, const struct doctor_domain *domai
     if (!device)
         return;
     check_source(doctor, domain, device);
-    if (strcmp(device->tag, TAG) != 0)
-        doctor_report(doctor, SEVERITY_ERROR, "domain-wrong-tag",
-                      doctor_text("%s: its share has the tag \"%s\", the guest looks for \"" TAG
-                                  "\"",
-                                  domain->name, device->tag),
-                      attach_again(domain));
+    if (strcmp(device->tag, DOMAIN_SHARE_TAG) != 0)
+        doctor_report(
+            doctor, SEVERITY_ERROR, "domain-wrong-tag",
+            doctor_text("%s: its share has the tag \"%s\", the guest looks for \"" DOMAIN_SHARE_TAG
+                        "\"",
+                        domain->name, device->tag),
+            attach_again(domain));
     if (strcmp(device->cache, "none") != 0)
         doctor_report(doctor, SEVERITY_ERROR, "domain-cache-mode",
                       doctor_text("%s: its share has cache mode %s, not none: the guest may see a "
@@ -200,8 +199,9 @@ static void check_share(struct doctor *doctor, const struct doctor_domain *domai
         doctor_report(doctor, SEVERITY_ERROR, "domain-virtiofsd-missing",
                       doctor_text("%s: its virtiofsd %s cannot be run: the VM will not start",
                                   domain->name, device->binary),
-                      doctor_text("apt install --reinstall qemu-system-common, or correct <binary "
-                                  "path> with: virsh edit %s",
+                      doctor_text("apt install --reinstall qemu-system-common (Debian 12), virtiofsd "
+                                  "(Debian 13 and others), or correct <binary path> with: virsh "
+                                  "edit %s",
                                   domain->name));
 }
 
@@ -283,16 +283,13 @@ static void check_reading(struct doctor *doctor)
 /* A virtiofsd's share: the mount on the root of its own mount namespace. */
 static bool read_served_share(const struct doctor *doctor, pid_t pid, struct mount_entry *ret)
 {
+    _cleanup_(mounts_close) struct mounts mounts = {0};
     char path[CONFIG_PATH_MAX + 32];
-    _cleanup_free_ char *text = NULL;
-    const char *rest;
-    size_t length;
 
     snprintf(path, sizeof(path), "%s/%d/mountinfo", doctor->config.proc_root, (int)pid);
-    if (read_file_full(AT_FDCWD, path, MOUNTINFO_MAX, &text, &length) < 0)
+    if (mounts_open(&mounts, path) < 0)
         return false;
-    rest = text;
-    while (mountinfo_next(&rest, &length, ret))
+    while (mounts_next(&mounts, ret))
         if (strcmp(ret->path, "/") == 0 && strcmp(ret->type, POWERCAPFS_TYPE) == 0)
             return true;
     return false;
@@ -305,7 +302,7 @@ static void check_served(struct doctor *doctor, pid_t pid, const char *comm, voi
     struct mount_entry served;
 
     if (strcmp(comm, "virtiofsd") != 0 || !read_served_share(doctor, pid, &served) ||
-        strcmp(served.device, current->device) == 0)
+        served.device == current->device)
         return;
     for (size_t i = 0; i < doctor->n_domains; i++)
         if (strcmp(served.root + (served.root[0] == '/'), doctor->domains[i].uuid) == 0)
@@ -322,7 +319,7 @@ static void check_stale(struct doctor *doctor)
 {
     struct mount_entry current;
 
-    if (mountpoint_find(doctor->config.mountpoint, &current) == 0 &&
+    if (mount_find_at(doctor->config.mountpoint, &current) == 0 &&
         strcmp(current.type, POWERCAPFS_TYPE) == 0)
         doctor_each_process(doctor, check_served, &current);
 }

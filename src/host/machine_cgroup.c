@@ -4,6 +4,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "shared/vm_names.h"
+
 /*
  * One component of the path names the machine; the ones below it are the parts
  * into which libvirt sorts its threads (emulator, vcpuN, libvirt), the ones
@@ -46,11 +48,11 @@ static bool is_equal(struct text t, const char *word)
 
 static bool is_machine(struct text parent, struct text component)
 {
-    if (ends_with(component, ".libvirt-qemu"))
+    if (ends_with(component, MACHINE_SUFFIX))
         return true;
     if (!ends_with(component, ".scope"))
         return false;
-    return starts_with(component, "machine-qemu\\x2d") || is_equal(parent, "qemu.slice");
+    return starts_with(component, MACHINE_PREFIX "\\x2d") || is_equal(parent, "qemu.slice");
 }
 
 static bool is_pod(bool below_kubepods, struct text component)

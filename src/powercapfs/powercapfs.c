@@ -26,6 +26,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "host/mounts.h"
 #include "host/topology.h"
 #include "powercapfs/handover.h"
 #include "powercapfs/mount.h"
@@ -185,7 +186,7 @@ static int session_mount(struct powercapfs *fs)
         return errno ? -errno : -EIO;
     fs->mounted = true;
     /* At once: what fails from here on has to find the mount again. */
-    r = mountpoint_device(fs->mountpoint, &fs->device);
+    r = mount_device(fs->mountpoint, &fs->device);
     if (r == 0)
         r = request_queue_new(&fs->queue, -1);
     return r < 0 ? r : session_begin(fs);
@@ -212,7 +213,7 @@ static int session_resume(struct powercapfs *fs, struct kept_connection *kept)
         return -EPROTO;
     log_info("the former daemon's mount is continued", F_STRING("path", fs->mountpoint),
              F_UINT("requests", request_queue_length(fs->queue)));
-    return mountpoint_device(fs->mountpoint, &fs->device);
+    return mount_device(fs->mountpoint, &fs->device);
 }
 
 /* Mounted, by whomever: to be served. */
@@ -352,7 +353,7 @@ static bool is_in_place(const struct powercapfs *fs)
 {
     dev_t device;
 
-    return mountpoint_device(fs->mountpoint, &device) == 0 && device == fs->device;
+    return mount_device(fs->mountpoint, &device) == 0 && device == fs->device;
 }
 
 /* libfuse leaves the mount point alone then. */

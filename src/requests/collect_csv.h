@@ -9,8 +9,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "requests/request_config.h"
 #include "requests/request_programs.h"
-#include "requests/requests_config.h"
 
 /** One interval. */
 struct collect_row {

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "requests/collect_csv.h"
-#include "requests/energy_split.h"
+#include "requests/work_price.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
@@ -24,19 +24,19 @@ struct moment {
 struct collector {
     FILE *stream;
     const char *label;
-    const struct requests_config *config;
+    const struct request_config *config;
     bool failed; /* was logged */
     bool begun;  /* the two below are known */
     struct moment from;
     uint64_t from_energy_uj;
-    size_t n; /* ever; the last SPLIT_POINTS are kept */
-    struct moment moments[SPLIT_POINTS];
+    size_t n; /* ever; the last PRICE_POINTS are kept */
+    struct moment moments[PRICE_POINTS];
 };
 
 DEFINE_CLEANUP(struct collector *, collector_free);
 
 int collector_new(struct collector **ret, const char *path, const char *label,
-                  const struct requests_config *config)
+                  const struct request_config *config)
 {
     _cleanup_(cleanup_collector_free) struct collector *collector = calloc(1, sizeof(*collector));
     int r = -ENOMEM;
@@ -62,7 +62,7 @@ struct collector *collector_free(struct collector *collector)
     if (collector->stream)
         fclose(collector->stream);
     free(collector->from.frequencies);
-    for (size_t i = 0; i < SPLIT_POINTS; i++)
+    for (size_t i = 0; i < PRICE_POINTS; i++)
         free(collector->moments[i].frequencies);
     free(collector);
     return NULL;
@@ -70,7 +70,7 @@ struct collector *collector_free(struct collector *collector)
 
 static struct moment *kept(struct collector *collector, size_t i)
 {
-    return &collector->moments[i % SPLIT_POINTS];
+    return &collector->moments[i % PRICE_POINTS];
 }
 
 static uint64_t between(uint64_t a, uint64_t b, uint64_t part, uint64_t whole)
@@ -135,7 +135,7 @@ static int interpolate(const struct moment *a, const struct moment *b, uint64_t 
 static int find_moment(struct collector *collector, uint64_t time_ns, struct moment *ret)
 {
     size_t last = collector->n - 1;
-    size_t oldest = collector->n > SPLIT_POINTS ? collector->n - SPLIT_POINTS : 0;
+    size_t oldest = collector->n > PRICE_POINTS ? collector->n - PRICE_POINTS : 0;
 
     while (last > oldest && kept(collector, last - 1)->time_ns >= time_ns)
         last--;
@@ -194,24 +194,24 @@ static int keep(struct collector *collector, uint64_t time_ns, const struct coll
 }
 
 void collector_add(struct collector *collector, uint64_t time_ns, const struct collect_work *work,
-                   const struct power_tree_reading *reading)
+                   const struct powercap_energy *energy)
 {
     struct moment to;
 
-    if (reading->reset)
+    if (energy->reset)
         collector->begun = false;
     /* Without memory the next interval is longer. */
-    if (keep(collector, time_ns, work) < 0 || !reading->known || reading->delay_ns > time_ns)
+    if (keep(collector, time_ns, work) < 0 || !energy->known || energy->delay_ns > time_ns)
         return;
     /* A delay that grew: this moment has its row already. */
-    if (collector->begun && time_ns - reading->delay_ns <= collector->from.time_ns)
+    if (collector->begun && time_ns - energy->delay_ns <= collector->from.time_ns)
         return;
-    if (find_moment(collector, time_ns - reading->delay_ns, &to) < 0)
+    if (find_moment(collector, time_ns - energy->delay_ns, &to) < 0)
         return;
     if (collector->begun)
-        write_row(collector, &to, reading->energy_uj - collector->from_energy_uj);
+        write_row(collector, &to, energy->energy_uj - collector->from_energy_uj);
     free(collector->from.frequencies);
     collector->from = to;
-    collector->from_energy_uj = reading->energy_uj;
+    collector->from_energy_uj = energy->energy_uj;
     collector->begun = true;
 }

@@ -10,9 +10,9 @@
  *     energy, late by the tree's delay ------------------------+
  */
 
-#include "requests/power_tree.h"
+#include "requests/powercap_reader.h"
+#include "requests/request_config.h"
 #include "requests/request_programs.h"
-#include "requests/requests_config.h"
 
 struct collector;
 
@@ -22,7 +22,7 @@ struct collector;
  * @return 0 or a negative errno; the reason is logged
  */
 int collector_new(struct collector **ret, const char *path, const char *label,
-                  const struct requests_config *config);
+                  const struct request_config *config);
 
 /** What all tasks did until one moment. */
 struct collect_work {
@@ -38,7 +38,7 @@ struct collect_work {
  * @param time_ns  CLOCK_MONOTONIC, growing
  */
 void collector_add(struct collector *collector, uint64_t time_ns, const struct collect_work *work,
-                   const struct power_tree_reading *reading);
+                   const struct powercap_energy *energy);
 
 /** NULL is accepted. @return NULL */
 struct collector *collector_free(struct collector *collector);

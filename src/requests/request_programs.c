@@ -15,7 +15,7 @@
 
 #include "host/cpu_counters.h"
 #include "request_energy.skel.h"
-#include "requests/unread.h"
+#include "requests/fionread_probe.h"
 #include "util/cleanup.h"
 #include "util/file.h"
 #include "util/log.h"
@@ -27,10 +27,10 @@ struct request_programs {
     struct request_cpu *cpus;
     size_t n_cpus;
     struct cpu_counters *counters;
-    struct ring_buffer *ended;
+    struct ring_buffer *events;
     bool watches_calls; /* or cannot */
-    bool wakes_readers; /* see bpf/request_unread.h */
-    uint64_t left_unread;
+    bool wakes_readers; /* see bpf/lib/fionread.bpf.h */
+    uint64_t partial_reads;
     void (*on_request)(const struct request *request, void *userdata); /* while they are taken */
     void *userdata;
 };
@@ -151,8 +151,8 @@ static int open_skeleton(struct request_programs *programs, unsigned counts, boo
     /* Run by hand, and attached to maps and cgroups. */
     bpf_program__set_autoattach(skeleton->progs.close_running_slice, false);
     bpf_program__set_autoattach(skeleton->progs.rewrite_response, false);
-    bpf_program__set_autoattach(skeleton->progs.take_in, false);
-    bpf_program__set_autoattach(skeleton->progs.take_in_older_ones, false);
+    bpf_program__set_autoattach(skeleton->progs.follow_connection, false);
+    bpf_program__set_autoattach(skeleton->progs.follow_older_connections, false);
     bpf_program__set_autoattach(skeleton->progs.wake_readers, false);
     r = request_energy__load(skeleton);
     return r < 0 ? r : request_energy__attach(skeleton);
@@ -197,9 +197,9 @@ static int map_cpus(struct request_programs *programs)
     if (cpus == MAP_FAILED)
         return -errno;
     programs->cpus = cpus;
-    programs->ended =
-        ring_buffer__new(bpf_map__fd(programs->skeleton->maps.ended), on_ended, programs, NULL);
-    return programs->ended ? 0 : -errno;
+    programs->events =
+        ring_buffer__new(bpf_map__fd(programs->skeleton->maps.events), on_ended, programs, NULL);
+    return programs->events ? 0 : -errno;
 }
 
 int request_programs_new(struct request_programs **ret, unsigned counts)
@@ -224,7 +224,7 @@ int request_programs_new(struct request_programs **ret, unsigned counts)
     if (missing)
         log_warning("hardware counters cannot be had: their weights have no effect",
                     F_UINT("mask", missing));
-    programs->wakes_readers = unread_is_forgotten() > 0;
+    programs->wakes_readers = fionread_is_broken() > 0;
     if (programs->wakes_readers)
         log_info("this kernel answers FIONREAD wrongly on connections that are followed: "
                  "requests longer than a server's buffer take up to 0.1 s more");
@@ -245,7 +245,7 @@ int request_programs_new(struct request_programs **ret, unsigned counts)
 struct request_programs *request_programs_free(struct request_programs *programs)
 {
     if (programs) {
-        ring_buffer__free(programs->ended);
+        ring_buffer__free(programs->events);
         if (programs->cpus)
             munmap(programs->cpus, programs->n_cpus * sizeof(*programs->cpus));
         request_energy__destroy(programs->skeleton);
@@ -322,14 +322,14 @@ static int take_in_older(const struct request_programs *programs, int cgroup_fd)
     if (fstat(cgroup_fd, &status) < 0)
         return -errno;
     programs->skeleton->bss->older_cgroup = status.st_ino;
-    r = run_on_sockets(programs->skeleton->progs.take_in_older_ones);
+    r = run_on_sockets(programs->skeleton->progs.follow_older_connections);
     forget_listening(programs);
     return r;
 }
 
 int request_programs_watch(struct request_programs *programs, int fd, int *ret_link)
 {
-    int link = bpf_link_create(bpf_program__fd(programs->skeleton->progs.take_in), fd,
+    int link = bpf_link_create(bpf_program__fd(programs->skeleton->progs.follow_connection), fd,
                                BPF_CGROUP_SOCK_OPS, NULL);
     int r;
 
@@ -363,9 +363,9 @@ static void close_slices(const struct request_programs *programs)
 void request_programs_read(struct request_programs *programs, struct request_totals *ret)
 {
     struct request_totals totals = {
-        .unheard = programs->skeleton->bss->unheard,
-        .refused = programs->skeleton->bss->refused,
-        .taken = programs->skeleton->bss->taken,
+        .events_lost = programs->skeleton->bss->events_lost,
+        .requests_dropped = programs->skeleton->bss->requests_dropped,
+        .foreign = programs->skeleton->bss->foreign,
     };
 
     close_slices(programs);
@@ -391,7 +391,7 @@ static void let_go(const struct request_programs *programs)
     int sockets = bpf_map__fd(programs->skeleton->maps.sockets);
     uint64_t cookie;
 
-    while (bpf_map_lookup_and_delete_elem(bpf_map__fd(programs->skeleton->maps.left), NULL,
+    while (bpf_map_lookup_and_delete_elem(bpf_map__fd(programs->skeleton->maps.abandoned), NULL,
                                           &cookie) == 0)
         bpf_map_delete_elem(sockets, &cookie);
 }
@@ -416,11 +416,11 @@ static void watch_calls(struct request_programs *programs)
 /* Where the kernel lets them stop too early, if any may have. */
 static void wake_readers(struct request_programs *programs)
 {
-    uint64_t left_unread = programs->skeleton->bss->left_unread;
+    uint64_t partial_reads = programs->skeleton->bss->partial_reads;
 
-    if (!programs->wakes_readers || left_unread == programs->left_unread)
+    if (!programs->wakes_readers || partial_reads == programs->partial_reads)
         return;
-    programs->left_unread = left_unread;
+    programs->partial_reads = partial_reads;
     run_on_sockets(programs->skeleton->progs.wake_readers);
 }
 
@@ -433,5 +433,5 @@ int request_programs_take_ended(struct request_programs *programs,
     wake_readers(programs);
     programs->on_request = on_request;
     programs->userdata = userdata;
-    return ring_buffer__consume(programs->ended);
+    return ring_buffer__consume(programs->events);
 }

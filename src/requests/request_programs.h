@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "request_energy.h"
+#include "shared/request_energy.h"
 
 /** What may be counted beside CPU time: bit per enum request_counter, and these. */
 #define REQUEST_WAKEUPS (1u << REQUEST_COUNTERS)
@@ -30,9 +30,9 @@ struct request_totals {
     uint64_t wakeups;
     uint64_t migrations;
     uint64_t counted[REQUEST_COUNTERS];
-    uint64_t unheard; /* requests that ended while the ring was full */
-    uint64_t refused; /* requests that found no room */
-    uint64_t taken;   /* connections that another program follows already (a sockmap) */
+    uint64_t events_lost;      /* requests that ended while the ring was full */
+    uint64_t requests_dropped; /* requests that found no room */
+    uint64_t foreign;          /* connections that another program follows already (a sockmap) */
 };
 
 /** CPU time of all tasks at one frequency. */

@@ -29,7 +29,7 @@ INACTIVE = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
 ADDED = re.compile(r"""
     </?metadata> | <virtjoule:share\ [^>]*/> | </?memoryBacking> | <source\ type='memfd'/> |
     <access\ mode='shared'/> | <cell\ .*memAccess='shared'.*> | </?filesystem\b[^>]*> |
-    <driver\ type='virtiofs'/> | <binary\ path='/usr/lib/qemu/virtiofsd'> | </binary> |
+    <driver\ type='virtiofs'/> | <binary(\ path='/usr/lib/qemu/virtiofsd')?> | </binary> |
     <cache\ mode='none'/> | <source\ dir='[^']*/[0-9a-f-]{36}'/> | <target\ dir='virtjoule'/> |
     <address\ type='pci'\ [^>]*/> | </?controller\b[^>]*> | <model\ name='pcie-root-port'/> |
     <target\ chassis=[^>]*/>""", re.VERBOSE)

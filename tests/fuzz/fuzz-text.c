@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The small parsers of sysfs texts, mount tables, listen addresses, sensors, learned
+/* The small parsers of sysfs texts, listen addresses, sensors, learned
    relations and names. */
 
 #include "fuzz.h"
@@ -11,7 +11,6 @@
 #include "meter/meter_hwmon.h"
 #include "meter/meter_snmp.h"
 #include "platform/platform_store.h"
-#include "powercapfs/mount.h"
 #include "powercapfs/names.h"
 #include "source/rapl.h"
 #include "util/metrics_server.h"
@@ -60,17 +59,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char *text = malloc(size + 1), line[PLATFORM_RELATION_MAX];
     struct platform_relation relation;
-    struct mount_entry entry;
-    size_t rest_size = size;
     uint64_t value;
 
     require(text != NULL);
     memcpy(text, data, size);
     text[size] = '\0';
     (void)parse_sysfs_u64((const char *)data, size, &value);
-    (void)mountinfo_find((const char *)data, size, 1, &entry);
-    for (const char *rest = (const char *)data; mountinfo_next(&rest, &rest_size, &entry);)
-        require(rest_size < size);
     if (platform_relation_parse((const char *)data, size, &relation) == 0)
         require(platform_relation_format(&relation, line, sizeof(line)) > 0 &&
                 platform_relation_parse(line, strlen(line) - 1, &relation) == 0);

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../snapshot_fixture.h"
+#include "../lib/snapshot_fixture.h"
 #include "publish/exporter.h"
 #include "util/metrics_server.h"
 
