@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "source/sources.h"
+#include "usage/providers.h"
 #include "util/clock.h"
 #include "util/parse.h"
 
@@ -77,14 +79,21 @@ static int value_policy(const char *value, void *target)
     return static_policy_from_string(value, target);
 }
 
+/* Words of a table of kinds. */
+#define WORD(kind) #kind,
+
 static int value_energy(const char *value, void *target)
 {
-    int word = find_word(value, (const char *const[]){"auto", "rapl", "estimate", NULL});
+    int word = find_word(value, (const char *const[]){"auto", ENERGY_SOURCES(WORD) NULL});
 
-    if (word < 0)
-        return word;
-    *(enum config_energy *)target = (enum config_energy)word;
-    return 0;
+    return word < 0 ? word : value_text(value, target);
+}
+
+static int value_provider(const char *value, void *target)
+{
+    int word = find_word(value, (const char *const[]){"auto", USAGE_PROVIDERS(WORD) NULL});
+
+    return word < 0 ? word : value_text(value, target);
 }
 
 static int value_platform(const char *value, void *target)
@@ -94,16 +103,6 @@ static int value_platform(const char *value, void *target)
     if (word < 0)
         return word;
     *(bool *)target = word == 1;
-    return 0;
-}
-
-static int value_provider(const char *value, void *target)
-{
-    int word = find_word(value, (const char *const[]){"auto", "bpf", "procfs", NULL});
-
-    if (word < 0)
-        return word;
-    *(enum config_provider *)target = (enum config_provider)word;
     return 0;
 }
 
@@ -201,7 +200,7 @@ void config_init(struct config *config)
 struct parser {
     struct config_text text;
     struct config config;
-    bool baselines_only;        /* this is a baseline file */
+    bool static_powers_only;        /* this is a baseline file */
     size_t n_own_static_powers; /* then: those of the configuration */
     struct config_key keys[CONFIG_KEYS_MAX];
     size_t n_keys;
@@ -227,13 +226,13 @@ static int parse_watts(const char *value, struct static_power *ret)
 
 static int parse_baseline(const struct parser *parser, const char *value, struct static_power *ret)
 {
-    int r = parser->baselines_only ? -EINVAL : value_other_static_powers(value, ret);
+    int r = parser->static_powers_only ? -EINVAL : value_other_static_powers(value, ret);
 
     if (r == 0)
         return 0;
     r = parse_watts(value, ret);
     if (r == 0)
-        ret->origin = parser->baselines_only ? STATIC_CALIBRATED : STATIC_CONFIGURED;
+        ret->origin = parser->static_powers_only ? STATIC_CALIBRATED : STATIC_CONFIGURED;
     return r;
 }
 
@@ -251,7 +250,7 @@ static void set_baseline(struct parser *parser, const char *zone, const char *va
     if (parse_baseline(parser, value, &setting.static_power) < 0) {
         config_text_fail(&parser->text, "baseline", zone,
                          "\"%.64s\" is not a power with its unit up to 10000W, such as 20.5W%s",
-                         value, parser->baselines_only ? "" : ", nor auto or none");
+                         value, parser->static_powers_only ? "" : ", nor auto or none");
         return;
     }
     for (size_t i = 0; i < config->n_static_powers; i++) {
@@ -274,7 +273,7 @@ static void handle_key(struct config_text *text, const char *section, const char
 {
     struct parser *parser = (struct parser *)text;
 
-    if (parser->baselines_only) {
+    if (parser->static_powers_only) {
         if (strcmp(section, "baseline") == 0)
             set_baseline(parser, name, value);
         else
@@ -374,7 +373,7 @@ int config_parse_baselines(const char *text, size_t length, struct config *confi
     struct parser parser = {
         .text = {.text = text, .length = length, .handle = handle_key},
         .config = *config,
-        .baselines_only = true,
+        .static_powers_only = true,
         .n_own_static_powers = config->n_static_powers,
     };
 

@@ -22,25 +22,13 @@
 #define CONFIG_STATIC_POWERS_MAX ZONES_MAX
 #define CONFIG_KEYS_MAX 128
 
-enum config_energy {
-    CONFIG_ENERGY_AUTO, /* rapl if a zone is readable, else estimate */
-    CONFIG_ENERGY_RAPL,
-    CONFIG_ENERGY_ESTIMATE,
-};
-
-enum config_provider {
-    CONFIG_PROVIDER_AUTO, /* bpf where it loads, else procfs */
-    CONFIG_PROVIDER_BPF,
-    CONFIG_PROVIDER_PROCFS,
-};
-
 struct config {
     uint64_t interval_ns;
     bool allow_fine_interval;
     char runtime_dir[CONFIG_PATH_MAX];
     char state_dir[CONFIG_PATH_MAX];
 
-    enum config_energy energy;
+    char energy[CONFIG_PATH_MAX]; /* a row of ENERGY_SOURCES, or "auto" */
     char sysfs_root[CONFIG_PATH_MAX];
     struct estimate_curve estimate;
 
@@ -50,7 +38,7 @@ struct config {
     bool procfs;
     char proc_root[CONFIG_PATH_MAX];
 
-    enum config_provider provider;
+    char provider[CONFIG_PATH_MAX]; /* a row of USAGE_PROVIDERS, or "auto" */
 
     char model[CONFIG_PATH_MAX]; /* a name or an absolute path */
     struct model_options model_options;

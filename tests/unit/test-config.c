@@ -8,6 +8,8 @@
 #include "daemon/config.h"
 #include "documented_keys.h"
 #include "fixture.h"
+#include "source/sources.h"
+#include "usage/providers.h"
 
 static int parse(const char *text, struct config *config, struct config_error *error)
 {
@@ -60,6 +62,30 @@ static void test_documents(void **state)
     assert_documented(keys, config_list_keys(keys), &documents);
 }
 
+/* What a user reads of a key that takes a name from a table names each row of the table. */
+static void assert_expected(const struct config_key *keys, size_t n, const char *section,
+                            const char *key, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(keys[i].section, section) == 0 && strcmp(keys[i].key, key) == 0 &&
+            !strstr(keys[i].expected, name))
+            fail_msg("key [%s] %s: its expected values in config.c, \"%s\", lack %s", section, key,
+                     keys[i].expected, name);
+}
+
+static void test_names_of_tables(void **state)
+{
+    struct config_key keys[CONFIG_KEYS_MAX];
+    size_t n = config_list_keys(keys);
+
+#define SOURCE(name) assert_expected(keys, n, "source", "energy", #name);
+    ENERGY_SOURCES(SOURCE)
+#define PROVIDER(name) assert_expected(keys, n, "usage", "provider", #name);
+    USAGE_PROVIDERS(PROVIDER)
+#define MODEL(name) assert_expected(keys, n, "attribution", "model", #name);
+    ATTRIBUTION_MODELS(MODEL)
+}
+
 static void test_every_key(void **state)
 {
     static const char text[] = "# a comment\n"
@@ -86,7 +112,7 @@ static void test_every_key(void **state)
     assert_int_equal(parse(text, &config, &error), 0);
     assert_int_equal(config.interval_ns, 500000000);
     assert_string_equal(config.runtime_dir, "/tmp/run");
-    assert_int_equal(config.energy, CONFIG_ENERGY_RAPL);
+    assert_string_equal(config.energy, "rapl");
     assert_string_equal(config.sysfs_root, "/tmp/sys");
     assert_int_equal(config.estimate.idle_uw, 10000000);
     assert_int_equal(config.estimate.max_uw, 99500000);
@@ -327,6 +353,7 @@ int main(void)
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_documented_configuration),
         cmocka_unit_test(test_documents),
+        cmocka_unit_test(test_names_of_tables),
         cmocka_unit_test(test_every_key),
         cmocka_unit_test(test_meters),
         cmocka_unit_test(test_errors_name_the_place),
