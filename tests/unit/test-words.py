@@ -23,17 +23,20 @@ def replaced(root):
 
 def found(root):
     """One line for each old word that stands in a text or in a file's name."""
-    for old, folders, new in replaced(root):
-        for path in sorted(path for folder in folders for path in (root / folder).rglob("*")):
-            if path.suffix not in SUFFIXES:
+    words = list(replaced(root))
+    for path in sorted(path for folder in ("src", "bpf", "tests")
+                       for path in (root / folder).rglob("*") if path.suffix in SUFFIXES):
+        name = path.relative_to(root)
+        text = path.read_text(encoding="utf-8")
+        title = path.stem.replace("-", "_").removeprefix("test_")
+        for old, folders, new in words:
+            if name.parts[0] not in folders:
                 continue
-            name = path.relative_to(root)
-            if old.search(path.stem.replace("-", "_").removeprefix("test_")):
+            if old.search(title):
                 yield f"{name}: the file's name has an old word, it is called {new} now"
-            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-                match = old.search(line)
-                if match:
-                    yield f"{name}:{number}: {match.group()} is called {new} now"
+            for match in old.finditer(text):
+                line = text.count("\n", 0, match.start()) + 1
+                yield f"{name}:{line}: {match.group()} is called {new} now"
 
 
 def self_test():
