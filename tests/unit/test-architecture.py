@@ -49,7 +49,7 @@ def is_defined(text, function):
 def problems(root):
     page = (root / PAGE).read_text(encoding="utf-8")
     named = set(re.findall(r"^    src/(\w+) ", page, re.MULTILINE))
-    there = {path.name for path in (root / "src").iterdir() if any(path.glob("*.c"))}
+    there = {path.name for path in (root / "src").iterdir() if list(path.glob("*.c"))}
     for room in sorted(named ^ there):
         yield f"{PAGE}: room src/{room} " + ("does not exist" if room in named else "is missing")
     found = list(walks(page))
@@ -81,7 +81,8 @@ def problems(root):
 PLANTED = {
     "| `src/a/a.c` | `gone()` | x |": "not defined",
     "| `src/a/gone.c` | `first()` | x |": "no file",
-    there = {path.name for path in (root / "src").iterdir() if list(path.glob("*.c"))}
+    "| `src/a/a.c` | `first()` | x |\n| `src/a/b.c` | `alone()` | x |":
+        "no hop before it mentions alone",
     "| `src/a/a.c` | `first()` | x |\n| `src/a/b.c` | `alone()` (`ops`) | x |": "mentions ops",
     "| somewhere | `first()` | x |": "not a hop",
 }
