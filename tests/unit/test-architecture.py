@@ -5,9 +5,9 @@ docs/architecture.md says what is so: its rooms are the folders that there are, 
 followed in the code.
 
 A walk is a table of hops with the columns "where" (a file), "function" and "what happens". The
-function is defined in that file, and the file of a hop before it mentions the function: by its name,
-or by the name in brackets where the call goes through a table of functions. A hop whose first column
-is empty is made outside the code: nothing has to mention the next one.
+function is defined in that file, and the file of a hop before it mentions the function: by its
+name, or by the name in brackets where the call goes through a table of functions. A hop whose first
+column is empty is made outside the code: nothing has to mention the next one.
 
     test-architecture.py SOURCE_ROOT
 """
