@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "shared/vm_names.h"
 #include "util/cursor.h"
 
 /*
@@ -24,11 +25,11 @@
 
 static bool is_machine(struct cursor parent, struct cursor component)
 {
-    if (cursor_ends_with(component, ".libvirt-qemu"))
+    if (cursor_ends_with(component, MACHINE_SUFFIX))
         return true;
     if (!cursor_ends_with(component, ".scope"))
         return false;
-    return cursor_starts_with(component, "machine-qemu\\x2d") ||
+    return cursor_starts_with(component, MACHINE_PREFIX "\\x2d") ||
            cursor_equals(parent, "qemu.slice");
 }
 

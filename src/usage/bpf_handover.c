@@ -105,7 +105,7 @@ int bpf_handover_take(struct descriptors *descriptors, struct bpf_set *ret, int 
     int r = -ENOENT;
 
     for (int fd; (fd = descriptors_next(descriptors, STORE_NAME)) >= 0; close(fd))
-        /* There is one; more have no meaning. */
+        /* The first set counts; there should be no other. */
         r = r == -ENOENT ? receive_set(fd, ret, fds, n) : r;
     return r;
 }

@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "host/proc_text.h"
-#include "usage/memory.h"
+#include "memory/memory.h"
 #include "util/clock.h"
 #include "util/file.h"
 

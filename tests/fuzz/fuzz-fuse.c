@@ -17,8 +17,8 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "../fuse_fixture.h"
-#include "../snapshot_fixture.h"
+#include "../lib/fuse_fixture.h"
+#include "../lib/snapshot_fixture.h"
 #include "powercapfs/handover.h"
 #include "powercapfs/tree.h"
 

@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../snapshot_fixture.h"
+#include "../lib/snapshot_fixture.h"
 #include "publish/exporter.h"
 #include "util/cleanup.h"
 #include "util/clock.h"

@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #include "host/proc_text.h"
-#include "usage/memory.h"
+#include "memory/memory.h"
 #include "util/file.h"
 
 #define MB (UINT64_C(1) << 20)

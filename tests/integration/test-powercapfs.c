@@ -28,7 +28,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include "../snapshot_fixture.h"
+#include "../lib/snapshot_fixture.h"
 #include "powercapfs/files.h"
 #include "powercapfs/powercapfs.h"
 #include "util/cleanup.h"

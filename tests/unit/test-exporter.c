@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../snapshot_fixture.h"
+#include "../lib/snapshot_fixture.h"
 #include "publish/exporter.h"
 
 static char *render(const struct snapshot *snapshot)

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "fixture.h"
-#include "usage/memory.h"
+#include "memory/memory.h"
 
 /* On a recorded tree: two sockets with a node each, numbered 0 and 2. */
 

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../snapshot_fixture.h"
+#include "../lib/snapshot_fixture.h"
 #include "powercapfs/files.h"
 #include "powercapfs/handover.h"
 #include "powercapfs/names.h"
