@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* libvirt, and the share of each of its domains that was given one. */
+/* Checks of libvirt, and of the share of each domain that has one. */
 
 #include "cli/doctor_check.h"
 
@@ -17,7 +17,7 @@
 #include "powercapfs/mount.h"
 #include "util/file.h"
 
-/* A guest that boots, or whose Prometheus asks once a minute, is not reported. */
+/* A guest that still boots, or whose Prometheus asks once a minute, is not reported before. */
 #define READING_AFTER_S 90
 
 /* Asking libvirt. */
@@ -26,7 +26,7 @@ struct listing {
     char uri[CONFIG_PATH_MAX];
     struct doctor_domain *domains;
     size_t n;
-    char problem[256]; /* libvirt's own words */
+    char problem[256]; /* in libvirt's words */
 };
 
 static void ignore_error(void *userdata, virErrorPtr error)
@@ -40,7 +40,7 @@ static bool read_share(virDomainPtr domain, unsigned flags, struct domain_virtio
     return xml && domain_xml_read(xml, strlen(xml), ret) == 0;
 }
 
-/* A domain that goes in this moment is left out. */
+/* A domain that disappears in this moment is left out. */
 static bool read_domain(virDomainPtr domain, struct doctor_domain *ret)
 {
     const char *name = virDomainGetName(domain);
@@ -110,7 +110,7 @@ void doctor_read_domains(struct doctor *doctor)
 
 /* Domains. */
 
-/* The part of a source directory below the mount point, NULL where it is elsewhere. */
+/* The part of a source directory below the mount point; NULL where the directory is elsewhere. */
 static const char *below_mountpoint(const struct doctor *doctor, const char *source)
 {
     size_t length = strlen(doctor->config.mountpoint);
@@ -120,12 +120,12 @@ static const char *below_mountpoint(const struct doctor *doctor, const char *sou
     return source + length + strspn(source + length, "/");
 }
 
-/* Meant as an energy share: by its directory or by its tag. */
+/* The device that is meant as an energy share, by its tag or else by its directory. */
 static const struct virtiofs_device *find_device(const struct doctor *doctor,
                                                  const struct domain_virtiofs *share)
 {
     for (size_t i = 0; i < share->n_devices; i++)
-        if (strcmp(share->devices[i].tag, DOMAIN_SHARE_TAG) == 0)
+        if (strcmp(share->devices[i].tag, SHARE_TAG) == 0)
             return &share->devices[i];
     for (size_t i = 0; i < share->n_devices; i++)
         if (below_mountpoint(doctor, share->devices[i].source))
@@ -177,11 +177,10 @@ static void check_share(struct doctor *doctor, const struct doctor_domain *domai
     if (!device)
         return;
     check_source(doctor, domain, device);
-    if (strcmp(device->tag, DOMAIN_SHARE_TAG) != 0)
+    if (strcmp(device->tag, SHARE_TAG) != 0)
         doctor_report(
             doctor, SEVERITY_ERROR, "domain-wrong-tag",
-            doctor_text("%s: its share has the tag \"%s\", the guest looks for \"" DOMAIN_SHARE_TAG
-                        "\"",
+            doctor_text("%s: its share has the tag \"%s\", the guest looks for \"" SHARE_TAG "\"",
                         domain->name, device->tag),
             attach_again(domain));
     if (strcmp(device->cache, "none") != 0)
@@ -196,13 +195,14 @@ static void check_share(struct doctor *doctor, const struct doctor_domain *domai
             doctor_text("%s: its memory is not shared: virtiofs cannot work", domain->name),
             attach_again(domain));
     if (device->binary[0] && access(device->binary, X_OK) < 0)
-        doctor_report(doctor, SEVERITY_ERROR, "domain-virtiofsd-missing",
-                      doctor_text("%s: its virtiofsd %s cannot be run: the VM will not start",
-                                  domain->name, device->binary),
-                      doctor_text("apt install --reinstall qemu-system-common (Debian 12), virtiofsd "
-                                  "(Debian 13 and others), or correct <binary path> with: virsh "
-                                  "edit %s",
-                                  domain->name));
+        doctor_report(
+            doctor, SEVERITY_ERROR, "domain-virtiofsd-missing",
+            doctor_text("%s: its virtiofsd %s cannot be run: the VM will not start", domain->name,
+                        device->binary),
+            doctor_text("apt install --reinstall qemu-system-common (Debian 12), virtiofsd "
+                        "(Debian 13 and others), or correct <binary path> with: virsh "
+                        "edit %s",
+                        domain->name));
 }
 
 static void check_shares(struct doctor *doctor)
@@ -280,7 +280,7 @@ static void check_reading(struct doctor *doctor)
     }
 }
 
-/* A virtiofsd's share: the mount on the root of its own mount namespace. */
+/* The share that a virtiofsd serves: the mount on the root of its mount namespace. */
 static bool read_served_share(const struct doctor *doctor, pid_t pid, struct mount_entry *ret)
 {
     _cleanup_(mounts_close) struct mounts mounts = {0};
@@ -295,7 +295,8 @@ static bool read_served_share(const struct doctor *doctor, pid_t pid, struct mou
     return false;
 }
 
-/* A daemon that was killed, and whose connection nobody kept, took its mount with it. */
+/* The mount of a daemon that was killed ends with it, unless the service manager kept its
+   connection: a virtiofsd may still serve the ended one. */
 static void check_served(struct doctor *doctor, pid_t pid, const char *comm, void *userdata)
 {
     const struct mount_entry *current = userdata;

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "cli/domain_xml.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cli/domain_xml_internal.h"
+#include "util/paths.h"
 
 #define RECORD_URI "urn:virtjoule:share:1"
 
@@ -21,12 +23,12 @@ static xmlNode *find_record(const xmlNode *metadata)
 static xmlNode *find_share(const xmlNode *devices)
 {
     XML_FOR_EACH_CHILD(filesystem, devices, "filesystem")
-    if (xml_attribute_is(xml_child(filesystem, "target"), "dir", DOMAIN_SHARE_TAG))
+    if (xml_attribute_is(xml_child(filesystem, "target"), "dir", SHARE_TAG))
         return filesystem;
     return NULL;
 }
 
-/* As domain_parse(), but of what is only looked at. */
+/* As domain_parse(), but any domain is enough that is only looked at. */
 static int parse(struct domain *ret, const char *text, size_t length)
 {
     int r = xml_parse(text, length, &ret->document);
@@ -88,6 +90,7 @@ static void note_error(struct domain *domain, int error)
 
 void domain_set(struct domain *domain, xmlNode *element, const char *name, const char *value)
 {
+    assert(element || domain->error);
     domain->changed = true;
     if (!xml_set(element, name, value))
         note_error(domain, -ENOMEM);
@@ -95,6 +98,7 @@ void domain_set(struct domain *domain, xmlNode *element, const char *name, const
 
 void domain_remove(struct domain *domain, xmlNode *element)
 {
+    assert(element);
     domain->changed = true;
     xmlUnlinkNode(element);
     xmlFreeNode(element);
@@ -138,7 +142,7 @@ xmlNode *domain_new_device(const struct domain_share *share)
         (!share->virtiofsd || xml_set(binary, "path", share->virtiofsd)) &&
         xml_set(xml_add(binary, "cache"), "mode", "none") &&
         xml_set(xml_add(device, "source"), "dir", share->directory) &&
-        xml_set(xml_add(device, "target"), "dir", DOMAIN_SHARE_TAG))
+        xml_set(xml_add(device, "target"), "dir", SHARE_TAG))
         return device;
     xmlFreeNode(device);
     return NULL;

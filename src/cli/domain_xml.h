@@ -23,9 +23,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* The tag under which the guest mounts the share. */
-#define DOMAIN_SHARE_TAG "virtjoule"
-
 struct domain_share {
     const char *directory; /* the VM's tree: its last part is the domain's UUID */
     const char *virtiofsd; /* the program; NULL: libvirt finds it */

@@ -8,8 +8,9 @@
 
 #include "cli/domain_xml_internal.h"
 #include "util/parse.h"
+#include "util/paths.h"
 
-/* What is recorded already was so before this attach. */
+/* Notes a former value; one that an earlier attach recorded is older, and stays. */
 static void note(struct domain *domain, const char *name, const char *value)
 {
     if (!xmlHasNsProp(domain->record, BAD_CAST name, NULL))
@@ -60,10 +61,10 @@ static void set_backing(struct domain *domain, const char *name, const char *att
     xmlNode *child = xml_child(domain->backing, name);
     _cleanup_free_ char *former = xml_attribute(child, attribute);
 
-    if (child && !former) {
+    if (child && !former)
         domain->error = -EINVAL;
+    if (domain->error < 0)
         return;
-    }
     note(domain, name, child ? former : ADDED);
     if (!child) {
         child = xmlNewNode(NULL, BAD_CAST name);
@@ -180,7 +181,7 @@ int domain_xml_attach(const char *xml, size_t length, const struct domain_share 
     }
     r = edit_share(&domain, share);
     if (r < 0) {
-        *ret_problem = "it has another file system with the tag \"" DOMAIN_SHARE_TAG "\"";
+        *ret_problem = "it has another file system with the tag \"" SHARE_TAG "\"";
         return r;
     }
     if (domain.changed && !domain.record->parent)

@@ -65,7 +65,7 @@ bool domain_access_is_shared(const struct domain *domain);
 /** Whether a memory device is private: its own mode goes before all others. */
 bool domain_has_private_device(const struct domain *domain);
 
-/** Whether the source of memory is one that no other process can map. */
+/** Whether memory comes from a source that no other process can map. */
 bool domain_source_is_anonymous(const struct domain *domain);
 bool domain_has_huge_pages(const struct domain *domain);
 

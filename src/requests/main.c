@@ -14,12 +14,12 @@ static const char usage_text[] =
     "Usage: virtjoule-requests [--config FILE] [--check-config]\n"
     "                          [--collect-csv FILE --collect-label LABEL]\n"
     "\n"
-    "Tells what each HTTP request to this machine's servers costs in energy.\n"
+    "Reports what each HTTP request to this machine's servers costs in energy.\n"
     "\n"
     "  --config FILE          the configuration; without it the defaults hold\n"
     "  --check-config         validate the configuration and exit\n"
     "  --collect-csv FILE     also write one row per interval, to fit weights from\n"
-    "  --collect-label LABEL  what the rows' column label says\n"
+    "  --collect-label LABEL  the text of the rows' column label\n"
     "  --version              print the version and exit\n"
     "  --help                 print this text and exit\n"
     "\n"
@@ -105,7 +105,7 @@ int main(int argc, char **argv)
 
     if (open_standard_files() < 0)
         return EXIT_FAILURE;
-    /* A log or a client that has gone is no reason to end. */
+    /* A log reader or a client that has gone is no reason to end. */
     signal(SIGPIPE, SIG_IGN);
     status = parse_arguments(argc, argv, &arguments);
     if (status >= 0)

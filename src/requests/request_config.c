@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "requests/cgroup.h"
+#include "util/macros.h"
 #include "util/parse.h"
 
 const char *attribution_mode_to_string(enum attribution_mode mode)
@@ -132,7 +133,7 @@ static void add_cgroup(struct parser *parser, const char *value)
     for (size_t i = 0; i < config->n_cgroups; i++)
         if (strcmp(config->cgroups[i], value) == 0)
             config_text_fail(&parser->text, "", "cgroup", "\"%.64s\" is given twice", value);
-    /* What the checks let through fits. */
+    /* The checks above let through only what fits. */
     if (value_text(value, config->cgroups[config->n_cgroups]) == 0)
         config->n_cgroups++;
 }

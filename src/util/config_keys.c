@@ -8,8 +8,8 @@
 
 #include "util/cleanup.h"
 #include "util/file.h"
+#include "util/listen_address.h"
 #include "util/log.h"
-#include "util/metrics_server.h"
 #include "util/parse.h"
 
 #define CONFIG_TEXT_MAX (1 << 20)
@@ -49,10 +49,9 @@ int value_path_or_none(const char *value, void *target)
 
 int value_listen(const char *value, void *target)
 {
-    char host[CONFIG_PATH_MAX];
-    unsigned port;
+    struct listen_address address;
 
-    if (value[0] != '\0' && metrics_parse_listen(value, host, sizeof(host), &port) < 0)
+    if (value[0] != '\0' && listen_address_parse(value, &address) < 0)
         return -EINVAL;
     return value_text(value, target);
 }

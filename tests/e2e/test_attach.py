@@ -59,7 +59,7 @@ class Command:
         self._socket = daemon.runtime_dir / "control.sock"
 
     def start(self, command, name, *options):
-        return subprocess.Popen([VIRTJOULE, command, name, "--socket", self._socket, *options],
+        return subprocess.Popen([VIRTJOULE, "--socket", self._socket, command, name, *options],
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def run(self, command, name, *options, status=0):
