@@ -13,8 +13,7 @@ static const struct {
     constructor construct;
 } models[] = {
 #define ROW(name) {#name, name##_model_new},
-    ATTRIBUTION_MODELS(ROW)
-};
+    ATTRIBUTION_MODELS(ROW)};
 
 struct attribution_model *attribution_model_free(struct attribution_model *model)
 {

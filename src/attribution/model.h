@@ -75,7 +75,7 @@ struct attribution_model {
 /** Frees the model; NULL is accepted. @return NULL */
 struct attribution_model *attribution_model_free(struct attribution_model *model);
 
-/** The models that have a name: a row each, which NAME_model_new() in "attribution/NAME.c" makes. */
+/** The models that have a name, a row each: NAME_model_new() in "attribution/NAME.c" makes it. */
 #define ATTRIBUTION_MODELS(MODEL) MODEL(cputime) MODEL(counters) MODEL(curve)
 
 /* @param options  copied, here and by fitted_model_new(). @return 0 or -ENOMEM */

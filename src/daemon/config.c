@@ -11,7 +11,7 @@
 #include "util/clock.h"
 #include "util/parse.h"
 
-/* More than any zone draws. */
+/* No zone draws more. */
 #define STATIC_POWER_MAX_UW (UINT64_C(10000) * 1000000)
 
 static int value_quantum(const char *value, void *target)
@@ -79,7 +79,7 @@ static int value_policy(const char *value, void *target)
     return static_policy_from_string(value, target);
 }
 
-/* Words of a table of kinds. */
+/* The names of a table's rows, as words of the configuration. */
 #define WORD(kind) #kind,
 
 static int value_energy(const char *value, void *target)
@@ -111,7 +111,7 @@ static int value_model(const char *value, void *target)
     return attribution_model_is_name(value) ? value_text(value, target) : -EINVAL;
 }
 
-/* Of zones that are not named. */
+/* The static power of zones that the configuration does not name. */
 static int value_other_static_powers(const char *value, void *target)
 {
     int word = find_word(value, (const char *const[]){"none", "auto", NULL});
@@ -139,7 +139,8 @@ static const struct config_key keys[] = {
      "a power with its unit, such as 120W"},
     {"estimate", "exponent", value_exponent, FIELD(estimate.exponent), "1.0",
      "a number above 0 and up to 10"},
-    {"discovery", "libvirt_uri", value_text, FIELD(libvirt_uri), "qemu:///system", "a libvirt URI, or nothing"},
+    {"discovery", "libvirt_uri", value_text, FIELD(libvirt_uri), "qemu:///system",
+     "a libvirt URI, or nothing"},
     {"discovery", "procfs", value_bool, FIELD(procfs), "yes", "yes or no"},
     {"discovery", "proc_root", value_path, FIELD(proc_root), "/proc", "an absolute path"},
     {"usage", "provider", value_provider, FIELD(provider), "auto", "auto, bpf or procfs"},
@@ -147,14 +148,16 @@ static const struct config_key keys[] = {
      "cputime, counters, curve, or the absolute path of a fitted model"},
     {"attribution", "smt_power_ratio", value_smt_ratio, FIELD(model_options.smt_power_ratio), "1.1",
      "a number from 1 to 2"},
-    {"attribution", "curve_exponent", value_concave_exponent, FIELD(model_options.curve_exponent), "0.98",
-     "a number above 0 and up to 1"},
+    {"attribution", "curve_exponent", value_concave_exponent, FIELD(model_options.curve_exponent),
+     "0.98", "a number above 0 and up to 1"},
     {"attribution", "static_policy", value_policy, FIELD(static_policy), "exclude",
      "exclude, equal, proportional or vcpu"},
     {"attribution", "platform", value_platform, FIELD(publish_psys), "off", "off or psys"},
-    {"baseline", "default", value_other_static_powers, FIELD(other_static_powers), "none", "none or auto"},
+    {"baseline", "default", value_other_static_powers, FIELD(other_static_powers), "none",
+     "none or auto"},
     {"baseline", "file", value_path, FIELD(baseline_file), NULL, "an absolute path"},
-    {"powercapfs", "mountpoint", value_path, FIELD(mountpoint), "/run/virtjoule/vms", "an absolute path"},
+    {"powercapfs", "mountpoint", value_path, FIELD(mountpoint), "/run/virtjoule/vms",
+     "an absolute path"},
     {"powercapfs", "file_mode", value_mode, FIELD(file_mode), "0444",
      "an octal mode of read bits, the owner's among them, such as 0444"},
     {"powercapfs", "file_uid", value_id, FIELD(file_uid), "0", "a user id"},
@@ -170,11 +173,9 @@ static const struct config_keys own_keys = {CONFIG_KEYS(keys)};
 static const struct {
     const struct config_keys *keys;
     size_t offset; /* of the struct that they fill */
-} parts[] = {
-    {&own_keys, 0},
+} parts[] = {{&own_keys, 0},
 #define PART(kind) {&kind##_keys, FIELD(meters.kind)},
-    METER_KINDS(PART)
-};
+             METER_KINDS(PART)};
 
 size_t config_list_keys(struct config_key *ret)
 {
@@ -200,7 +201,7 @@ void config_init(struct config *config)
 struct parser {
     struct config_text text;
     struct config config;
-    bool static_powers_only;        /* this is a baseline file */
+    bool static_powers_only;    /* this is a baseline file */
     size_t n_own_static_powers; /* then: those of the configuration */
     struct config_key keys[CONFIG_KEYS_MAX];
     size_t n_keys;
@@ -256,7 +257,7 @@ static void set_baseline(struct parser *parser, const char *zone, const char *va
     for (size_t i = 0; i < config->n_static_powers; i++) {
         if (strcmp(config->static_powers[i].zone, zone) != 0)
             continue;
-        /* The configuration's own word wins over the file's. */
+        /* The configuration overrides the baseline file. */
         if (i >= parser->n_own_static_powers)
             config_text_fail(&parser->text, "baseline", zone, "given twice");
         return;
@@ -280,23 +281,24 @@ static void handle_key(struct config_text *text, const char *section, const char
             config_text_fail(text, section, name, "a baseline file has a [baseline] section only");
         return;
     }
-    if (config_keys_set(parser->keys, parser->n_keys, parser->lines, &parser->config, text, section, name, value))
+    if (config_keys_set(parser->keys, parser->n_keys, parser->lines, &parser->config, text, section,
+                        name, value))
         return;
     if (strcmp(section, "baseline") == 0)
         set_baseline(parser, name, value);
     else
         config_text_fail(text, section, name,
-                         config_keys_have_section(parser->keys, parser->n_keys, section) ? "unknown key"
-                                                                         : "unknown section");
+                         config_keys_have_section(parser->keys, parser->n_keys, section)
+                             ? "unknown key"
+                             : "unknown section");
 }
 
-/* The line of a key that is wrong in itself or beside another one. */
+/* Reports a key that is wrong in itself or beside another one, at the line where it was given. */
 static void fail_key(struct parser *parser, const char *section, const char *key,
                      const char *problem)
 {
     for (size_t i = 0; i < parser->n_keys; i++)
-        if (strcmp(parser->keys[i].section, section) == 0 &&
-            strcmp(parser->keys[i].key, key) == 0)
+        if (strcmp(parser->keys[i].section, section) == 0 && strcmp(parser->keys[i].key, key) == 0)
             parser->text.line = parser->lines[i];
     config_text_fail(&parser->text, section, key, "%s", problem);
 }
@@ -325,7 +327,7 @@ static void validate_meters(struct parser *parser)
     }
 }
 
-/* What a parser of one value cannot tell. */
+/* Checks what the parser of one value cannot know. */
 static void validate(struct parser *parser)
 {
     const struct config *config = &parser->config;

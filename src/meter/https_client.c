@@ -14,7 +14,7 @@
 #define REDIRECTIONS_MAX 3
 
 struct https_client {
-    CURL *easy; /* kept: so is its connection */
+    CURL *easy; /* kept between requests, which keeps its connection open */
     size_t body_max;
     struct buffer body;
     bool too_long;
@@ -38,7 +38,7 @@ static void fail(struct https_response *response, enum meter_state state, const 
     response->detail = detail;
 }
 
-/* libcurl's own text says more. */
+/* libcurl's own texts say more than a constant one. */
 static const struct meter_code results[] = {
     {CURLE_PEER_FAILED_VERIFICATION, METER_UNTRUSTED, NULL},
     {CURLE_SSL_ISSUER_ERROR, METER_UNTRUSTED, NULL},
@@ -74,8 +74,9 @@ static const struct meter_code statuses[] = {
 
 static void judge_status(struct https_response *ret)
 {
-    /* The service's own failures are as good as 503. */
-    const struct meter_code *row = meter_find_code(statuses, ret->status >= 500 ? 429 : ret->status);
+    /* Every 5xx is a failure of the service itself, which may pass, as with 429. */
+    const struct meter_code *row =
+        meter_find_code(statuses, ret->status >= 500 ? 429 : ret->status);
 
     fail(ret, row->state, row->detail);
 }
@@ -104,7 +105,7 @@ static bool same_part(CURLU *a, CURLU *b, CURLUPart part)
     return same;
 }
 
-/* May the same password go there? */
+/* Whether the same password may be sent there. */
 static bool is_same_server(const char *a, const char *b)
 {
     _cleanup_(cleanup_curl_url_cleanup) CURLU *of_a = parse_url(a);
@@ -114,7 +115,8 @@ static bool is_same_server(const char *a, const char *b)
            same_part(of_a, of_b, CURLUPART_HOST) && same_part(of_a, of_b, CURLUPART_PORT);
 }
 
-/* Judges where a response leads to. @return whether the request goes on there, on the same server */
+/* Checks where a redirection leads. @return whether the request goes on there, on the same server
+ */
 static bool follow(const struct https_client *client, int *redirections, struct https_response *ret)
 {
     char *target = NULL, *from = NULL;
@@ -144,7 +146,7 @@ static void perform(struct https_client *client, uint64_t end_ns, struct https_r
     buffer_deinit(&client->body);
     client->too_long = false;
     client->error[0] = '\0';
-    /* 0 would be for ever. */
+    /* A timeout of 0 would be none. */
     curl_easy_setopt(client->easy, CURLOPT_TIMEOUT_MS, timeout_ms + 1);
     result = curl_easy_perform(client->easy);
     curl_easy_getinfo(client->easy, CURLINFO_RESPONSE_CODE, &ret->status);

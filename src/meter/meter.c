@@ -44,10 +44,14 @@ const struct meter_code *meter_find_code(const struct meter_code *codes, long co
 enum meter_state meter_state_of_errno(int error)
 {
     static const struct meter_code errors[] = {
-        {EACCES, METER_UNAUTHORISED, NULL}, {EPERM, METER_UNAUTHORISED, NULL},
-        {EINVAL, METER_MALFORMED, NULL},    {ERANGE, METER_MALFORMED, NULL},
-        {EAGAIN, METER_BUSY, NULL},         {EBUSY, METER_BUSY, NULL},
-        {EIO, METER_BUSY, NULL},            {ETIMEDOUT, METER_BUSY, NULL},
+        {EACCES, METER_UNAUTHORISED, NULL},
+        {EPERM, METER_UNAUTHORISED, NULL},
+        {EINVAL, METER_MALFORMED, NULL},
+        {ERANGE, METER_MALFORMED, NULL},
+        {EAGAIN, METER_BUSY, NULL},
+        {EBUSY, METER_BUSY, NULL},
+        {EIO, METER_BUSY, NULL},
+        {ETIMEDOUT, METER_BUSY, NULL},
         {METER_CODE_OTHER, METER_ABSENT, NULL},
     };
 

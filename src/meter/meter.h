@@ -92,9 +92,9 @@ struct meter_reading {
 /** What is known of a meter; may be read between any two events of the loop. */
 struct meter_status {
     enum meter_state state;
-    struct meter_reading last;    /* the last good reading; time_ns 0: there was none */
-    uint64_t asked[METER_STATES]; /* questions by how they ended */
-    unsigned failures;            /* in a row; 0: the last question ended with a reading */
+    struct meter_reading last;     /* the last good reading; time_ns 0: there was none */
+    uint64_t asked[METER_STATES];  /* questions by how they ended */
+    unsigned failures;             /* in a row; 0: the last question ended with a reading */
     char detail[METER_DETAIL_MAX]; /* of the last failure, printable; empty after success */
 };
 
@@ -131,7 +131,7 @@ struct meter {
 
     sd_event_source *timer;  /* the next question, or the end of the open one's time */
     enum meter_state logged; /* the state of the last log line */
-    uint64_t asked_ns;      /* CLOCK_MONOTONIC of the open question; 0: none is open */
+    uint64_t asked_ns;       /* CLOCK_MONOTONIC of the open question; 0: none is open */
 };
 
 /**

@@ -21,7 +21,7 @@
 #define CMD_GET_POWER_READING 0x02
 #define STATE_ACTIVE 0x40
 
-/* The kernel repeats a request to a BMC that does not answer; it gives up by then. */
+/* The kernel repeats a request to a BMC that does not answer, and gives up within that time. */
 #define ANSWER_TIMEOUT_NS UINT64_C(10000000000)
 
 struct meter_dcmi {
@@ -138,7 +138,8 @@ static int receive(struct meter_dcmi *dcmi)
         .msg = {.data = data, .data_len = sizeof(data)},
     };
 
-    /* EMSGSIZE: the message is longer than any should be; the kernel has cut it and handed it over. */
+    /* EMSGSIZE: the message is longer than any should be; the kernel has cut it and handed it over.
+     */
     if (ioctl(dcmi->fd, IPMICTL_RECEIVE_MSG_TRUNC, &message) < 0 && errno != EMSGSIZE)
         return -errno;
     if (dcmi->meter.asked_ns && message.recv_type == IPMI_RESPONSE_RECV_TYPE &&
@@ -169,8 +170,8 @@ static int open_device(struct meter_dcmi *dcmi)
 {
     int r;
 
-    /* Commands are sent by ioctl, for which reading is enough: the device is root's alone, and the
-     * daemon has CAP_DAC_READ_SEARCH. */
+    /* Commands are sent by ioctl, for which read access is enough: only root may open the device,
+     * and the daemon has CAP_DAC_READ_SEARCH. */
     dcmi->fd = open(dcmi->device, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
     if (dcmi->fd < 0)
         return -errno;

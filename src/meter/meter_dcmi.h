@@ -13,13 +13,13 @@
 #include "util/config_keys.h"
 
 struct dcmi_options {
-    char device[CONFIG_PATH_MAX]; /* "auto": the first that there is; "none"; or a path */
+    char device[CONFIG_PATH_MAX]; /* "auto": the first IPMI device; "none"; or a path */
     uint64_t interval_ns;         /* some BMCs fail when asked more often than every 5 s */
 };
 
 extern const struct config_keys dcmi_keys;
 
-/** What the BMC says of its power. All but the first two fields are its own business. */
+/** A BMC's answer. Only the first two fields are used: the others differ from BMC to BMC. */
 struct dcmi_power {
     uint16_t current_w;
     bool active; /* it measures */

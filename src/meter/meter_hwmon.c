@@ -165,9 +165,8 @@ static bool add_sensors(const struct hwmon_reader *reader, struct sum *ret,
 
         if (r == 0)
             continue;
-        meter_outcome_fail(outcome, meter_state_of_errno(r),
-                           "%s/%s%u: %s", sensor->chip, sensor->energy ? "energy" : "power",
-                           sensor->number, log_errno_text(r));
+        meter_outcome_fail(outcome, meter_state_of_errno(r), "%s/%s%u: %s", sensor->chip,
+                           sensor->energy ? "energy" : "power", sensor->number, log_errno_text(r));
         return false;
     }
     return true;
@@ -266,7 +265,8 @@ static bool has_chip(const char *class_path, const char *chip)
 int meter_hwmon_new(struct meter **ret, const struct meter_host *host,
                     const struct hwmon_options *options)
 {
-    static const struct hwmon_sensors acpi = {.n = 1, .list = {{.chip = "power_meter", .number = 1}}};
+    static const struct hwmon_sensors acpi = {.n = 1,
+                                              .list = {{.chip = "power_meter", .number = 1}}};
     _cleanup_free_ struct hwmon_reader *reader = calloc(1, sizeof(*reader));
     int r;
 

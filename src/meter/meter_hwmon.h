@@ -17,9 +17,9 @@
 #define HWMON_SENSORS_MAX 8
 #define HWMON_NAME_MAX 64
 
-/** A sensor, on every chip of that name: supplies that share the load have two of it. */
+/** A sensor on every chip of that name: two supplies that share the load are two such chips. */
 struct hwmon_sensor {
-    char chip[HWMON_NAME_MAX]; /* content of the chip's name file */
+    char chip[HWMON_NAME_MAX]; /* the content of the chip's name file */
     bool energy;               /* energyN, else powerN */
     unsigned number;           /* N */
 };

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * A power distribution unit, or whatever else tells a power by SNMP: the sum of
- * some gauges, such as the outlets that feed the machine.
+ * A power distribution unit, or any other agent that reports power by SNMP: the sum
+ * of some gauges, such as the outlets that feed the machine.
  */
 
 #include "meter/meter.h"

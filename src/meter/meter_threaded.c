@@ -69,7 +69,7 @@ static void release(struct worker *worker)
 }
 DEFINE_CLEANUP(struct worker *, release);
 
-/* @return the number of the next question, 0: there will be none */
+/* @return the number of the next question, 0 at the end of the meter */
 static uint64_t wait_for_question(struct worker *worker)
 {
     uint64_t question;

@@ -16,7 +16,7 @@
 /** How a question ended. */
 struct meter_outcome {
     enum meter_state state;
-    struct meter_reading reading; /* with METER_OK: all but time_ns */
+    struct meter_reading reading;  /* with METER_OK: all but time_ns */
     char detail[METER_DETAIL_MAX]; /* otherwise */
 };
 

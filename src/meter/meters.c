@@ -18,8 +18,7 @@ static const struct {
                 struct meter **ret);
 } kinds[] = {
 #define ROW(kind) {#kind, make_##kind},
-    METER_KINDS(ROW)
-};
+    METER_KINDS(ROW)};
 
 int meters_new(const struct meters_options *options, const struct meter_host *host,
                struct meter **ret)

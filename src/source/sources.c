@@ -9,7 +9,8 @@
 #include "util/macros.h"
 
 /* Makers: each logs why the source that the configuration names cannot be made, and what it means
-   that another one is taken. @param previous  why the source before it was not taken, 0: none was tried */
+   that another one is taken. @param previous  why the source before it was not taken, 0: none was
+   tried */
 
 static int make_rapl(struct energy_source **ret, const struct energy_source_options *options,
                      int previous)
@@ -40,8 +41,7 @@ static const struct {
                 int previous);
 } sources[] = {
 #define ROW(source) {#source, make_##source},
-    ENERGY_SOURCES(ROW)
-};
+    ENERGY_SOURCES(ROW)};
 
 int energy_source_open(struct energy_source **ret, const struct energy_source_options *options)
 {

@@ -66,8 +66,7 @@ static const struct {
                 int previous);
 } providers[] = {
 #define ROW(provider) {#provider, make_##provider},
-    USAGE_PROVIDERS(ROW)
-};
+    USAGE_PROVIDERS(ROW)};
 
 int usage_provider_open(struct usage_provider **ret, const struct usage_provider_options *options)
 {

@@ -67,8 +67,8 @@ int find_word(const char *value, const char *const *words)
 void config_keys_init(const struct config_key *keys, size_t n, void *target)
 {
     for (size_t i = 0; i < n; i++) {
-        int r = keys[i].initial ? keys[i].parse(keys[i].initial, (char *)target + keys[i].offset)
-                                : 0;
+        int r =
+            keys[i].initial ? keys[i].parse(keys[i].initial, (char *)target + keys[i].offset) : 0;
 
         assert(r == 0);
         (void)r;

@@ -33,7 +33,8 @@ struct config_keys {
     size_t n;
 
     /**
-     * Checks what the parser of one value cannot know, such as a key that another one needs. Optional.
+     * Checks what the parser of one value cannot know, such as a key that another one needs.
+     * Optional.
      * @return NULL, or the key that is wrong, with *ret_problem set
      */
     const char *(*check)(const void *target, const char **ret_problem);

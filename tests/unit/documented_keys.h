@@ -14,7 +14,7 @@ struct key_documents {
     /* Keys that no table holds: a NULL section ends them. */
     const struct documented_key {
         const char *section, *key;
-    } *others;
+    } * others;
 };
 
 /**

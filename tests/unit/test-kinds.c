@@ -129,8 +129,8 @@ static void test_sources(void **state)
     write_machine(*state);
 #define CHECK_SOURCE(name) check_source(#name, *state);
     ENERGY_SOURCES(CHECK_SOURCE)
-    assert_int_equal(
-        energy_source_open(&source, &(struct energy_source_options){.name = "magic"}), -EINVAL);
+    assert_int_equal(energy_source_open(&source, &(struct energy_source_options){.name = "magic"}),
+                     -EINVAL);
 }
 
 static void check_provider(const char *name)

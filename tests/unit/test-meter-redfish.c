@@ -86,7 +86,8 @@ static void test_credentials(void **state)
     close(fd);
 }
 
-/* A service that takes the connection and says nothing: the end of the meter does not wait for it. */
+/* A service that takes the connection and says nothing: the end of the meter does not wait for it.
+ */
 static void test_end_while_it_hangs(void **state)
 {
     struct meter *meter;

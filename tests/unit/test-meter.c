@@ -194,12 +194,9 @@ static void test_every_state_has_a_word(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_readings),
-        cmocka_unit_test(test_absurd),
-        cmocka_unit_test(test_silent),
-        cmocka_unit_test(test_comes_back),
-        cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_every_state_has_a_word),
+        cmocka_unit_test(test_readings), cmocka_unit_test(test_absurd),
+        cmocka_unit_test(test_silent),   cmocka_unit_test(test_comes_back),
+        cmocka_unit_test(test_errors),   cmocka_unit_test(test_every_state_has_a_word),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -191,9 +191,11 @@ static void test_tables_end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),   cmocka_unit_test(test_documented_defaults),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_documented_defaults),
         cmocka_unit_test(test_documents),
-        cmocka_unit_test(test_every_key),  cmocka_unit_test(test_errors_name_the_place),
+        cmocka_unit_test(test_every_key),
+        cmocka_unit_test(test_errors_name_the_place),
         cmocka_unit_test(test_tables_end),
     };
 
