@@ -7,6 +7,7 @@
 
 #include "util/clock.h"
 #include "util/parse.h"
+#include "util/paths.h"
 
 /* More than any zone draws. */
 #define STATIC_POWER_MAX_UW (UINT64_C(10000) * 1000000)
@@ -241,7 +242,7 @@ void config_init(struct config *config)
 {
     *config = (struct config){
         .interval_ns = NSEC_PER_SEC,
-        .runtime_dir = "/run/virtjoule",
+        .runtime_dir = RUNTIME_DIRECTORY,
         .state_dir = "/var/lib/virtjoule",
         .sysfs_root = "/sys",
         .estimate = {.idle_uw = 40000000, .max_uw = 120000000, .exponent = 1.0},
@@ -255,7 +256,7 @@ void config_init(struct config *config)
         .model = "cputime",
         .model_options = MODEL_OPTIONS_DEFAULT,
         .static_policy = STATIC_EXCLUDE,
-        .mountpoint = "/run/virtjoule/vms",
+        .mountpoint = TREES_MOUNTPOINT,
         .file_mode = 0444,
         .quantum_uj = 1000,
         .listen = "127.0.0.1:9177",
