@@ -75,9 +75,10 @@ for command in $("$build/src/cli/virtjoule" --help | sed -n 's/^  \([a-z]\{1,\}\
     grep -q "\*$command\b" "$source/man/virtjoule.1.scd" || fail "virtjoule.1 lacks $command"
 done
 
-sed -n '/^Build-Depends:/,/^$/p' "$source/debian/control" | tr -d ' ,' |
+# Of alternatives, each is there in one Debian.
+sed -n '/^Build-Depends:/,/^$/p' "$source/debian/control" | tr '|' '\n' | sed 's/(.*)//' | tr -d ' ,' |
     grep -v -e '^Build-Depends:' -e '^$' -e '^debhelper-compat' -e '^dh-sequence-' | sort > "$directory/depends"
-sed -n 's/^build //p' "$source/packages.list" | sort > "$directory/list"
+awk '$1 == "build" { print $2 }' "$source/packages.list" | sort > "$directory/list"
 diff "$directory/list" "$directory/depends" || fail "Build-Depends (>) is not packages.list (<)"
 
 head -1 "$source/debian/changelog" | grep -qF "virtjoule ($version)" ||
