@@ -15,10 +15,10 @@ SLOW_RESULTS := check-slow.xml shared.xml sanitized.xml sanitized-e2e.xml slow.x
 FUZZ_SECONDS ?= 30
 FUZZ_RUNS ?= 0
 RESPONSES ?= 20000
-GROUPS := base|build|run|check|package
-PACKAGES = $(shell awk '/^($(GROUPS)) / { print $$2 }' packages.list)
+GROUPS := base|build|unit|run|check|package
+PACKAGES = $(shell tests/debian/packages.sh '$(GROUPS)')
 
-.PHONY: all deps build guest servers system-root system check check-slow shared beside sanitized \
+.PHONY: all deps build guest servers system-root system check other-debian check-slow shared beside sanitized \
     fuzz fuzz-coverage responses accuracy bench-requests demo package clean
 
 all: build
@@ -55,6 +55,11 @@ check: build guest
 	@cp $(BUILD)/meson-logs/testlog.junit.xml $(RESULTS)/meson.xml
 	-$(PYTEST) -m "not slow" --junit-xml=$(abspath $(RESULTS))/check.xml
 	@tests/summary.py $(RESULTS)/meson.xml $(RESULTS)/check.xml
+
+# The other Debian, see there.
+other-debian: deps
+	tests/debian/other.sh $(BUILD)/other $(RESULTS)
+	@tests/summary.py $(addprefix $(RESULTS)/,other.xml other-gcc.xml other-clang.xml)
 
 # What takes minutes: exactness and faults, then, two at a time, what needs no quiet machine and the
 # sanitizers' and valgrind's view of the tests, fuzzing, the packages under systemd in a virtual machine.

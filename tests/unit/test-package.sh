@@ -88,9 +88,10 @@ names RUNTIME_DIRECTORY hooks/proxmox/virtjoule-hookscript systemd/virtjoule.tmp
 names SHARE_MOUNTPOINT systemd/run-virtjoule-share.mount systemd/sys-class-powercap.mount
 names DAEMON_CONFIG_FILE systemd/virtjoule.service.in man/virtjoule.1.scd
 
-sed -n '/^Build-Depends:/,/^$/p' "$source/debian/control" | tr -d ' ,' |
+# Of alternatives, each is there in one Debian.
+sed -n '/^Build-Depends:/,/^$/p' "$source/debian/control" | tr '|' '\n' | sed 's/(.*)//' | tr -d ' ,' |
     grep -v -e '^Build-Depends:' -e '^$' -e '^debhelper-compat' -e '^dh-sequence-' | sort > "$directory/depends"
-sed -n 's/^build //p' "$source/packages.list" | sort > "$directory/list"
+awk '$1 == "build" { print $2 }' "$source/packages.list" | sort > "$directory/list"
 diff "$directory/list" "$directory/depends" || fail "Build-Depends (>) is not packages.list (<)"
 
 head -1 "$source/debian/changelog" | grep -qF "virtjoule ($version)" ||
