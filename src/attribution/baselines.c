@@ -17,7 +17,7 @@ struct baselines {
     size_t n; /* slots */
     struct zone_baseline zones[ZONES_MAX];
     struct baseline_learner *learners[ZONES_MAX]; /* NULL for what is fixed */
-    unsigned logged[ZONES_MAX]; /* bit per enum baseline_state: a load may go to and fro */
+    unsigned logged[ZONES_MAX]; /* bit per enum baseline_state: each is logged once */
 };
 
 DEFINE_CLEANUP(struct baselines *, baselines_free);

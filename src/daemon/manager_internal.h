@@ -47,8 +47,8 @@ struct manager {
     struct platform *platform; /* NULL: there is no meter */
     uint64_t platform_ns;      /* CLOCK_MONOTONIC of its last interval's end; 0: none */
     struct zone_baseline platform_baseline;
-    unsigned trusts_logged[PLATFORM_METERS_MAX]; /* bit per enum platform_trust: it may go to and
-                                                    fro */
+    unsigned trusts_logged[PLATFORM_METERS_MAX]; /* bit per enum platform_trust: each is
+                                                    logged once */
     struct platform_estimate estimates_kept[PLATFORM_METERS_MAX];
     int estimates_error; /* of the last attempt to keep them, as logged; 0: it went well */
     struct ledger_store *store;

@@ -65,39 +65,35 @@ static void add(struct request_queue *queue, unsigned place)
 
 DEFINE_CLEANUP(struct request_queue *, request_queue_free);
 
-static int map(struct request_queue *queue, int fd)
+static void *map(int fd)
 {
-    queue->memory = mmap(NULL, MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (queue->memory != MAP_FAILED)
-        return 0;
-    queue->memory = NULL;
-    return -errno;
+    void *memory = mmap(NULL, MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+    return memory == MAP_FAILED ? NULL : memory;
 }
 
 static int adopt(struct request_queue *queue, int fd)
 {
     struct stat st;
-    int r;
 
     if (fstat(fd, &st) < 0 || st.st_size != (off_t)MEMORY_SIZE)
         return -EBADMSG;
-    r = map(queue, fd);
-    if (r < 0)
-        return r;
+    queue->memory = map(fd);
+    if (!queue->memory)
+        return -errno;
     return memcmp(queue->memory, form, sizeof(form)) == 0 ? 0 : -EBADMSG;
 }
 
 static int create(struct request_queue *queue)
 {
-    int r;
-
     queue->memory_fd = memfd_create("virtjoule-requests", MFD_CLOEXEC);
     if (queue->memory_fd < 0 || ftruncate(queue->memory_fd, MEMORY_SIZE) < 0)
         return -errno;
-    r = map(queue, queue->memory_fd);
-    if (r == 0)
-        memcpy(queue->memory, form, sizeof(form));
-    return r;
+    queue->memory = map(queue->memory_fd);
+    if (!queue->memory)
+        return -errno;
+    memcpy(queue->memory, form, sizeof(form));
+    return 0;
 }
 
 /* Also makes sure that the page is there: the kernel cannot fetch it for a process being killed. */

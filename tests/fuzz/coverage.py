@@ -40,7 +40,8 @@ PARSERS = {
                        "src/guest/request_metrics.c:request_route,has_digit"],
     "requests-config": ["src/guest/requests_config.c"],
     "taskstats": ["src/usage/exit_message.c"],
-    "text": ["src/publish/powercapfs_mount.c:mountinfo_find,parse_mount,span_cut,span_decode,is_octal",
+    "text": ["src/publish/powercapfs_mount.c:"
+             "mountinfo_find,parse_mount,span_cut,span_decode,is_octal",
              "src/source/rapl.c:rapl_parse_zone",
              "src/util/metrics_server.c:metrics_parse_listen,address_parse", "src/util/parse.c",
              "src/util/utf8.c",

@@ -128,7 +128,7 @@ static void measure(struct host *host)
                        machine_watts(&host->machine)};
 
     memset(&manager->sample, 0, sizeof(manager->sample));
-    for (size_t i = 0; i < host->source.zones.n; i++)
+    for (size_t i = 0; i < host->source.zones.n && i < 3; i++)
         manager->sample.zones[manager_first_slot(manager) + i] = (struct sample_zone){
             .valid = true, .energy_uj = (uint64_t)(joules[i] * 1e6), .duration_ns = NSEC_PER_SEC};
 }

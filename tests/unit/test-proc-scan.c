@@ -103,7 +103,8 @@ static void start_qemu(const struct fixture *f, int pid, unsigned start, const c
 static void scan(struct fixture *f)
 {
     vm_table_deinit(&f->table);
-    assert_int_equal(proc_scan_refresh(f->scan, &(struct process_changes){.all = true}, &f->table), 0);
+    assert_int_equal(proc_scan_refresh(f->scan, &(struct process_changes){.all = true}, &f->table),
+                     0);
     for (size_t i = 0; i < f->table.n; i++) {
         const struct vm *vm = &f->table.vms[i];
 

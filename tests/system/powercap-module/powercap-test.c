@@ -68,8 +68,8 @@ static u64 take_busy_ns(u64 passed_ns)
 
 static void draw(struct counter *counter, u64 passed_ns, u64 busy_ns)
 {
-	counter->energy_pj += READ_ONCE(*counter->static_mw) * passed_ns +
-			      READ_ONCE(*counter->busy_mw) * busy_ns;
+	counter->energy_pj +=
+		READ_ONCE(*counter->static_mw) * passed_ns + READ_ONCE(*counter->busy_mw) * busy_ns;
 }
 
 static void update(void)
@@ -154,10 +154,9 @@ static const struct powercap_zone_constraint_ops constraint_ops = {
 
 static int register_zone(struct counter *counter, const char *name, struct counter *parent)
 {
-	struct powercap_zone *zone =
-		powercap_register_zone(&counter->zone, control_type, name,
-				       parent ? &parent->zone : NULL, &zone_ops, 1,
-				       &constraint_ops);
+	struct powercap_zone *zone = powercap_register_zone(&counter->zone, control_type, name,
+							    parent ? &parent->zone : NULL,
+							    &zone_ops, 1, &constraint_ops);
 
 	counter->registered = !IS_ERR(zone);
 	return PTR_ERR_OR_ZERO(zone);
