@@ -381,7 +381,7 @@ int BPF_PROG(list_vhost, struct task_struct *task, const char *comm)
     return 0;
 }
 
-/* The names of src/discovery/machine_cgroup.c, which has the last word. */
+/* The names of machine_cgroup.c, which has the last word. */
 #define MACHINE_PREFIX "machine-qemu"
 #define MACHINE_SUFFIX ".libvirt-qemu"
 

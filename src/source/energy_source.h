@@ -16,7 +16,7 @@ struct energy_source_ops {
     /**
      * Reads all zones. A zone that fails is marked invalid and logged once;
      * the others go on.
-     * @param ret  ZONES_MAX readings, by slot of energy_source_zones()
+     * @param ret  ZONES_MAX readings, by slot of the source's zones
      */
     void (*read)(struct energy_source *source, struct reading *ret);
 
