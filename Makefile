@@ -114,7 +114,6 @@ slow: build
 
 valgrind: build
 	$(STAGE) valgrind $(MESON_TEST) $(BUILD) valgrind --suite unit --no-suite static \
-	    --timeout-multiplier 20 \
 	    --wrap "valgrind -q --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=definite"
 
 # The packages on a hypervisor of their own; what was seen is in RESULTS/system.

@@ -52,6 +52,7 @@ man)
     all() { find "$build/man" -name '*.[1-8]'; }
     run() { # man's warnings leave its exit code as it is
         warnings=$(for page; do
+            [ -s "$page" ] || echo "$page: empty"
             man --warnings -E UTF-8 -l -Tutf8 -Z "$page" 2>&1 >/dev/null | sed "s|^|$page: |"
         done)
         [ -z "$warnings" ] || { echo "$warnings" && false; }
