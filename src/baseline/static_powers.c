@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "baseline/static_powers.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,8 +17,8 @@ struct static_powers {
     struct static_power others;
     size_t n; /* slots */
     struct static_power zones[ZONES_MAX];
-    struct static_learner *learners[ZONES_MAX]; /* NULL for what is fixed */
-    unsigned logged[ZONES_MAX]; /* bit per enum static_state: a load may go to and fro */
+    struct static_learner *learners[ZONES_MAX]; /* NULL: nothing is learned of the zone */
+    unsigned logged[ZONES_MAX]; /* bit per enum static_state: each is logged once */
 };
 
 DEFINE_CLEANUP(struct static_powers *, static_powers_free);
@@ -88,6 +89,7 @@ double zone_load(const struct zone *zone, const struct usage *usage, uint64_t du
 {
     double load = 0;
 
+    assert(duration_ns > 0);
     for (size_t i = 0; i < usage_n_entities(usage); i++) {
         struct usage_socket used = usage_on_socket(usage_entity(usage, i), zone->socket);
 
@@ -142,11 +144,20 @@ int static_powers_add_zones(struct static_powers *static_powers, const struct zo
 void static_powers_resume(struct static_powers *static_powers, size_t slot,
                           const struct static_power *learned)
 {
+    assert(slot < static_powers->n);
     if (!static_powers->learners[slot] || learned->origin != STATIC_FROM_LOAD)
         return;
     static_learner_resume(static_powers->learners[slot], learned->power_uw,
                           learned->uncertainty_uw);
     static_powers->zones[slot] = *learned;
+}
+
+void static_powers_set(struct static_powers *static_powers, size_t slot,
+                       const struct static_power *static_power)
+{
+    assert(slot < static_powers->n);
+    static_powers->learners[slot] = static_learner_free(static_powers->learners[slot]);
+    static_powers->zones[slot] = *static_power;
 }
 
 int static_powers_update(struct static_powers *static_powers, const struct zone_set *zones,
@@ -159,14 +170,20 @@ int static_powers_update(struct static_powers *static_powers, const struct zone_
     for (size_t slot = 0; slot < zones->n; slot++) {
         const struct sample_zone *zone = &sample->zones[slot];
 
-        /* The usage at hand says nothing about a gap. */
+        /* The usage is that of the last interval only, and says nothing about a gap. */
         if (static_powers->learners[slot] && zone->valid && !zone->gap && zone->duration_ns > 0)
             learn(static_powers, slot, &zones->zones[slot], zone, usage);
     }
     return 0;
 }
 
+const struct static_power *static_powers_by_slot(const struct static_powers *static_powers)
+{
+    return static_powers->zones;
+}
+
 const struct static_power *static_powers_get(const struct static_powers *static_powers, size_t slot)
 {
+    assert(slot < ZONES_MAX);
     return &static_powers->zones[slot];
 }

@@ -2,13 +2,13 @@
 #pragma once
 
 /*
- * The static power of every zone: given, or learned from each interval's
- * energy and usage.
+ * The static power of every zone: given, learned from each interval's energy
+ * and usage, or set by the platform, which learns its own.
  *
- * A learner's load is the zone's busy cores: the CPU time of everybody on its
+ * A learner's load is the zone's busy cores: the CPU time of all entities on its
  * socket, where time with a busy SMT sibling counts half, so that two siblings
  * make one core. Memory is kept busy by the same cores; where last-level cache
- * misses are counted they are the better measure of it.
+ * misses are counted they are the better measure of memory's load.
  */
 
 #include "baseline/static_power.h"
@@ -16,7 +16,7 @@
 #include "source/zone.h"
 #include "usage/usage.h"
 
-/** What a zone begins with; state STATIC_LEARNING makes it learn. */
+/** The static power that a zone begins with; state STATIC_LEARNING makes it learn. */
 struct static_power_setting {
     char zone[ZONE_NAME_MAX];
     struct static_power static_power;
@@ -34,12 +34,19 @@ int static_powers_new(struct static_powers **ret, const struct static_power_sett
 /** NULL is accepted. @return NULL */
 struct static_powers *static_powers_free(struct static_powers *static_powers);
 
-/** Takes in the zones: what is given is known from now on. @return 0 or -ENOMEM */
+/** Takes in new zones: their given static power is known from now on. @return 0 or -ENOMEM */
 int static_powers_add_zones(struct static_powers *static_powers, const struct zone_set *zones);
 
-/** Lets the zone in a slot, if it learns, begin with what an earlier daemon had learned. */
+/** Lets the zone in a slot, if it learns, begin with the power that an earlier daemon learned. */
 void static_powers_resume(struct static_powers *static_powers, size_t slot,
                           const struct static_power *learned);
+
+/**
+ * Sets the static power of a zone that is known elsewhere: from now on nothing is learned of it.
+ * @param slot  of a zone that was taken in
+ */
+void static_powers_set(struct static_powers *static_powers, size_t slot,
+                       const struct static_power *static_power);
 
 /**
  * Takes in the zones and one interval; for the intervals that follow it.
@@ -48,12 +55,18 @@ void static_powers_resume(struct static_powers *static_powers, size_t slot,
 int static_powers_update(struct static_powers *static_powers, const struct zone_set *zones,
                          const struct sample *sample, const struct usage *usage);
 
-/** What is known of the zone in a slot; before it was taken in, nothing. */
+/** What is known of all zones, by slot: ZONES_MAX of them. Valid as long as the object. */
+const struct static_power *static_powers_by_slot(const struct static_powers *static_powers);
+
+/**
+ * What is known of the zone in a slot; nothing before it was taken in.
+ * @param slot  below ZONES_MAX
+ */
 const struct static_power *static_powers_get(const struct static_powers *static_powers,
                                              size_t slot);
 
 /**
- * What kept a zone busy: busy cores, or cache misses per second.
+ * How busy a zone was: busy cores, or cache misses per second.
  * @param duration_ns  of the interval, above 0
  */
 double zone_load(const struct zone *zone, const struct usage *usage, uint64_t duration_ns);

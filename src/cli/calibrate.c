@@ -299,7 +299,7 @@ static int save(const struct measurement *measurement, const char *path)
     write_content(stream, measurement);
     if (fclose(stream) != 0)
         return -ENOMEM;
-    return replace_file(path, text, length);
+    return replace_file(path, text, length, 0644);
 }
 
 static int report(const struct measurement *measurement, const struct arguments *arguments)

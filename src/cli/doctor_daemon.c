@@ -8,7 +8,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -19,8 +18,8 @@
 
 #include "host/mounts.h"
 #include "powercapfs/mount.h"
+#include "util/listen_address.h"
 #include "util/log.h"
-#include "util/metrics_server.h"
 
 #define RESTART "systemctl restart virtjoule"
 
@@ -122,14 +121,14 @@ static void check_origin(struct doctor *doctor)
 
     if (!doctor->first)
         return;
-    if (config->energy != CONFIG_ENERGY_ESTIMATE &&
+    if (strcmp(config->energy, "estimate") != 0 &&
         json_object_get_boolean(json_object_object_get(doctor->first, "estimate")))
         doctor_report(doctor, SEVERITY_WARNING, "source-estimate",
                       doctor_text("energy is an estimate from CPU utilisation, not measured"),
                       doctor_text("modprobe intel_rapl_msr && " RESTART "; on a machine without "
                                   "sensors set [source] energy = estimate in %s",
                                   doctor->config_file));
-    if (config->provider == CONFIG_PROVIDER_AUTO &&
+    if (strcmp(config->provider, "auto") == 0 &&
         strcmp(text_of(doctor->first, "usage_provider"), "procfs") == 0)
         doctor_report(
             doctor, SEVERITY_WARNING, "usage-fallback",
@@ -325,30 +324,19 @@ static void check_tree_mode(struct doctor *doctor)
 static int ask_exporter(const char *listen)
 {
     static const char request[] = "GET /metrics HTTP/1.0\r\n\r\n";
-    const struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV,
-                                   .ai_socktype = SOCK_STREAM};
     struct timeval timeout = {.tv_sec = 5};
     _cleanup_close_ int fd = -1;
-    char host[64], service[16], text[4096];
-    struct addrinfo *address;
-    unsigned port;
+    struct listen_address address;
+    char text[4096];
     ssize_t n;
-    int r;
 
-    if (metrics_parse_listen(listen, host, sizeof(host), &port) < 0)
-        return 0; /* reported as a fault of the configuration */
-    snprintf(service, sizeof(service), "%u", port);
-    if (getaddrinfo(host, service, &hints, &address) != 0)
-        return -EINVAL;
-    fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    r = fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0 ||
-                connect(fd, address->ai_addr, address->ai_addrlen) < 0 ||
-                send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL) < 0
-            ? -errno
-            : 0;
-    freeaddrinfo(address);
-    if (r < 0)
-        return r;
+    if (listen_address_parse(listen, &address) < 0)
+        return 0; /* the configuration's check reports it */
+    fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0 ||
+        connect(fd, &address.any, address.length) < 0 ||
+        send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL) < 0)
+        return -errno;
     /* Any metric of virtjoule is enough, the first is among the first lines. */
     for (size_t length = 0; length < sizeof(text) - 1; length += (size_t)n) {
         n = recv(fd, text + length, sizeof(text) - 1 - length, 0);

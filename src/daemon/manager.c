@@ -10,32 +10,6 @@
 
 /* The tick. */
 
-/* From the next interval on: what has been entered stays. */
-static void update_static_powers(struct manager *manager, const struct usage *usage)
-{
-    struct sample sample = manager->sample;
-    int r;
-
-    /* The platform's own is learned with it. */
-    for (size_t slot = 0; slot < manager_first_slot(manager); slot++)
-        sample.zones[slot].valid = false;
-    r = static_powers_update(manager->static_powers, &manager->zones, &sample, usage);
-
-    if (r < 0)
-        log_error("static powers could not be learned in this interval", F_ERROR(r));
-}
-
-static int enter_static_powers(struct manager *manager)
-{
-    const struct zone_set *zones = &manager->zones;
-    int r = static_powers_add_zones(manager->static_powers, zones);
-
-    for (size_t slot = 0; slot < zones->n && r == 0; slot++)
-        ledger_set_static_power(manager->ledger, slot,
-                                static_powers_get(manager->static_powers, slot));
-    return r;
-}
-
 int manager_refresh_vms(struct manager *manager, uint64_t time_ns)
 {
     struct process_changes changes = {.all = true};
@@ -67,13 +41,13 @@ int manager_publish(struct manager *manager)
     snapshot->source = manager->source->ops->name;
     snapshot->estimate = manager->source->ops->estimate;
     snapshot->usage_provider = manager->usage ? manager->usage->ops->name : "none";
-    snapshot->health = manager->health;
+    snapshot->health = manager->tick.health;
     for (size_t slot = 0; slot < snapshot->n_zones; slot++)
         snapshot->zones[slot].static_power = *static_powers_get(manager->static_powers, slot);
     manager_show_platform(manager, snapshot);
     for (size_t i = 0; i < snapshot->n_vms; i++)
         snapshot->vms[i].tree_reads = powercapfs_reads(manager->powercapfs, snapshot->vms[i].id);
-    /* Nothing is seen that a later daemon would not know. */
+    /* Save before publishing, so that a restarted daemon never shows less. */
     r = ledger_store_save(manager->store, manager->ledger, &manager->sampler,
                           manager->sample.time_ns);
     if (r < 0)
@@ -88,13 +62,13 @@ static void forget_vm(uint32_t id, void *userdata)
     powercapfs_forget(((struct manager *)userdata)->powercapfs, id);
 }
 
-/* What it takes to answer a VM's readers is the VM's own use. */
+/* The CPU time that answers to a VM's readers took is charged to the VM. */
 static void charge_readers(struct manager *manager, struct usage *usage)
 {
     const struct snapshot *snapshot = snapshot_board_acquire(manager->board);
 
     for (size_t i = 0; snapshot && i < snapshot->n_vms; i++) {
-        uint64_t cpu_ns[SOCKETS_MAX];
+        uint64_t cpu_ns[PACKAGES_MAX];
 
         powercapfs_take_cpu(manager->powercapfs, snapshot->vms[i].id, cpu_ns);
         usage_charge(usage, snapshot->vms[i].uuid, cpu_ns);
@@ -102,7 +76,7 @@ static void charge_readers(struct manager *manager, struct usage *usage)
     snapshot_board_release(manager->board, snapshot);
 }
 
-/* VMs take their totals with them when they are saved or migrated. */
+/* libvirt keeps the totals of each VM, which go with it when it is saved or migrated. */
 static int publish_departures(struct manager *manager)
 {
     _cleanup_free_ struct vm_departure *departures = NULL;
@@ -116,44 +90,82 @@ static int publish_departures(struct manager *manager)
     return 0;
 }
 
-int manager_tick(struct manager *manager)
+/* What one tick works on. */
+struct tick {
+    uint64_t time_ns;       /* CLOCK_MONOTONIC */
+    struct sampler sampler; /* becomes the manager's once the energy has been entered */
+    struct usage usage;
+};
+
+/* What each zone used since the last readings: the interval. */
+static void measure(struct manager *manager, struct tick *tick)
 {
     struct reading readings[ZONES_MAX + 1] = {0};
-    struct sampler sampler = manager->sampler;
-    struct usage usage = {0};
-    uint64_t time_ns = now_ns();
-    int r;
 
     manager_update_zones(manager);
-    sampler.suspended_before_ns = clock_suspended_ns();
+    tick->sampler.suspended_before_ns = clock_suspended_ns();
     manager->source->ops->read(manager->source, readings + manager_first_slot(manager));
-    sampler.suspended_after_ns = clock_suspended_ns();
-    sampler_take(&sampler, &manager->zones, readings, time_ns, &manager->sample);
-    r = manager_refresh_vms(manager, time_ns);
+    tick->sampler.suspended_after_ns = clock_suspended_ns();
+    sampler_take(&tick->sampler, &manager->zones, readings, tick->time_ns, &manager->sample);
+}
+
+/* Which VMs there are, and what each of them consumed in the interval. */
+static int look(struct manager *manager, struct tick *tick)
+{
+    int r = manager_refresh_vms(manager, tick->time_ns);
+
+    if (r == 0)
+        r = manager->usage->ops->sample(manager->usage, &manager->vms, &tick->usage);
     if (r < 0)
         return r;
-    r = manager->usage->ops->sample(manager->usage, &manager->vms, &usage);
+    charge_readers(manager, &tick->usage);
+    manager->tick.health.unlisted_processes = tick->usage.n_unlisted;
+    return 0;
+}
+
+/* The interval's energy goes into the ledger, divided by the static powers known before it. */
+static int enter(struct manager *manager, const struct tick *tick)
+{
+    int r = static_powers_add_zones(manager->static_powers, &manager->zones);
+
     if (r < 0)
         return r;
-    charge_readers(manager, &usage);
-    manager->health.unlisted_processes = usage.n_unlisted;
-    r = enter_static_powers(manager);
-    if (r == 0)
-        manager_advance_platform(manager, &usage, time_ns);
-    if (r == 0)
-        r = ledger_record(manager->ledger, &manager->zones, &manager->sample, &usage);
-    if (r == 0)
-        update_static_powers(manager, &usage);
-    usage_deinit(&usage);
+    manager_advance_platform(manager, &tick->usage);
+    r = ledger_record(manager->ledger, &manager->zones, &manager->sample, &tick->usage,
+                      static_powers_by_slot(manager->static_powers));
     if (r < 0)
         return r;
-    /* Only now has the energy been entered: after a failure the next interval covers it. */
-    manager->sampler = sampler;
-    usage_store_save(manager->usage_store, manager->usage, time_ns);
-    manager_keep_platform(manager);
-    ledger_expire(manager->ledger, time_ns, forget_vm, manager);
+    manager->sampler = tick->sampler;
+    r = static_powers_update(manager->static_powers, &manager->zones, &manager->sample,
+                             &tick->usage);
+    if (r < 0)
+        log_error("static powers could not be learned in this interval", F_ERROR(r));
+    return 0;
+}
+
+/* All that changed is kept on disk, then published. */
+static int show(struct manager *manager, const struct tick *tick)
+{
+    int r;
+
+    usage_store_save(manager->usage_store, manager->usage, tick->time_ns);
+    platform_store_keep(&manager->platform.store, manager->platform.model);
+    ledger_expire(manager->ledger, tick->time_ns, forget_vm, manager);
     r = publish_departures(manager);
     return r < 0 ? r : manager_publish(manager);
+}
+
+int manager_tick(struct manager *manager)
+{
+    struct tick tick = {.time_ns = now_ns(), .sampler = manager->sampler};
+    int r;
+
+    measure(manager, &tick);
+    r = look(manager, &tick);
+    if (r == 0)
+        r = enter(manager, &tick);
+    usage_deinit(&tick.usage);
+    return r < 0 ? r : show(manager, &tick);
 }
 
 /* The event loop. */
@@ -165,18 +177,18 @@ static void count_tick(struct manager *manager, uint64_t duration_ns)
     while (bucket < TICK_BUCKETS &&
            (double)duration_ns / (double)NSEC_PER_SEC > tick_bucket_seconds[bucket])
         bucket++;
-    manager->health.ticks++;
-    manager->health.tick_buckets[bucket]++;
-    manager->health.tick_ns_sum += duration_ns;
+    manager->tick.health.ticks++;
+    manager->tick.health.tick_buckets[bucket]++;
+    manager->tick.health.tick_ns_sum += duration_ns;
 }
 
 static void note_tick(struct manager *manager, int error)
 {
-    if (error && error != manager->tick_error)
+    if (error && error != manager->tick.error)
         log_error("an interval could not be recorded, the next one covers it", F_ERROR(error));
-    else if (!error && manager->tick_error)
+    else if (!error && manager->tick.error)
         log_info("intervals are recorded again");
-    manager->tick_error = error;
+    manager->tick.error = error;
 }
 
 static int on_timer(sd_event_source *source, uint64_t due_usec, void *userdata)
@@ -191,12 +203,12 @@ static int on_timer(sd_event_source *source, uint64_t due_usec, void *userdata)
     powercapfs_keep_mounted(manager->powercapfs);
     if (missed)
         log_warning("ticks were missed", F_UINT("missed", missed));
-    manager->health.ticks_missed += missed;
+    manager->tick.health.ticks_missed += missed;
     count_tick(manager, now_ns() - start_ns);
     sd_notifyf(false, "STATUS=%zu VMs known, energy from %s, %" PRIu64 " ticks missed",
-               manager->vms.n, manager->source->ops->name, manager->health.ticks_missed);
-    manager->tick_usec = due_usec + (missed + 1) * interval_usec;
-    r = sd_event_source_set_time(source, manager->tick_usec);
+               manager->vms.n, manager->source->ops->name, manager->tick.health.ticks_missed);
+    manager->tick.due_usec = due_usec + (missed + 1) * interval_usec;
+    r = sd_event_source_set_time(source, manager->tick.due_usec);
     return r < 0 ? r : sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
@@ -245,7 +257,7 @@ static int watch_fd(struct manager *manager, int fd, sd_event_io_handler_t handl
     r = sd_event_source_set_priority(source, priority);
     if (r < 0)
         return r;
-    /* From here on it lives as long as the loop. */
+    /* The loop owns the event source from here on. */
     return sd_event_source_set_floating(source, true);
 }
 
@@ -262,7 +274,7 @@ static int start_loop(struct manager *manager)
             return r;
     }
     if (usage->ops->event_fd) {
-        /* An ended process can be read until its parent has reaped it: at once. */
+        /* An ended process can be read only until its parent has reaped it: read it at once. */
         r = watch_fd(manager, usage->ops->event_fd(usage), on_usage_event,
                      SD_EVENT_PRIORITY_IMPORTANT);
         if (r < 0)
@@ -272,9 +284,9 @@ static int start_loop(struct manager *manager)
                  SD_EVENT_PRIORITY_NORMAL);
     if (r < 0)
         return r;
-    manager->tick_usec = (now_ns() + manager->config.interval_ns) / NSEC_PER_USEC;
+    manager->tick.due_usec = (now_ns() + manager->config.interval_ns) / NSEC_PER_USEC;
     /* To the microsecond: ramps run for one interval, and a late tick makes them pause. */
-    return sd_event_add_time(manager->event, &manager->timer, CLOCK_MONOTONIC, manager->tick_usec,
+    return sd_event_add_time(manager->event, &manager->tick.timer, CLOCK_MONOTONIC, manager->tick.due_usec,
                              1, on_timer, manager);
 }
 

@@ -6,45 +6,38 @@
 #include <sys/resource.h>
 
 #include "daemon/manager_internal.h"
-#include "daemon/meters.h"
-#include "source/rapl.h"
-#include "usage/bpf.h"
-#include "usage/bpf_handover.h"
-#include "usage/procfs.h"
+#include "source/sources.h"
+#include "usage/providers.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/file.h"
 #include "util/log.h"
+#include "util/macros.h"
 #include "util/paths.h"
 
 static int new_source(struct manager *manager)
 {
     const struct config *config = &manager->config;
-    int r;
+    const struct energy_source_options options = {
+        .name = config->energy,
+        .sysfs_root = config->sysfs_root,
+        .proc_root = config->proc_root,
+        .estimate = config->estimate,
+    };
 
-    if (config->energy != CONFIG_ENERGY_ESTIMATE) {
-        r = rapl_new(&manager->source, config->sysfs_root);
-        if (r == 0)
-            return 0;
-        if (config->energy == CONFIG_ENERGY_RAPL) {
-            log_error("no RAPL zone can be read", F_STRING("sysfs_root", config->sysfs_root),
-                      F_ERROR(r));
-            return r;
-        }
-        log_warning("no RAPL zone can be read: all energy is an ESTIMATE from CPU utilisation, "
-                    "not a measurement",
-                    F_STRING("sysfs_root", config->sysfs_root), F_ERROR(r),
-                    F_UINT("idle_mw", config->estimate.idle_uw / 1000),
-                    F_UINT("max_mw", config->estimate.max_uw / 1000));
-    }
-    return estimate_new(&manager->source, &config->estimate, config->proc_root);
+    return energy_source_open(&manager->source, &options);
 }
 
-_Static_assert(METERS_MAX <= PLATFORM_METERS_MAX, "the platform takes every meter");
+_Static_assert(METERS_MAX <= PLATFORM_METERS_MAX,
+               "PLATFORM_METERS_MAX must have room for a meter of each kind in METER_KINDS");
 
 static int new_meters(struct manager *manager)
 {
-    int r = meters_new(&manager->config, manager->event, manager->meters);
+    const struct meter_host host = {
+        .event = manager->event,
+        .sysfs_root = manager->config.sysfs_root,
+    };
+    int r = meters_new(&manager->config.meters, &host, manager->meters);
 
     if (r < 0)
         return r;
@@ -52,20 +45,27 @@ static int new_meters(struct manager *manager)
     return 0;
 }
 
-/* The platform's zone comes with the first meter. */
 static int new_platform(struct manager *manager)
 {
-    int r = manager->n_meters ? platform_new(&manager->platform, manager->n_meters) : 0;
+    struct platform_store *store = &manager->platform.store;
+    int r = manager->n_meters ? platform_new(&manager->platform.model, manager->n_meters) : 0;
 
     if (r < 0)
         return r;
+    *store = (struct platform_store){
+        .runtime_dir = manager->config.runtime_dir,
+        .is_power = !manager->source->ops->estimate,
+        .n = manager->n_meters,
+    };
+    for (size_t i = 0; i < manager->n_meters; i++)
+        store->meters[i] = manager->meters[i]->ops->name;
+    platform_store_restore(store, manager->platform.model);
     manager_update_zones(manager);
-    manager_restore_platform(manager);
     return 0;
 }
 
-/* A calibration of another machine, or a misspelt zone. */
-static void check_static_powers(const struct manager *manager)
+/* Warns of settings that no zone has: a calibration of another machine, or a misspelt zone. */
+static int check_static_powers(struct manager *manager)
 {
     const struct config *config = &manager->config;
     const struct zone_set *zones = &manager->zones;
@@ -84,6 +84,7 @@ static void check_static_powers(const struct manager *manager)
             log_warning("baseline of a zone that this host does not have",
                         F_STRING("zone", setting->zone));
     }
+    return 0;
 }
 
 static int new_model(struct manager *manager)
@@ -96,14 +97,20 @@ static int new_static_powers(struct manager *manager)
 {
     const struct config *config = &manager->config;
     struct static_power others = config->other_static_powers;
+    int r;
 
-    /* An estimate is made of a static power and the rest. */
+    /* An estimate is the sum of a static power and the load's. */
     if (manager->source->ops->estimate)
         others = (struct static_power){.origin = STATIC_CONFIGURED,
                                        .power_uw = config->estimate.idle_uw};
-    check_static_powers(manager);
-    return static_powers_new(&manager->static_powers, config->static_powers,
-                             config->n_static_powers, others);
+    r = static_powers_new(&manager->static_powers, config->static_powers, config->n_static_powers,
+                          others);
+    if (r == 0)
+        r = static_powers_add_zones(manager->static_powers, &manager->zones);
+    /* The platform learns its own, and sets it. */
+    if (r == 0 && manager->platform.model)
+        static_powers_set(manager->static_powers, PLATFORM_SLOT, &(struct static_power){0});
+    return r;
 }
 
 static int new_ledger(struct manager *manager)
@@ -112,16 +119,15 @@ static int new_ledger(struct manager *manager)
         .static_policy = manager->config.static_policy,
         .publish_psys = manager->config.publish_psys,
         .interval_ns = manager->config.interval_ns,
+        .model = manager->model,
     };
-    int r = new_model(manager);
 
-    if (r < 0)
-        return r;
-    config.model = manager->model;
     snprintf(config.source, sizeof(config.source), "%s", manager->source->ops->name);
-    r = ledger_new(&manager->ledger, &config);
-    if (r < 0)
-        return r;
+    return ledger_new(&manager->ledger, &config);
+}
+
+static int new_board(struct manager *manager)
+{
     return snapshot_board_new(&manager->board);
 }
 
@@ -136,7 +142,7 @@ static int new_discovery(struct manager *manager)
     return discovery_new(&config, &manager->discovery);
 }
 
-/* A VM that is about to start: its virtiofsd opens the tree before QEMU is there to be seen. */
+/* A VM is about to start: its virtiofsd opens the tree before there is a QEMU to be discovered. */
 static int prepare_vm(void *userdata, const uuid_t uuid)
 {
     struct manager *manager = userdata;
@@ -145,7 +151,6 @@ static int prepare_vm(void *userdata, const uuid_t uuid)
     return r < 0 ? r : manager_publish(manager);
 }
 
-/* It tells whether another daemon is at work here. */
 static int new_control(struct manager *manager)
 {
     const struct config *config = &manager->config;
@@ -176,10 +181,6 @@ static struct powercapfs_config powercapfs_config(const struct config *config)
     };
 }
 
-/*
- * As soon as the former daemon's totals can be shown: guests may be waiting for
- * an answer. The first interval comes later.
- */
 static int new_powercapfs(struct manager *manager)
 {
     const struct powercapfs_config powercapfs = powercapfs_config(&manager->config);
@@ -201,93 +202,33 @@ static int new_exporter(struct manager *manager)
     return exporter_new(&manager->exporter, config->listen, VIRTJOULE_VERSION, manager->board);
 }
 
-static const char *no_ebpf_reason(int error)
-{
-    switch (-error) {
-    case EXDEV:
-        return "the daemon is in a PID namespace of its own";
-    case EOPNOTSUPP:
-        return "proc_root is not the running kernel's";
-    case EPERM:
-    case EACCES:
-        return "no permission: it takes CAP_BPF and CAP_PERFMON";
-    case ENOENT:
-    case ESRCH:
-        return "the kernel lacks what it takes: Linux 5.11 or later, with BTF";
-    default:
-        return log_errno_text(error);
-    }
-}
-
-static int new_provider(struct manager *manager, const struct usage_former *former)
-{
-    const struct config *config = &manager->config;
-    const struct bpf_usage_config bpf = {
-        .sysfs_root = config->sysfs_root,
-        .processes_max = BPF_USAGE_PROCESSES_MAX,
-        .counters = bpf_usage_counters,
-        .former = *former,
-    };
-    int r;
-
-    if (config->provider != CONFIG_PROVIDER_PROCFS) {
-        /* The running kernel knows nothing of another /proc. */
-        r = strcmp(config->proc_root, "/proc") == 0 ? bpf_usage_new(&manager->usage, &bpf)
-                                                    : -EOPNOTSUPP;
-        if (r == 0)
-            return 0;
-        if (config->provider == CONFIG_PROVIDER_BPF) {
-            log_error("eBPF cannot be used", F_STRING("reason", no_ebpf_reason(r)));
-            return r;
-        }
-        log_warning("eBPF cannot be used, usage is read from /proc: less exact on several sockets "
-                    "and for VMs that come and go",
-                    F_STRING("reason", no_ebpf_reason(r)));
-    }
-    bpf_handover_forget();
-    return procfs_usage_new(&manager->usage, config->proc_root, config->sysfs_root, former);
-}
-
-/* Whose the energy of the time without a daemon was is known if usage begins where it does. */
 static int new_usage(struct manager *manager)
 {
-    struct usage_former former = {
-        .time_ns = manager->sample.time_ns,
-        .descriptors = &manager->descriptors,
+    struct usage_provider_options options = {
+        .name = manager->config.provider,
+        .proc_root = manager->config.proc_root,
+        .sysfs_root = manager->config.sysfs_root,
+        .former = {.time_ns = manager->sample.time_ns, .descriptors = &manager->descriptors},
     };
     int r = usage_store_new(&manager->usage_store, manager->config.runtime_dir);
 
     if (r < 0)
         return r;
-    usage_store_load(manager->usage_store, former.time_ns, &former);
-    r = new_provider(manager, &former);
+    usage_store_load(manager->usage_store, options.former.time_ns, &options.former);
+    r = usage_provider_open(&manager->usage, &options);
     if (r < 0)
         return r;
     if (manager->usage->continues)
         log_info("usage is counted on from the former daemon's last interval",
-                 F_UINT("milliseconds_ago", (now_ns() - former.time_ns) / NSEC_PER_MSEC));
+                 F_UINT("milliseconds_ago", (now_ns() - options.former.time_ns) / NSEC_PER_MSEC));
     else
+        /* If usage counting resumes at the ledger's last interval, the energy of the downtime can
+           be attributed; else the downtime is a gap. */
         for (size_t slot = 0; slot < ZONES_MAX; slot++)
             manager->sampler.gap[slot] = true;
     return 0;
 }
 
-static int resume_static_powers(struct manager *manager)
-{
-    const struct zone_set *zones = &manager->zones;
-    int r = static_powers_add_zones(manager->static_powers, zones);
-
-    /* The platform's own is learned with it. */
-    for (size_t slot = manager_first_slot(manager); slot < zones->n && r == 0; slot++) {
-        struct static_power learned = ledger_get_learned(
-            manager->ledger, manager->source->ops->name, zones->zones[slot].name);
-
-        static_powers_resume(manager->static_powers, slot, &learned);
-    }
-    return r;
-}
-
-/* Only now is it sure that no other daemon keeps its ledger there. */
 static int load_ledger(struct manager *manager)
 {
     const struct energy_source *source = manager->source;
@@ -309,18 +250,43 @@ static int load_ledger(struct manager *manager)
     /* An estimate counts from zero in every process. */
     if (!source->ops->estimate)
         manager->sampler = sampler;
-    return resume_static_powers(manager);
+    return 0;
 }
 
-/* A VM needs a few descriptors for each of its processes. */
-static void raise_file_limit(void)
+static int resume_static_powers(struct manager *manager)
+{
+    const struct zone_set *zones = &manager->zones;
+
+    for (size_t slot = manager_first_slot(manager); slot < zones->n; slot++) {
+        struct static_power learned = ledger_get_learned(
+            manager->ledger, manager->source->ops->name, zones->zones[slot].name);
+
+        static_powers_resume(manager->static_powers, slot, &learned);
+    }
+    return 0;
+}
+
+/* A failure is no reason to end: most hosts need less than the usual limit. */
+static int raise_file_limit(struct manager *manager)
 {
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-        return;
+        return 0;
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
+    return 0;
+}
+
+static int take_descriptors(struct manager *manager)
+{
+    return descriptors_take(&manager->descriptors);
+}
+
+static int close_descriptors(struct manager *manager)
+{
+    descriptors_deinit(&manager->descriptors);
+    return 0;
 }
 
 static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
@@ -362,14 +328,14 @@ struct manager *manager_free(struct manager *manager)
 {
     if (!manager)
         return NULL;
-    sd_event_source_disable_unref(manager->timer);
+    sd_event_source_disable_unref(manager->tick.timer);
     exporter_free(manager->exporter);
     powercapfs_free(manager->powercapfs);
     control_free(manager->control);
     snapshot_board_free(manager->board);
     ledger_store_free(manager->store);
     ledger_free(manager->ledger);
-    platform_free(manager->platform);
+    platform_free(manager->platform.model);
     static_powers_free(manager->static_powers);
     attribution_model_free(manager->model);
     usage_provider_free(manager->usage);
@@ -386,30 +352,43 @@ struct manager *manager_free(struct manager *manager)
 }
 DEFINE_CLEANUP(struct manager *, manager_free);
 
+/* In this order. Guests wait for powercapfs, so slow steps follow it. */
+static int (*const steps[])(struct manager *) = {
+    raise_file_limit,     /* before any descriptor is opened: a VM needs a few for each process */
+    take_descriptors,     /* before other steps open descriptors, or look for those handed over */
+    new_event,            /* blocks signals: before the first thread */
+    new_source,           /* the model of the platform depends on it */
+    new_meters,           /* need the event loop */
+    new_platform,         /* one meter makes a zone: slots are fixed from here on */
+    check_static_powers,  /* needs the zones' names */
+    new_static_powers,    /* needs the zones; the platform takes over its slot */
+    new_model,            /* nothing but the configuration */
+    new_ledger,           /* needs the model, and the source's name */
+    new_board,            /* before its readers: control, powercapfs, exporter */
+    new_control,          /* fails if another daemon has the socket, and so writes the ledger */
+    load_ledger,          /* the control socket is ours: no other daemon writes this ledger */
+    resume_static_powers, /* needs the ledger's learned ones */
+    new_discovery,        /* before VMs are listed, which the next step does */
+    new_powercapfs,       /* needs the former daemon's totals: it shows them to waiting guests */
+    new_usage,            /* slow; needs the time of the ledger's last interval */
+    manager_tick,         /* the first readings begin the first interval */
+    new_exporter,         /* last: scrapers see the daemon's first tick */
+    close_descriptors,    /* every step has taken its own */
+};
+
 int manager_new(struct manager **ret, const struct config *config)
 {
-    /* What is slow comes after powercapfs. The first tick's readings begin the first interval. */
-    static int (*const steps[])(struct manager *) = {
-        new_event,  new_source,   new_meters,   new_platform,  new_static_powers,
-        new_ledger, new_control,  load_ledger,  new_discovery, new_powercapfs,
-        new_usage,  manager_tick, new_exporter,
-    };
     _cleanup_(cleanup_manager_free) struct manager *manager = calloc(1, sizeof(*manager));
-    int r;
 
     if (!manager)
         return -ENOMEM;
-    raise_file_limit();
     manager->config = *config;
-    r = descriptors_take(&manager->descriptors);
-    if (r < 0)
-        return r;
-    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
-        r = steps[i](manager);
+    for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
+        int r = steps[i](manager);
+
         if (r < 0)
             return r;
     }
-    descriptors_deinit(&manager->descriptors);
     *ret = TAKE_PTR(manager);
     return 0;
 }

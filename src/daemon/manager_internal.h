@@ -3,7 +3,8 @@
 
 /*
  * The manager's parts: it owns every object of the daemon. manager_assembly.c
- * makes and frees them, manager.c lets them work.
+ * makes and frees them, manager.c runs them, manager_platform.c connects the
+ * meters with the platform's zone.
  */
 
 #include <systemd/sd-event.h>
@@ -16,7 +17,8 @@
 #include "ledger/ledger_store.h"
 #include "ledger/snapshot.h"
 #include "meter/meter.h"
-#include "platform/platform.h"
+#include "platform/platform_store.h"
+#include "platform/platform_zone.h"
 #include "powercapfs/powercapfs.h"
 #include "publish/control.h"
 #include "publish/exporter.h"
@@ -27,7 +29,7 @@
 
 struct manager {
     struct config config;
-    struct descriptors descriptors; /* while the objects are made */
+    struct descriptors descriptors; /* handed over by the former daemon; while objects are made */
     sd_event *event;
 
     struct energy_source *source;
@@ -35,43 +37,46 @@ struct manager {
     size_t n_meters;
     struct zone_set zones; /* the platform's, if there is a meter, then the source's */
     struct sampler sampler;
-    struct sample sample; /* the last one recorded */
+    struct sample sample; /* the last one entered in the ledger */
     struct discovery *discovery;
     struct vm_table vms;
+    bool changes_lost; /* discovery has missed process changes that usage reported */
     struct usage_provider *usage;
     struct usage_store *usage_store;
-    bool changes_lost; /* discovery could not take in what usage told of processes */
     struct attribution_model *model;
-    struct ledger *ledger;
     struct static_powers *static_powers;
-    struct platform *platform; /* NULL: there is no meter */
-    uint64_t platform_ns;      /* CLOCK_MONOTONIC of its last interval's end; 0: none */
-    struct static_power platform_static_power;
-    unsigned trusts_logged[PLATFORM_METERS_MAX]; /* bit per enum platform_trust: it may go to and
-                                                    fro */
-    struct platform_estimate estimates_kept[PLATFORM_METERS_MAX];
-    int estimates_error; /* of the last attempt to keep them, as logged; 0: it went well */
+    struct ledger *ledger;
     struct ledger_store *store;
     struct snapshot_board *board;
     struct powercapfs *powercapfs;
     struct exporter *exporter;
     struct control *control;
 
-    sd_event_source *timer;
-    int tick_error;     /* of the last tick, as logged; 0: it went well */
-    uint64_t tick_usec; /* CLOCK_MONOTONIC at which the current tick was due */
-    struct snapshot_health health;
+    struct manager_platform {
+        struct platform *model; /* NULL: there is no meter */
+        struct platform_store store;
+        uint64_t end_ns; /* CLOCK_MONOTONIC of its last interval's end; 0: none */
+        unsigned trusts_logged[PLATFORM_METERS_MAX]; /* bit per enum platform_trust: each is logged
+                                                        once for each meter */
+    } platform;
+
+    struct manager_tick {
+        sd_event_source *timer;
+        uint64_t due_usec; /* CLOCK_MONOTONIC at which the next tick is due */
+        int error;         /* of the last tick, as logged; 0: it succeeded */
+        struct snapshot_health health;
+    } tick;
 };
 
-/** Takes in which VMs there are now. @return 0 or a negative errno */
+/** Updates which VMs there are now. @return 0 or a negative errno */
 int manager_refresh_vms(struct manager *manager, uint64_t time_ns);
 
-/** Keeps the ledger, and shows it. @return 0 or a negative errno, then what was shown stays */
+/** Saves the ledger, then shows it. @return 0 or a negative errno, then what was shown stays */
 int manager_publish(struct manager *manager);
 
 /**
- * Measures and divides one interval, from the readings of the last one on.
- * @return 0 or a negative errno; the next one covers it then
+ * Measures and divides one interval, which begins at the last one's readings.
+ * @return 0 or a negative errno, then the next interval covers this one as well
  */
 int manager_tick(struct manager *manager);
 
@@ -80,17 +85,11 @@ int manager_tick(struct manager *manager);
 /** The slot of the source's first zone. */
 size_t manager_first_slot(const struct manager *manager);
 
-/** Takes in the source's zones, which may have grown. */
+/** Takes in the source's zones, whose number may have grown. */
 void manager_update_zones(struct manager *manager);
 
-/** Goes on with what a former daemon learned of these meters. */
-void manager_restore_platform(struct manager *manager);
-
-/** Completes the sample by the energy of the platform, if that is known. */
-void manager_advance_platform(struct manager *manager, const struct usage *usage, uint64_t time_ns);
-
-/** Keeps what was learned of the meters, when it has changed. A failure is logged once. */
-void manager_keep_platform(struct manager *manager);
+/** Adds the platform's energy to the sample, and its static power, if they are known. */
+void manager_advance_platform(struct manager *manager, const struct usage *usage);
 
 /** Completes the snapshot by what is known of the meters. */
 void manager_show_platform(const struct manager *manager, struct snapshot *snapshot);

@@ -66,8 +66,8 @@ void mounts_close(struct mounts *mounts)
     *mounts = (struct mounts){0};
 }
 
-/* Asks the kernel alone. A link is refused: it may be made by a user who is not the one to mount,
- * as below the runtime directory. */
+/* Asks the kernel alone. A link is refused: below the runtime directory, a user other than the
+ * one that mounts may make one. */
 static int look_at(const char *path, struct statx *ret)
 {
     if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT | AT_SYMLINK_NOFOLLOW,

@@ -2,24 +2,12 @@
 #include "ledger/ledger.h"
 
 #include <errno.h>
-#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "attribution/share.h"
 #include "ledger/ledger_internal.h"
-#include "util/cleanup.h"
-#include "util/log.h"
-
-static int compare_row(const void *a, const void *b)
-{
-    return uuid_compare(((const struct row *)a)->uuid, ((const struct row *)b)->uuid);
-}
-
-static void ignore_node(void *node)
-{
-}
 
 int ledger_new(struct ledger **ret, const struct ledger_config *config)
 {
@@ -34,136 +22,28 @@ int ledger_new(struct ledger **ret, const struct ledger_config *config)
     return 0;
 }
 
-static void free_rows(struct ledger *ledger)
-{
-    tdestroy(ledger->by_uuid, ignore_node);
-    while (ledger->rows) {
-        struct row *row = ledger->rows;
-
-        ledger->rows = row->next;
-        free(row);
-    }
-    ledger->by_uuid = NULL;
-    ledger->n_rows = 0;
-}
-
-void ledger_reset(struct ledger *ledger)
-{
-    free_rows(ledger);
-    ledger->n_totals = ledger->n_slots = 0;
-    ledger->former = (struct row){.id = LEDGER_FORMER_ID, .name = "former"};
-    ledger->last_id = LEDGER_FORMER_ID;
-    ledger->has_former = false;
-}
-
 struct ledger *ledger_free(struct ledger *ledger)
 {
     if (!ledger)
         return NULL;
-    free_rows(ledger);
+    ledger_reset(ledger);
     ledger_division_deinit(&ledger->division);
     free(ledger);
     return NULL;
 }
 
-void ledger_set_static_power(struct ledger *ledger, size_t slot,
-                             const struct static_power *static_power)
-{
-    ledger->static_powers[slot] = *static_power;
-}
-
 struct static_power ledger_get_learned(const struct ledger *ledger, const char *source,
                                        const char *zone)
 {
-    for (size_t i = 0; i < ledger->n_totals; i++)
-        if (strcmp(ledger->totals[i].source, source) == 0 &&
-            strcmp(ledger->totals[i].name, zone) == 0)
-            return ledger->totals[i].learned;
-    return (struct static_power){.origin = STATIC_NONE};
+    const struct zone_totals *totals = ledger_find_totals(ledger, source, zone);
+
+    return totals ? totals->learned : (struct static_power){.origin = STATIC_NONE};
 }
 
 void ledger_set_platform(struct ledger *ledger, size_t slot, uint64_t io_pj_per_byte)
 {
     ledger->platform_slot = slot;
     ledger->io_pj_per_byte = io_pj_per_byte;
-}
-
-struct zone_totals *ledger_get_totals(struct ledger *ledger, const char *source, const char *name,
-                                      enum zone_kind kind)
-{
-    struct zone_totals *totals;
-
-    for (size_t i = 0; i < ledger->n_totals; i++)
-        if (strcmp(ledger->totals[i].source, source) == 0 &&
-            strcmp(ledger->totals[i].name, name) == 0)
-            return &ledger->totals[i];
-    if (ledger->n_totals == ZONES_MAX) {
-        log_error("the ledger has no room for another zone, its energy is not counted",
-                  F_STRING("zone", name));
-        return NULL;
-    }
-    totals = &ledger->totals[ledger->n_totals++];
-    *totals = (struct zone_totals){.kind = kind};
-    snprintf(totals->source, sizeof(totals->source), "%s", source);
-    snprintf(totals->name, sizeof(totals->name), "%s", name);
-    return totals;
-}
-
-void ledger_map_zones(struct ledger *ledger, const struct zone_set *zones)
-{
-    for (; ledger->n_slots < zones->n; ledger->n_slots++) {
-        const struct zone *zone = &zones->zones[ledger->n_slots];
-
-        ledger->slots[ledger->n_slots] = ledger_get_totals(
-            ledger, zone->source ? zone->source : ledger->config.source, zone->name, zone->kind);
-    }
-}
-
-struct row *ledger_find_row(const struct ledger *ledger, const uuid_t uuid)
-{
-    struct row key, **known;
-
-    uuid_copy(key.uuid, uuid);
-    known = tfind(&key, &ledger->by_uuid, compare_row);
-    return known ? *known : NULL;
-}
-
-int ledger_add_row(struct ledger *ledger, const uuid_t uuid, uint32_t id, struct row **ret)
-{
-    struct row *row;
-
-    if (ledger_find_row(ledger, uuid))
-        return -EEXIST;
-    row = calloc(1, sizeof(*row));
-    if (!row)
-        return -ENOMEM;
-    uuid_copy(row->uuid, uuid);
-    if (!tsearch(row, &ledger->by_uuid, compare_row)) {
-        free(row);
-        return -ENOMEM;
-    }
-    row->id = id;
-    row->vcpus = 1;
-    for (unsigned kind = 0; kind < ZONE_KINDS; kind++)
-        row->ceiling_uj[kind] = UINT64_MAX;
-    row->next = ledger->rows;
-    ledger->rows = row;
-    ledger->n_rows++;
-    *ret = row;
-    return 0;
-}
-
-int ledger_get_row(struct ledger *ledger, const uuid_t uuid, struct row **ret)
-{
-    int r;
-
-    *ret = ledger_find_row(ledger, uuid);
-    if (*ret)
-        return 0;
-    r = ledger_add_row(ledger, uuid, ledger->last_id + 1, ret);
-    if (r == 0)
-        ledger->last_id++;
-    return r;
 }
 
 int ledger_update_vms(struct ledger *ledger, const struct vm_table *vms, uint64_t time_ns)
@@ -208,7 +88,7 @@ int ledger_prepare_vm(struct ledger *ledger, const uuid_t uuid, uint64_t time_ns
     return 0;
 }
 
-/* Somebody may hold its tree, or is about to, who has not been seen yet. */
+/* A guest may already hold this VM's tree although discovery has not seen the VM yet. */
 static bool is_expected(const struct row *row, uint64_t now)
 {
     return now < row->awaited_until_ns || now < row->prepared_until_ns;
@@ -244,18 +124,7 @@ static const enum zone_kind tree_kinds[TREE_ZONES] = {
     [TREE_PSYS] = ZONE_PSYS,
 };
 
-/* What a guest has seen stays, whichever zones and source there are now. */
-uint64_t ledger_shown_total(const struct ledger *ledger, const struct row *row, enum zone_kind kind)
-{
-    uint64_t sum = 0;
-
-    for (size_t a = 0; a < ledger->n_totals; a++)
-        if (ledger->totals[a].kind == kind)
-            sum += row->energies[a].dynamic_uj + row->energies[a].static_uj;
-    return sum;
-}
-
-/* The next ramps begin where the published values are now, so that they never step. */
+/* The next ramps begin at the values that are published now, so that no value ever jumps. */
 static void advance_ramps(struct row *row, const struct ledger *ledger, uint64_t now)
 {
     for (unsigned zone = 0; zone < TREE_ZONES; zone++) {
@@ -272,11 +141,30 @@ static void advance_ramps(struct row *row, const struct ledger *ledger, uint64_t
     }
 }
 
-void ledger_settle_ramps(const struct ledger *ledger, struct row *row)
+static void settle_ramps(const struct ledger *ledger, struct row *row)
 {
     for (unsigned zone = 0; zone < TREE_ZONES; zone++)
         row->tree[zone].from_uj = row->tree[zone].to_uj =
             ledger_shown_total(ledger, row, tree_kinds[zone]);
+}
+
+int ledger_restore(struct ledger *ledger, const struct ledger_image *image, uint64_t now)
+{
+    int r;
+
+    ledger_reset(ledger);
+    r = ledger_load(ledger, image);
+    if (r < 0) {
+        ledger_reset(ledger);
+        return r;
+    }
+    for (struct row *row = ledger->rows; row; row = row->next) {
+        row->last_seen_ns = now;
+        row->awaited_until_ns = now + LEDGER_AWAIT_NS;
+        settle_ramps(ledger, row);
+        ledger_restore_floors(ledger, row);
+    }
+    return 0;
 }
 
 static void fill_vm(struct snapshot_vm *vm, const struct ledger *ledger, const struct row *row,
@@ -317,7 +205,7 @@ static int compare_index(const void *a, const void *b, void *userdata)
     return (x > y) - (x < y);
 }
 
-/* What its guest found where it came from must not vanish. */
+/* Zones that the guest saw on its former host must stay visible. */
 static unsigned migrated_tree_zones(const struct row *row)
 {
     unsigned zones = 0;
@@ -334,7 +222,7 @@ static void fill_vms(struct ledger *ledger, const struct zone_set *zones, uint64
     unsigned present = present_tree_zones(ledger, zones);
 
     for (struct row *row = ledger->rows; row; row = row->next) {
-        /* Readers look for zones once: the set changes only while nobody can hold it. */
+        /* Readers look for zones once: the set changes only while no guest can hold the tree. */
         if ((!row->running && !is_expected(row, now)) || !row->tree_zones)
             row->tree_zones = present;
         row->tree_zones |= migrated_tree_zones(row);
@@ -386,7 +274,7 @@ int ledger_snapshot(struct ledger *ledger, const struct zone_set *zones,
     return 0;
 }
 
-/* Its fractions go to the host, which may thereby complete a carried microjoule. */
+/* The row's fractions go to the host, where they may complete a microjoule of the remainder. */
 static void fold_row(struct ledger *ledger, const struct row *row)
 {
     for (size_t a = 0; a < ledger->n_totals; a++) {
@@ -417,9 +305,7 @@ void ledger_expire(struct ledger *ledger, uint64_t now, void (*forget)(uint32_t 
             link = &row->next;
             continue;
         }
-        *link = row->next;
-        ledger->n_rows--;
-        tdelete(row, &ledger->by_uuid, compare_row);
+        ledger_take_row(ledger, link);
         fold_row(ledger, row);
         forget(row->id, userdata);
         free(row);

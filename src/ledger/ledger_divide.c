@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* One interval's energy: zone by zone to host and VMs. */
+/* Enters one interval's energy, zone by zone: for the host and the VMs. */
 
 #include <errno.h>
 #include <stdlib.h>
@@ -65,7 +65,7 @@ static uint64_t sum_weights(const uint64_t *weights, size_t n)
     return sum;
 }
 
-/* By what they used of the zones that the platform contains, and of its disks. */
+/* The entities' energy of the zones that the platform contains, and of its block devices. */
 static void weigh_platform(const struct ledger *ledger, const struct usage *usage, uint64_t *ret)
 {
     for (size_t i = 0; i < ledger->division.n; i++) {
@@ -75,21 +75,38 @@ static void weigh_platform(const struct ledger *ledger, const struct usage *usag
     }
 }
 
-/* Divides the dynamic energy over host and VMs; division.shares tell what each got. */
-static void divide_dynamic(struct ledger *ledger, size_t slot, const struct zone *zone,
-                           const struct usage *usage, uint64_t energy_uj, bool gap)
+/* One interval, by slot. */
+struct interval {
+    const struct zone_set *zones;
+    const struct sample *sample;
+    const struct usage *usage;
+    const struct static_power *static_powers;
+};
+
+static void weigh(const struct ledger *ledger, size_t slot, const struct interval *interval,
+                  uint64_t *ret)
 {
+    const struct attribution_model *model = ledger->config.model;
+
+    if (slot == ledger->platform_slot)
+        weigh_platform(ledger, interval->usage, ret);
+    else
+        model->ops->weights(model, &interval->zones->zones[slot], interval->usage, ret);
+}
+
+/* Divides the dynamic energy over host and VMs; division.shares then has the part of each. */
+static void divide_dynamic(struct ledger *ledger, size_t slot, const struct interval *interval,
+                           uint64_t energy_uj)
+{
+    enum zone_kind kind = interval->zones->zones[slot].kind;
     struct zone_totals *totals = ledger->slots[slot];
     size_t a = totals_index(ledger, totals);
     struct division *d = &ledger->division;
 
     memset(d->shares, 0, d->n * sizeof(*d->shares));
-    if (slot == ledger->platform_slot)
-        weigh_platform(ledger, usage, d->weights);
-    else
-        ledger->config.model->ops->weights(ledger->config.model, zone, usage, d->weights);
-    /* The usage at hand is that of the last interval only: it says nothing about a gap. */
-    if (gap || sum_weights(d->weights, d->n) == 0) {
+    weigh(ledger, slot, interval, d->weights);
+    /* The usage is that of the last interval only, and says nothing about a gap. */
+    if (interval->sample->zones[slot].gap || sum_weights(d->weights, d->n) == 0) {
         totals->unattributed_uj += energy_uj;
         return;
     }
@@ -99,7 +116,7 @@ static void divide_dynamic(struct ledger *ledger, size_t slot, const struct zone
     share_divide(energy_uj, d->weights, d->n, d->fractions, &totals->remainder_uj, d->shares);
     totals->host_fraction = d->fractions[0];
     totals->host_uj += d->shares[0];
-    if (zone->kind == ZONE_PACKAGE || zone->kind == ZONE_DRAM)
+    if (kind == ZONE_PACKAGE || kind == ZONE_DRAM)
         for (size_t i = 0; i < d->n; i++)
             d->contained_uj[i] += d->shares[i];
     for (size_t i = 1; i < d->n; i++) {
@@ -108,13 +125,13 @@ static void divide_dynamic(struct ledger *ledger, size_t slot, const struct zone
     }
 }
 
-/* Shows the VMs their parts of the static energy; division.shares still hold the dynamic ones. */
+/* Gives the VMs their parts of the static energy; division.shares still has the dynamic ones. */
 static void divide_static(struct ledger *ledger, const struct zone_totals *totals,
                           uint64_t energy_uj)
 {
     size_t a = totals_index(ledger, totals);
     struct division *d = &ledger->division;
-    uint64_t remainder_uj = 0; /* the rest stays in the static row */
+    uint64_t remainder_uj = 0; /* stays in the static row */
 
     d->weights[0] = 0;
     for (size_t i = 1; i < d->n; i++)
@@ -132,42 +149,49 @@ static void divide_static(struct ledger *ledger, const struct zone_totals *total
     }
 }
 
-static void record_zone(struct ledger *ledger, size_t slot, const struct zone *zone,
-                        const struct sample_zone *sample, const struct usage *usage)
+static void record_zone(struct ledger *ledger, size_t slot, const struct interval *interval)
 {
+    const struct sample_zone *sample = &interval->sample->zones[slot];
+    const struct static_power *static_power = &interval->static_powers[slot];
     struct attribution_model *model = ledger->config.model;
     struct zone_totals *totals = ledger->slots[slot];
     uint64_t dynamic_uj;
 
     if (!sample->valid || !totals)
         return;
-    totals->split.power_uw = ledger->static_powers[slot].power_uw;
-    if (ledger->static_powers[slot].origin == STATIC_FROM_LOAD)
-        totals->learned = ledger->static_powers[slot];
+    totals->split.power_uw = static_power->power_uw;
+    if (static_power->origin == STATIC_FROM_LOAD)
+        totals->learned = *static_power;
     dynamic_uj = static_split_energy(&totals->split, sample->energy_uj, sample->duration_ns);
     totals->measured_uj += sample->energy_uj;
     totals->static_uj += sample->energy_uj - dynamic_uj;
     if (model->ops->learn && slot != ledger->platform_slot && !sample->gap)
-        model->ops->learn(model, slot, zone, sample, usage);
-    divide_dynamic(ledger, slot, zone, usage, dynamic_uj, sample->gap);
+        model->ops->learn(model, slot, &interval->zones->zones[slot], sample, interval->usage);
+    divide_dynamic(ledger, slot, interval, dynamic_uj);
     divide_static(ledger, totals, sample->energy_uj - dynamic_uj);
 }
 
-int ledger_record(struct ledger *ledger, const struct zone_set *zones, const struct sample *sample,
-                  const struct usage *usage)
+static void record_zones(struct ledger *ledger, const struct interval *interval)
 {
+    memset(ledger->division.contained_uj, 0, ledger->division.n * sizeof(uint64_t));
+    for (size_t slot = 0; slot < interval->zones->n; slot++)
+        if (slot != ledger->platform_slot)
+            record_zone(ledger, slot, interval);
+    /* Last: it is divided by what the others gave. */
+    if (ledger->platform_slot < interval->zones->n)
+        record_zone(ledger, ledger->platform_slot, interval);
+}
+
+int ledger_record(struct ledger *ledger, const struct zone_set *zones, const struct sample *sample,
+                  const struct usage *usage, const struct static_power *static_powers)
+{
+    const struct interval interval = {zones, sample, usage, static_powers};
     int r = list_entities(ledger, usage);
 
     if (r < 0)
         return r;
     ledger_map_zones(ledger, zones);
-    memset(ledger->division.contained_uj, 0, ledger->division.n * sizeof(uint64_t));
-    for (size_t slot = 0; slot < zones->n; slot++)
-        if (slot != ledger->platform_slot)
-            record_zone(ledger, slot, &zones->zones[slot], &sample->zones[slot], usage);
-    if (ledger->platform_slot < zones->n)
-        record_zone(ledger, ledger->platform_slot, &zones->zones[ledger->platform_slot],
-                    &sample->zones[ledger->platform_slot], usage);
+    record_zones(ledger, &interval);
     for (struct row *row = ledger->rows; row; row = row->next) {
         row->memory_bytes = 0;
         ledger_hold_floors(ledger, row);

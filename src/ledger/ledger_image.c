@@ -3,25 +3,20 @@
 
 #include <errno.h>
 #include <stdbool.h>
-#include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
+#include "ledger/ledger_internal.h"
+
 static const char magic[8] = "vjledger";
 
-/* A byte offset and the absence of padding are part of the format. */
+/* These sizes, without padding, are part of the format. */
 _Static_assert(sizeof(struct image_head) == 96, "head");
 _Static_assert(sizeof(struct image_totals) == 160, "zone totals");
 _Static_assert(sizeof(struct image_row) == 304, "row");
 _Static_assert(sizeof(struct image_energy) == 32, "energy");
 
 #define CHECKSUM_END (offsetof(struct image_head, checksum) + sizeof(uint64_t))
-
-void ledger_buffer_deinit(struct ledger_buffer *buffer)
-{
-    free(buffer->bytes);
-    *buffer = (struct ledger_buffer){0};
-}
 
 static size_t row_size(size_t n_totals)
 {
@@ -34,22 +29,14 @@ size_t ledger_image_size(size_t n_totals, size_t n_rows)
            n_rows * row_size(n_totals);
 }
 
-int ledger_image_init(struct ledger_buffer *buffer, size_t n_totals, size_t n_rows)
+int ledger_image_init(struct buffer *buffer, size_t n_totals, size_t n_rows)
 {
     size_t size = ledger_image_size(n_totals, n_rows);
     struct image_head *head;
+    int r = buffer_fill(buffer, size);
 
-    if (size > buffer->room) {
-        unsigned char *grown = malloc(2 * size);
-
-        if (!grown)
-            return -ENOMEM;
-        free(buffer->bytes);
-        buffer->bytes = grown;
-        buffer->room = 2 * size;
-    }
-    buffer->size = size;
-    memset(buffer->bytes, 0, size);
+    if (r < 0)
+        return r;
     head = (struct image_head *)buffer->bytes;
     memcpy(head->magic, magic, sizeof(magic));
     head->version = LEDGER_IMAGE_VERSION;
@@ -205,7 +192,7 @@ void ledger_image_readings(const struct ledger_image *image, const char *source,
             totals->reading_ns > now)
             continue;
         for (size_t slot = 0; slot < zones->n; slot++) {
-            /* What is beyond the counter's range is of a counter that was another. */
+            /* A reading beyond the counter's range is of another counter. */
             if (strcmp(zones->zones[slot].name, totals->name) != 0 ||
                 totals->reading_uj > zones->zones[slot].max_energy_uj)
                 continue;
@@ -213,4 +200,145 @@ void ledger_image_readings(const struct ledger_image *image, const char *source,
             ret->gap[slot] = totals->reading_ns < image->head->time_ns;
         }
     }
+}
+
+/* Saving and loading. */
+
+static struct image_totals save_totals(const struct zone_totals *totals)
+{
+    struct image_totals image = {
+        .kind = totals->kind,
+        .measured_uj = totals->measured_uj,
+        .remainder_uj = totals->remainder_uj,
+        .host_uj = totals->host_uj,
+        .host_fraction = totals->host_fraction,
+        .static_uj = totals->static_uj,
+        .unattributed_uj = totals->unattributed_uj,
+        .static_remainder = totals->split.remainder,
+        .static_deficit_uj = totals->split.deficit_uj,
+        .learned_known = totals->learned.origin == STATIC_FROM_LOAD,
+        .learned_uw = totals->learned.power_uw,
+        .learned_uncertainty_uw = totals->learned.uncertainty_uw,
+    };
+
+    memcpy(image.source, totals->source, sizeof(image.source));
+    memcpy(image.name, totals->name, sizeof(image.name));
+    return image;
+}
+
+static void load_totals(struct zone_totals *totals, const struct image_totals *image)
+{
+    *totals = (struct zone_totals){
+        .kind = (enum zone_kind)image->kind,
+        .split = {.remainder = image->static_remainder, .deficit_uj = image->static_deficit_uj},
+        .measured_uj = image->measured_uj,
+        .remainder_uj = image->remainder_uj,
+        .host_uj = image->host_uj,
+        .host_fraction = image->host_fraction,
+        .static_uj = image->static_uj,
+        .unattributed_uj = image->unattributed_uj,
+    };
+    if (image->learned_known)
+        totals->learned = (struct static_power){
+            .origin = STATIC_FROM_LOAD,
+            .state = STATIC_LEARNING,
+            .power_uw = image->learned_uw,
+            .uncertainty_uw = image->learned_uncertainty_uw,
+        };
+    memcpy(totals->source, image->source, sizeof(totals->source));
+    memcpy(totals->name, image->name, sizeof(totals->name));
+}
+
+static void save_row(const struct row *row, size_t n_totals, struct image_row *image)
+{
+    uuid_copy(image->uuid, row->uuid);
+    image->id = row->id;
+    image->vcpus = row->vcpus;
+    image->manager = row->manager;
+    image->tree_zones = row->tree_zones;
+    image->cpu_ns = row->cpu_ns;
+    image->io_bytes = row->io_bytes;
+    memcpy(image->name, row->name, sizeof(image->name));
+    memcpy(image_row_energies(image), row->energies, n_totals * sizeof(*row->energies));
+}
+
+static void load_row(struct row *row, struct image_row *image, size_t n_totals)
+{
+    row->vcpus = image->vcpus;
+    row->manager = (enum vm_manager)image->manager;
+    row->tree_zones = image->tree_zones & ((1u << TREE_ZONES) - 1);
+    row->cpu_ns = image->cpu_ns;
+    row->io_bytes = image->io_bytes;
+    memcpy(row->name, image->name, sizeof(row->name));
+    memcpy(row->energies, image_row_energies(image), n_totals * sizeof(*row->energies));
+}
+
+static void save_readings(const struct ledger *ledger, const struct sampler *sampler,
+                          struct image_totals *saved)
+{
+    for (size_t slot = 0; slot < ledger->n_slots; slot++) {
+        const struct reading *reading = &sampler->last[slot];
+        struct image_totals *totals;
+
+        if (!ledger->slots[slot])
+            continue;
+        totals = &saved[totals_index(ledger, ledger->slots[slot])];
+        totals->reading_valid = reading->valid;
+        totals->reading_uj = reading->energy_uj;
+        totals->reading_ns = reading->time_ns;
+    }
+}
+
+int ledger_save(const struct ledger *ledger, const struct sampler *sampler,
+                const struct ledger_stamp *stamp, struct buffer *ret)
+{
+    struct ledger_image image;
+    size_t i = 0;
+    int r = ledger_image_init(ret, ledger->n_totals, ledger->n_rows + 1);
+
+    if (r < 0)
+        return r;
+    image = ledger_image_view(ret->bytes);
+    image.head->sequence = stamp->sequence;
+    image.head->time_ns = stamp->time_ns;
+    image.head->identity = stamp->identity;
+    image.head->last_id = ledger->last_id;
+    for (size_t a = 0; a < ledger->n_totals; a++)
+        image.totals[a] = save_totals(&ledger->totals[a]);
+    save_readings(ledger, sampler, image.totals);
+    for (const struct row *row = ledger->rows; row; row = row->next)
+        save_row(row, ledger->n_totals, ledger_image_row(&image, i++));
+    save_row(&ledger->former, ledger->n_totals, ledger_image_row(&image, i));
+    ledger_image_seal(ret->bytes);
+    return 0;
+}
+
+static int load_rows(struct ledger *ledger, const struct ledger_image *image)
+{
+    size_t n = image->head->n_rows - 1;
+
+    /* The oldest first: each is added as the newest. */
+    for (size_t i = n; i-- > 0;) {
+        struct image_row *saved = ledger_image_row(image, i);
+        struct row *row;
+        int r = ledger_add_row(ledger, saved->uuid, saved->id, &row);
+
+        if (r < 0)
+            return r == -EEXIST ? -EBADMSG : r;
+        load_row(row, saved, ledger->n_totals);
+    }
+    load_row(&ledger->former, ledger_image_row(image, n), ledger->n_totals);
+    for (size_t a = 0; a < ledger->n_totals; a++)
+        ledger->has_former |= ledger->former.energies[a].dynamic_uj > 0;
+    ledger->has_former |= ledger->former.cpu_ns > 0 || ledger->former.io_bytes > 0;
+    return 0;
+}
+
+int ledger_load(struct ledger *ledger, const struct ledger_image *image)
+{
+    ledger->n_totals = image->head->n_totals;
+    for (size_t a = 0; a < ledger->n_totals; a++)
+        load_totals(&ledger->totals[a], &image->totals[a]);
+    ledger->last_id = image->head->last_id;
+    return load_rows(ledger, image);
 }

@@ -2,17 +2,17 @@
 #pragma once
 
 /*
- * The ledger as bytes: what the runtime file and the checkpoint hold.
+ * The ledger as bytes: the content of the runtime file and of the checkpoint.
  *
  *     head | n_totals x zone totals | n_rows x (row | n_totals x energy)
  *
- * Zones are known by source and name, not by slot: slots may come in another
- * order after a restart, and an estimate never mixes into what was measured.
- * VMs are known by UUID. The rows are in descending order of their ids; the
- * last one, always there, is the row "former" of ended VMs.
+ * Zones are identified by source and name, not by slot: slots may come in
+ * another order after a restart, and an estimate never mixes with measured
+ * energy. VMs are identified by UUID. The rows are in descending order of their
+ * ids; the last one, always there, is the row "former" of ended VMs.
  *
- * Published totals need no place of their own: a VM's tree runs up to the sum
- * of its energies and never beyond, so the sums are at least what was seen.
+ * The image has no published totals: a VM's tree runs up to the sum of its
+ * energies and never beyond, so the sums are at least what was shown.
  *
  * All integers are in the machine's byte order and all records are multiples
  * of 8 bytes without padding; a foreign byte order shows as a foreign version.
@@ -25,17 +25,18 @@
 #include "discovery/vm.h"
 #include "source/sample.h"
 #include "source/zone.h"
+#include "util/buffer.h"
 
-/* To be raised with any change to the records below or to an enum that they hold. A version that
-   has been released must be read by the later ones: guests run on over an upgrade. */
+/* To be raised with any change to the records below or to an enum that they hold. Later versions
+   must read every version that has been released: guests run on over an upgrade. */
 #define LEDGER_IMAGE_VERSION 2
 #define LEDGER_SOURCE_MAX 16
-/* The source of what VMs used on other hosts, see ledger_migrate.h. */
+/* The source of energy that VMs used on other hosts, see ledger_migrate.h. */
 #define LEDGER_SOURCE_ELSEWHERE "elsewhere"
-/* No total comes near it: a megawatt for 146000 years. Sums of a few of them do not overflow. */
+/* No total comes near this: a megawatt for 146000 years. Sums of a few such totals do not overflow. */
 #define LEDGER_TOTAL_MAX (UINT64_C(1) << 62)
 
-/** Which boot of which machine the image is of. */
+/** The machine that wrote the image, and its boot. */
 struct ledger_identity {
     uint8_t boot[16];    /* CLOCK_MONOTONIC and the zones' counters are valid for this boot */
     uint8_t machine[16]; /* all zero: unknown */
@@ -81,7 +82,7 @@ struct image_totals {
     uint64_t learned_uncertainty_uw;
 };
 
-/** One VM's totals but for its energies, which follow it. */
+/** One VM's totals except its energies, which follow this record. */
 struct image_row {
     uuid_t uuid; /* all zero for "former" */
     uint32_t id; /* > 0 */
@@ -93,7 +94,7 @@ struct image_row {
     char name[VM_NAME_MAX];
 };
 
-/** What a VM used of one zone. */
+/** The energy that a VM used of one zone. */
 struct image_energy {
     uint64_t dynamic_uj;
     uint64_t dynamic_fraction;
@@ -108,36 +109,27 @@ struct ledger_image {
     unsigned char *rows;
 };
 
-/** Bytes that grow; zero-initialised. */
-struct ledger_buffer {
-    unsigned char *bytes; /* aligned as malloc() does */
-    size_t size;
-    size_t room;
-};
-
-void ledger_buffer_deinit(struct ledger_buffer *buffer);
-
 /** The size of an image of that many zone totals and rows, bytes. */
 size_t ledger_image_size(size_t n_totals, size_t n_rows);
 
 /**
- * Makes the buffer an image of zeros with its head begun: all but last_id, flags,
+ * Makes the buffer an image of zeros whose head is set except last_id, flags,
  * sequence, time_ns, identity and checksum.
  * @return 0 or -ENOMEM
  */
-int ledger_image_init(struct ledger_buffer *buffer, size_t n_totals, size_t n_rows);
+int ledger_image_init(struct buffer *buffer, size_t n_totals, size_t n_rows);
 
-/** Enters the checksum: the image is complete. */
+/** Sets the checksum, which completes the image. */
 void ledger_image_seal(void *bytes);
 
 /** The view of an image that ledger_image_init() made. */
 struct ledger_image ledger_image_view(void *bytes);
 
 /**
- * Checks that the bytes are one whole image and that every rule holds which the
+ * Checks that the bytes are one whole image that keeps every rule which the
  * ledger relies on, conservation among them.
  * @param bytes  aligned for uint64_t; untrusted; left as they are
- * @param ret    a view into them
+ * @param ret    a view into the bytes
  * @return 0; -ENOMSG: no ledger at all; -EPROTONOSUPPORT: of another version;
  *         -EBADMSG: cut off or damaged
  */
@@ -155,11 +147,29 @@ static inline struct image_energy *image_row_energies(struct image_row *row)
 /**
  * The zones' last readings, for the sampler of a daemon that starts on the same
  * boot: the first sample then covers the downtime. A zone that could not be
- * read at the end of the last interval has a gap still. A downtime longer than
+ * read at the end of the last interval still has a gap. A downtime longer than
  * a counter's wrap counts without the wraps in between, as with every reader of
  * powercap.
- * @param now  CLOCK_MONOTONIC; what claims to be later is left out
+ * @param now  CLOCK_MONOTONIC; readings that claim to be later are left out
  * @param ret  zero-initialised
  */
 void ledger_image_readings(const struct ledger_image *image, const char *source,
                            const struct zone_set *zones, uint64_t now, struct sampler *ret);
+
+/** The marks of an image. */
+struct ledger_stamp {
+    uint64_t sequence;
+    uint64_t time_ns; /* CLOCK_MONOTONIC of the last interval's end */
+    struct ledger_identity identity;
+};
+
+struct ledger;
+
+/**
+ * Saves all that a later daemon needs to continue where this one is.
+ * @param sampler  the readings up to which energy has been entered
+ * @param ret      replaced
+ * @return 0 or -ENOMEM, then ret is as it was
+ */
+int ledger_save(const struct ledger *ledger, const struct sampler *sampler,
+                const struct ledger_stamp *stamp, struct buffer *ret);

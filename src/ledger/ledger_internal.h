@@ -1,8 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What the files of the ledger share: ledger.c (rows and what is seen of them), ledger_divide.c
-   (arithmetic) and ledger_save.c (to bytes and back). */
+/*
+ * What the ledger's files share. Each calls only the files before it:
+ *
+ *     ledger_rows.c     the rows and the zone totals
+ *     ledger_image.c    to bytes and back
+ *     ledger_reserve.c  of images
+ *     ledger_migrate.c  energy that comes and goes with a VM
+ *     ledger_divide.c   one interval's energy: host and VMs
+ *     ledger.c          which VMs there are, and what publishers see
+ */
 
 #include "ledger/ledger.h"
 #include "ledger/ledger_image.h"
@@ -20,19 +28,19 @@ struct row {
     bool running;
     unsigned vcpus;
     unsigned tree_zones;
-    uint64_t last_seen_ns;                   /* when it was last in the VM table */
-    uint64_t awaited_until_ns;               /* restored, and not in it yet */
-    uint64_t prepared_until_ns;              /* about to start, maybe not in it yet */
+    uint64_t last_seen_ns;                   /* when the VM was last in the VM table */
+    uint64_t awaited_until_ns;               /* restored, and not in the VM table yet; else 0 */
+    uint64_t prepared_until_ns;              /* about to start, maybe not in the VM table yet */
     struct image_energy energies[ZONES_MAX]; /* by zone totals */
     uint64_t cpu_ns;
     uint64_t io_bytes;
     uint64_t memory_bytes;
     struct ramp tree[TREE_ZONES];
-    unsigned start_number;           /* of its carried energy that was taken in, struct vm */
-    unsigned migrated_kinds;         /* bit per enum zone_kind that it used elsewhere */
+    unsigned start_number;           /* of the arrival whose energy was taken in, see struct vm */
+    unsigned migrated_kinds;         /* bit per enum zone_kind that the VM used elsewhere */
     uint64_t start_uj[ZONE_KINDS];   /* used when it began to run here; by enum zone_kind: */
-    uint64_t floor_uj[ZONE_KINDS];   /* what its tree stands at until more is used; 0: none */
-    uint64_t ceiling_uj[ZONE_KINDS]; /* what its tree may show */
+    uint64_t floor_uj[ZONE_KINDS];   /* the tree stands at this total until more is used; 0: none */
+    uint64_t ceiling_uj[ZONE_KINDS]; /* the tree shows no more */
     uint64_t listed_uj[ZONE_KINDS];  /* total when it was last listed for libvirt; 0: never */
     struct row *next;
 };
@@ -71,14 +79,13 @@ struct ledger {
     size_t n_totals;
     struct zone_totals *slots[ZONES_MAX]; /* the totals of each zone slot; NULL: there is no room */
     size_t n_slots;
-    struct static_power static_powers[ZONES_MAX]; /* by slot */
-    size_t platform_slot;                         /* divided by energy; NO_SLOT: there is none */
-    uint64_t io_pj_per_byte;                      /* ... and by block I/O at that energy */
-    struct row *rows;                             /* newest first: in descending order of ids */
+    size_t platform_slot;    /* divided by energy; NO_SLOT: there is none */
+    uint64_t io_pj_per_byte; /* ... and by block I/O at that energy */
+    struct row *rows;        /* newest first: in descending order of ids */
     size_t n_rows;
-    void *by_uuid; /* tsearch(3) tree of the same */
+    void *by_uuid; /* tsearch(3) tree of the same rows */
     uint32_t last_id;
-    struct row former; /* what ended VMs had used */
+    struct row former; /* the sum of what ended VMs had used */
     bool has_former;
     uint64_t ramp_start_ns;
     bool recorded;      /* since the last snapshot */
@@ -92,6 +99,8 @@ static inline size_t totals_index(const struct ledger *ledger, const struct zone
     return (size_t)(totals - ledger->totals);
 }
 
+/* Of ledger_rows.c: */
+
 /** Empties the ledger. */
 void ledger_reset(struct ledger *ledger);
 
@@ -104,35 +113,51 @@ int ledger_get_row(struct ledger *ledger, const uuid_t uuid, struct row **ret);
 /** The row of that VM, or NULL. */
 struct row *ledger_find_row(const struct ledger *ledger, const uuid_t uuid);
 
-/** The totals of a zone, begun if there is none; NULL when there is no more room. */
+/**
+ * Takes a row out of the ledger.
+ * @param link  the pointer to it: ledger->rows, or next of the row before
+ * @return the row, to be freed by the caller
+ */
+struct row *ledger_take_row(struct ledger *ledger, struct row **link);
+
+/** The totals of a zone, or NULL. */
+struct zone_totals *ledger_find_totals(const struct ledger *ledger, const char *source,
+                                       const char *name);
+
+/** The totals of a zone, begun if there are none; NULL when there is no more room. */
 struct zone_totals *ledger_get_totals(struct ledger *ledger, const char *source, const char *name,
                                       enum zone_kind kind);
 
 /** Gives the slots of new zones their totals. */
 void ledger_map_zones(struct ledger *ledger, const struct zone_set *zones);
 
-/** What a VM's tree runs up to in zones of a kind, over all totals ever. */
+/** The total that a VM's tree runs up to in zones of a kind, over all totals ever. */
 uint64_t ledger_shown_total(const struct ledger *ledger, const struct row *row,
                             enum zone_kind kind);
 
-/** The row's trees stand at its totals. */
-void ledger_settle_ramps(const struct ledger *ledger, struct row *row);
+/* Of ledger_image.c, beside ledger_save(): */
+
+/**
+ * Fills an empty ledger with an image's totals and rows.
+ * @return 0; -EBADMSG: two rows of one VM; -ENOMEM
+ */
+int ledger_load(struct ledger *ledger, const struct ledger_image *image);
+
+/* Of ledger_migrate.c: */
+
+/** A VM begins to run: the energy that it brings is compared with its totals now. */
+void ledger_begin_run(struct ledger *ledger, struct row *row);
+
+/** Takes in the energy that a VM brought with it, once for each run. */
+void ledger_take_arrival(struct ledger *ledger, struct row *row, const struct vm *vm);
+
+/** After the row's energies changed: its trees stand at their floors until they pass them. */
+void ledger_hold_floors(struct ledger *ledger, struct row *row);
+
+/** Finds the floors again after the energies were restored. */
+void ledger_restore_floors(struct ledger *ledger, struct row *row);
 
 /* Of ledger_divide.c, beside ledger_record(): */
 
 /** Frees the work space. */
 void ledger_division_deinit(struct division *division);
-
-/* Of ledger_migrate.c: */
-
-/** A VM begins to run: what it used elsewhere, it used since it had these totals. */
-void ledger_begin_run(struct ledger *ledger, struct row *row);
-
-/** Takes in what a VM brought with it, once for each run. */
-void ledger_take_arrival(struct ledger *ledger, struct row *row, const struct vm *vm);
-
-/** After its energies changed: the row's trees stand at their floors until they pass them. */
-void ledger_hold_floors(struct ledger *ledger, struct row *row);
-
-/** Finds the floors again after the energies were restored. */
-void ledger_restore_floors(struct ledger *ledger, struct row *row);

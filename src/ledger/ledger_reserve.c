@@ -3,18 +3,18 @@
 
 #include <string.h>
 
-/* Rows of images are in descending order of ids: a cursor finds them in one walk. */
-struct cursor {
+/* The rows of an image are in descending order of ids, so that one walk finds them all. */
+struct row_walk {
     const struct ledger_image *image; /* NULL: nothing is found */
     size_t next;
 };
 
-static struct image_row *seek(struct cursor *cursor, uint32_t id)
+static struct image_row *seek(struct row_walk *walk, uint32_t id)
 {
-    if (!cursor->image)
+    if (!walk->image)
         return NULL;
-    for (; cursor->next < cursor->image->head->n_rows; cursor->next++) {
-        struct image_row *row = ledger_image_row(cursor->image, cursor->next);
+    for (; walk->next < walk->image->head->n_rows; walk->next++) {
+        struct image_row *row = ledger_image_row(walk->image, walk->next);
 
         if (row->id <= id)
             return row->id == id ? row : NULL;
@@ -126,7 +126,7 @@ static void raise_totals(struct image_totals *totals, struct image_totals was,
 
 static void raise_all(const struct ledger_image *image, const struct pace *pace)
 {
-    struct cursor before = {&pace->before, 0}, checkpoint = {&pace->checkpoint, 0};
+    struct row_walk before = {&pace->before, 0}, checkpoint = {&pace->checkpoint, 0};
 
     for (size_t a = 0; a < image->head->n_totals; a++) {
         image->totals[a].reading_valid = 0;
@@ -141,7 +141,7 @@ static void raise_all(const struct ledger_image *image, const struct pace *pace)
 }
 
 int ledger_reserve_add(const struct ledger_image *now, const struct ledger_image *before,
-                       const struct ledger_image *checkpoint, struct ledger_buffer *ret)
+                       const struct ledger_image *checkpoint, struct buffer *ret)
 {
     int r = ledger_image_init(ret, now->head->n_totals, now->head->n_rows);
     struct pace pace = {*now, *now, 0};
@@ -189,7 +189,7 @@ static bool covers_totals(struct image_totals ceiling, struct image_totals now,
 bool ledger_reserve_covers(const struct ledger_image *checkpoint, const struct ledger_image *now,
                            const struct ledger_image *before)
 {
-    struct cursor ceilings = {checkpoint, 0}, befores = {before, 0};
+    struct row_walk ceilings = {checkpoint, 0}, befores = {before, 0};
 
     for (size_t a = 0; a < now->head->n_totals; a++) {
         struct image_totals was = before ? totals_of(before, a) : now->totals[a];

@@ -54,7 +54,7 @@ uint64_t ledger_reserve_uj(uint64_t growth_uj, uint64_t elapsed_ns, uint64_t lea
  * @return 0 or -ENOMEM
  */
 int ledger_reserve_add(const struct ledger_image *now, const struct ledger_image *before,
-                       const struct ledger_image *checkpoint, struct ledger_buffer *ret);
+                       const struct ledger_image *checkpoint, struct buffer *ret);
 
 /**
  * Does every energy total of the checkpoint lie at or above the total now, and

@@ -13,6 +13,7 @@
 
 #include "ledger/ledger_reserve.h"
 #include "ledger/ledger_writer.h"
+#include "util/backoff.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/file.h"
@@ -20,37 +21,34 @@
 #include "util/log.h"
 
 #define FILE_NAME "ledger"
-#define RETRY_MIN_NS NSEC_PER_SEC
-#define RETRY_MAX_NS (60 * NSEC_PER_SEC)
-/* A checkpoint takes milliseconds; a disk that hangs may do so for ever. */
+/* A checkpoint takes milliseconds; a disk may hang for ever. */
 #define WRITE_MAX_NS (5 * NSEC_PER_SEC)
 
-/* A file that is written again and again, and may fail. */
+/* A file that is written again and again; writing it may fail. */
 struct target {
     char path[PATH_MAX];
-    uint64_t next_ns;  /* not before this time */
-    uint64_t retry_ns; /* how long to wait after another failure */
-    int error;         /* of the last attempt, as logged; 0: it went well */
+    struct backoff backoff;
+    int error; /* of the last attempt, as logged; 0: it succeeded */
 };
 
 struct ledger_store {
     struct ledger_identity identity;
     char *runtime_dir;
-    char *state_dir;
     uint64_t sequence; /* of the last image */
 
-    struct ledger_buffer image;  /* saved last; size 0: none yet */
-    struct ledger_buffer before; /* one interval before; size 0: none yet */
+    struct buffer image;  /* saved last; size 0: none yet */
+    struct buffer before; /* one interval before; size 0: none yet */
 
     struct target runtime;
     struct image_file *file;
 
     struct target checkpoint;
+    uint64_t checkpoint_due_ns; /* CLOCK_MONOTONIC of the next one, if no total grows faster */
     struct ledger_writer *writer;
     bool writing; /* submitted is being written */
     uint64_t submitted_ns;
-    struct ledger_buffer submitted; /* the writer's while writing */
-    struct ledger_buffer durable;   /* what is on disk; size 0: not by us */
+    struct buffer submitted; /* the writer's while writing */
+    struct buffer durable;   /* the checkpoint on disk; size 0: not written by this process */
 };
 
 struct ledger_identity ledger_identity_now(void)
@@ -69,7 +67,6 @@ static int set_path(struct target *target, const char *directory)
 {
     int n = snprintf(target->path, sizeof(target->path), "%s/" FILE_NAME, directory);
 
-    target->retry_ns = RETRY_MIN_NS;
     return n < (int)sizeof(target->path) ? 0 : -ENAMETOOLONG;
 }
 
@@ -84,8 +81,7 @@ int ledger_store_new(struct ledger_store **ret, const struct ledger_store_config
         return -ENOMEM;
     store->identity = config->identity;
     store->runtime_dir = strdup(config->runtime_dir);
-    store->state_dir = strdup(config->state_dir);
-    if (!store->runtime_dir || !store->state_dir)
+    if (!store->runtime_dir)
         return -ENOMEM;
     r = set_path(&store->runtime, config->runtime_dir);
     if (r == 0)
@@ -93,7 +89,7 @@ int ledger_store_new(struct ledger_store **ret, const struct ledger_store_config
     if (r == 0)
         r = image_file_new(&store->file, store->runtime.path);
     if (r == 0)
-        r = ledger_writer_new(&store->writer, store->state_dir, FILE_NAME);
+        r = ledger_writer_new(&store->writer, store->checkpoint.path);
     if (r < 0)
         return r;
     *ret = TAKE_PTR(store);
@@ -260,16 +256,14 @@ int ledger_store_load(struct ledger_store *store, struct ledger *ledger, const c
 
 /* Saving. */
 
-/* Notes an attempt's result; says what changed. */
-static void note_result(struct target *target, int r, uint64_t now, uint64_t interval_ns,
-                        const char *consequence)
+/* Notes the result of an attempt; logs a change. */
+static void note_result(struct target *target, int r, uint64_t now, const char *consequence)
 {
     if (r == 0) {
         if (target->error)
             log_info("the ledger is written again", F_STRING("file", target->path));
         target->error = 0;
-        target->retry_ns = RETRY_MIN_NS;
-        target->next_ns = now + interval_ns;
+        backoff_reset(&target->backoff);
         return;
     }
     if (r != target->error)
@@ -277,20 +271,19 @@ static void note_result(struct target *target, int r, uint64_t now, uint64_t int
                     F_STRING("file", target->path), F_ERROR(r),
                     F_STRING("consequence", consequence));
     target->error = r;
-    target->next_ns = now + target->retry_ns;
-    target->retry_ns = target->retry_ns * 2 < RETRY_MAX_NS ? target->retry_ns * 2 : RETRY_MAX_NS;
+    backoff_failed(&target->backoff, now);
 }
 
 static void write_runtime(struct ledger_store *store, uint64_t now)
 {
     int r;
 
-    if (store->runtime.error && now < store->runtime.next_ns)
+    if (!backoff_is_due(&store->runtime.backoff, now))
         return;
     r = image_file_write(store->file, store->image.bytes, store->image.size);
     if (r == -ENOENT && make_directories(store->runtime_dir, 0755) == 0)
         r = image_file_write(store->file, store->image.bytes, store->image.size);
-    note_result(&store->runtime, r, now, 0,
+    note_result(&store->runtime, r, now,
                 "a daemon that is killed continues from the last checkpoint");
 }
 
@@ -303,23 +296,34 @@ static void collect_checkpoint(struct ledger_store *store, uint64_t now)
     store->writing = !ledger_writer_wait(store->writer, 0, &r);
     if (store->writing && now < store->submitted_ns + WRITE_MAX_NS)
         return;
-    note_result(&store->checkpoint, r, now, LEDGER_CHECKPOINT_NS,
+    note_result(&store->checkpoint, r, now,
                 "after a reboot totals continue from the checkpoint before, or from zero");
     if (r == 0) {
-        struct ledger_buffer older = store->durable;
+        struct buffer older = store->durable;
 
+        store->checkpoint_due_ns = now + LEDGER_CHECKPOINT_NS;
         store->durable = store->submitted;
         store->submitted = older;
     }
 }
 
-/* The view of what is there, or NULL. */
-static struct ledger_image *view(const struct ledger_buffer *buffer, struct ledger_image *ret)
+/* The view of the image in a buffer; NULL: there is none. */
+static struct ledger_image *view(const struct buffer *buffer, struct ledger_image *ret)
 {
     if (!buffer->size)
         return NULL;
     *ret = ledger_image_view(buffer->bytes);
     return ret;
+}
+
+static bool is_checkpoint_due(const struct ledger_store *store, const struct ledger_image *image,
+                              const struct ledger_image *before, const struct ledger_image *durable,
+                              uint64_t now)
+{
+    if (store->checkpoint.error)
+        return backoff_is_due(&store->checkpoint.backoff, now);
+    return now >= store->checkpoint_due_ns || !durable ||
+           !ledger_reserve_covers(durable, image, before);
 }
 
 static void submit_checkpoint(struct ledger_store *store, uint64_t now)
@@ -328,10 +332,8 @@ static void submit_checkpoint(struct ledger_store *store, uint64_t now)
     const struct ledger_image *image = view(&store->image, &views[0]);
     const struct ledger_image *before = view(&store->before, &views[1]);
     const struct ledger_image *durable = view(&store->durable, &views[2]);
-    bool covered =
-        store->checkpoint.error || (durable && ledger_reserve_covers(durable, image, before));
 
-    if (store->writing || (now < store->checkpoint.next_ns && covered))
+    if (store->writing || !is_checkpoint_due(store, image, before, durable, now))
         return;
     if (ledger_reserve_add(image, before, durable, &store->submitted) < 0)
         return;
@@ -344,7 +346,7 @@ int ledger_store_save(struct ledger_store *store, const struct ledger *ledger,
                       const struct sampler *sampler, uint64_t time_ns)
 {
     const struct ledger_stamp stamp = {store->sequence + 1, time_ns, store->identity};
-    struct ledger_buffer image = store->before;
+    struct buffer image = store->before;
     bool is_tick =
         !store->image.size || ledger_image_view(store->image.bytes).head->time_ns != time_ns;
     int r;
@@ -389,16 +391,15 @@ struct ledger_store *ledger_store_free(struct ledger_store *store)
     if (store->image.size)
         write_last_checkpoint(store);
     image_file_free(store->file);
-    /* A thread that waits for the disk goes on to use what it writes. */
+    /* A thread that still waits for the disk goes on reading the image that it writes. */
     if (!store->writing) {
         ledger_writer_free(store->writer);
-        ledger_buffer_deinit(&store->image);
-        ledger_buffer_deinit(&store->submitted);
+        buffer_deinit(&store->image);
+        buffer_deinit(&store->submitted);
     }
-    ledger_buffer_deinit(&store->before);
-    ledger_buffer_deinit(&store->durable);
+    buffer_deinit(&store->before);
+    buffer_deinit(&store->durable);
     free(store->runtime_dir);
-    free(store->state_dir);
     free(store);
     return NULL;
 }

@@ -1,27 +1,27 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ledger/ledger_writer.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
 
 #include "util/cleanup.h"
 #include "util/clock.h"
-#include "util/image_file.h"
+#include "util/file.h"
 #include "util/thread.h"
 
 struct ledger_writer {
-    char *directory;
-    const char *name;
+    char *path;
     bool started;
     pthread_t thread;
 
-    pthread_mutex_t lock; /* of what follows */
-    pthread_cond_t wake;  /* of the thread */
-    pthread_cond_t told;  /* a write is done */
-    const void *image;    /* to be written; NULL: nothing */
+    pthread_mutex_t lock;    /* of the members below */
+    pthread_cond_t wake;     /* the thread has an image to write, or is to end */
+    pthread_cond_t finished; /* a write is done */
+    const void *image;       /* to be written; NULL: none */
     size_t size;
-    bool done; /* and result not told yet */
+    bool done; /* a result waits for ledger_writer_wait() */
     int result;
     bool end;
 };
@@ -39,12 +39,12 @@ static void *write_checkpoints(void *userdata)
             continue;
         }
         pthread_mutex_unlock(&writer->lock);
-        r = ledger_checkpoint_write(writer->directory, writer->name, writer->image, writer->size);
+        r = replace_file(writer->path, writer->image, writer->size, 0600);
         pthread_mutex_lock(&writer->lock);
         writer->image = NULL;
         writer->result = r;
         writer->done = true;
-        pthread_cond_signal(&writer->told);
+        pthread_cond_signal(&writer->finished);
     }
     pthread_mutex_unlock(&writer->lock);
     return NULL;
@@ -62,15 +62,15 @@ struct ledger_writer *ledger_writer_free(struct ledger_writer *writer)
         pthread_join(writer->thread, NULL);
     }
     pthread_cond_destroy(&writer->wake);
-    pthread_cond_destroy(&writer->told);
+    pthread_cond_destroy(&writer->finished);
     pthread_mutex_destroy(&writer->lock);
-    free(writer->directory);
+    free(writer->path);
     free(writer);
     return NULL;
 }
 DEFINE_CLEANUP(struct ledger_writer *, ledger_writer_free);
 
-int ledger_writer_new(struct ledger_writer **ret, const char *directory, const char *name)
+int ledger_writer_new(struct ledger_writer **ret, const char *path)
 {
     _cleanup_(cleanup_ledger_writer_free) struct ledger_writer *writer = calloc(1, sizeof(*writer));
     sigset_t signals;
@@ -80,10 +80,9 @@ int ledger_writer_new(struct ledger_writer **ret, const char *directory, const c
         return -ENOMEM;
     pthread_mutex_init(&writer->lock, NULL);
     pthread_cond_init(&writer->wake, NULL);
-    pthread_cond_init(&writer->told, NULL);
-    writer->name = name;
-    writer->directory = strdup(directory);
-    if (!writer->directory)
+    pthread_cond_init(&writer->finished, NULL);
+    writer->path = strdup(path);
+    if (!writer->path)
         return -ENOMEM;
     thread_block_signals(&signals);
     r = pthread_create(&writer->thread, NULL, write_checkpoints, writer);
@@ -98,6 +97,7 @@ int ledger_writer_new(struct ledger_writer **ret, const char *directory, const c
 void ledger_writer_submit(struct ledger_writer *writer, const void *image, size_t size)
 {
     pthread_mutex_lock(&writer->lock);
+    assert(!writer->image && !writer->done);
     writer->image = image;
     writer->size = size;
     pthread_cond_signal(&writer->wake);
@@ -106,15 +106,13 @@ void ledger_writer_submit(struct ledger_writer *writer, const void *image, size_
 
 bool ledger_writer_wait(struct ledger_writer *writer, uint64_t timeout_ns, int *ret)
 {
-    uint64_t end_ns = now_ns() + timeout_ns;
-    const struct timespec end = {.tv_sec = (time_t)(end_ns / NSEC_PER_SEC),
-                                 .tv_nsec = (long)(end_ns % NSEC_PER_SEC)};
+    const struct timespec end = ns_to_timespec(now_ns() + timeout_ns);
     int r = timeout_ns ? 0 : ETIMEDOUT;
     bool done;
 
     pthread_mutex_lock(&writer->lock);
     while (!writer->done && r == 0)
-        r = pthread_cond_clockwait(&writer->told, &writer->lock, CLOCK_MONOTONIC, &end);
+        r = pthread_cond_clockwait(&writer->finished, &writer->lock, CLOCK_MONOTONIC, &end);
     done = writer->done;
     if (done)
         *ret = writer->result;

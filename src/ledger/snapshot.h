@@ -12,7 +12,7 @@
 
 #include "baseline/static_power.h"
 #include "discovery/vm.h"
-#include "platform/platform.h"
+#include "platform/platform_meter.h"
 #include "source/zone.h"
 
 /** The zones a guest sees. Each is the sum of the host's zones of its kind. */

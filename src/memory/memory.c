@@ -231,10 +231,10 @@ static void read_entries(struct memory_reader *reader)
 
 static void fill_host(const struct memory_reader *reader, struct usage *usage)
 {
-    uint64_t used[SOCKETS_MAX] = {0};
+    uint64_t used[PACKAGES_MAX] = {0};
 
     memory_probe_read_host(&reader->source, used);
-    for (unsigned s = 0; s < SOCKETS_MAX; s++) {
+    for (unsigned s = 0; s < PACKAGES_MAX; s++) {
         for (size_t i = 0; i < usage->n_vms; i++) {
             uint64_t of_vm = usage->vms[i].amount.sockets[s].memory_bytes;
 
@@ -253,12 +253,12 @@ int memory_reader_sample(struct memory_reader *reader, const struct vm_table *vm
     if (r == 0)
         read_entries(reader);
     for (size_t i = 0; i < usage->n_vms; i++)
-        for (unsigned s = 0; s < SOCKETS_MAX; s++)
+        for (unsigned s = 0; s < PACKAGES_MAX; s++)
             usage->vms[i].amount.sockets[s].memory_bytes = 0;
     for (size_t i = 0; i < reader->n; i++) {
         struct usage_amount *amount = reader->entries[i]->usage;
 
-        for (unsigned s = 0; amount && s < SOCKETS_MAX; s++)
+        for (unsigned s = 0; amount && s < PACKAGES_MAX; s++)
             amount->sockets[s].memory_bytes = reader->entries[i]->memory.bytes[s];
     }
     fill_host(reader, usage);

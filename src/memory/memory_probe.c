@@ -282,7 +282,7 @@ static int read_hugetlb_numa_stat(const struct memory_probe *source, const char 
 
 /* Bytes by socket, and bytes whose socket is not known. */
 struct reading {
-    uint64_t sockets[SOCKETS_MAX];
+    uint64_t sockets[PACKAGES_MAX];
     uint64_t qemu;    /* in small pages, or the kernel's choice of pages */
     uint64_t huge;    /* in huge pages */
     uint64_t helpers; /* of helpers */
@@ -368,7 +368,7 @@ static uint64_t sum_of(const uint64_t *sockets)
 {
     uint64_t sum = 0;
 
-    for (unsigned s = 0; s < SOCKETS_MAX; s++)
+    for (unsigned s = 0; s < PACKAGES_MAX; s++)
         sum += sockets[s];
     return sum;
 }
@@ -402,14 +402,14 @@ static bool is_one_socket(const struct topology *topology)
 static void place(const struct memory_probe *source, const struct vm_memory *memory,
                   const struct usage_amount *usage, struct reading *reading)
 {
-    uint64_t cpu[SOCKETS_MAX] = {0}, first[SOCKETS_MAX] = {0}, known[SOCKETS_MAX];
+    uint64_t cpu[PACKAGES_MAX] = {0}, first[PACKAGES_MAX] = {0}, known[PACKAGES_MAX];
     enum { LAST = 3 };
     const uint64_t *const choices[LAST + 1] = {memory->placement, known, cpu, first};
     size_t i = 0;
 
     memcpy(known, reading->sockets, sizeof(known));
     first[source->topology->nodes[0].socket] = 1;
-    for (unsigned s = 0; usage && s < SOCKETS_MAX; s++)
+    for (unsigned s = 0; usage && s < PACKAGES_MAX; s++)
         cpu[s] = usage->sockets[s].cpu_ns;
     while (i < LAST && (sum_of(choices[i]) == 0 || is_one_socket(source->topology)))
         i++;
@@ -454,7 +454,7 @@ uint64_t memory_probe_read(const struct memory_probe *source, struct vm_memory *
     return walk_ns;
 }
 
-void memory_probe_read_host(const struct memory_probe *source, uint64_t ret[SOCKETS_MAX])
+void memory_probe_read_host(const struct memory_probe *source, uint64_t ret[PACKAGES_MAX])
 {
     const struct topology *topology = source->topology;
     char path[64], text[8192];

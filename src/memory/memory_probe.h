@@ -37,8 +37,8 @@ struct vm_memory {
     uint64_t walk_ns;                /* CPU time of the last walk over its page tables, or 0 */
     uint64_t walk_bytes;             /* bytes mapped then, without huge pages */
     uint64_t helper_bytes;           /* of helpers that are not in the scope */
-    uint64_t placement[SOCKETS_MAX]; /* proportions from the page tables; all 0: not known */
-    uint64_t bytes[SOCKETS_MAX];     /* the result */
+    uint64_t placement[PACKAGES_MAX]; /* proportions from the page tables; all 0: not known */
+    uint64_t bytes[PACKAGES_MAX];     /* the result */
 };
 
 /** @param ret  the caller sets its topology. @return 0 or a negative errno */
@@ -62,4 +62,4 @@ uint64_t memory_probe_read(const struct memory_probe *source, struct vm_memory *
                            const struct usage_amount *usage, bool walk);
 
 /** Adds the memory in use on the host, VMs included, to ret[socket]. */
-void memory_probe_read_host(const struct memory_probe *source, uint64_t ret[SOCKETS_MAX]);
+void memory_probe_read_host(const struct memory_probe *source, uint64_t ret[PACKAGES_MAX]);

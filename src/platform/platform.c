@@ -10,7 +10,8 @@
 
 /* A meter updates at least so often; two readings further apart leave a gap. */
 #define SILENT_S 60.0
-#define UNCHANGED_S 60.0
+/* A meter that shows the same for so long is frozen, if it disagrees. */
+#define FROZEN_S 60.0
 
 /* A meter disagrees when its readings are off by this part, on average over this time. */
 #define DEVIATION_MAX 0.1
@@ -21,7 +22,7 @@
 #define PAY_MAX 0.1
 
 /* A meter may be a little off, and RAPL as well. */
-#define CONTAINED 0.9
+#define RAPL_SHARE_MIN 0.9
 
 struct meter_slot {
     struct platform_meter meter;
@@ -44,21 +45,6 @@ struct platform {
 };
 
 DEFINE_CLEANUP(struct platform *, platform_free);
-
-const char *platform_trust_to_string(enum platform_trust trust)
-{
-    static const char *const names[] = {
-        [PLATFORM_UNKNOWN] = "unknown",
-        [PLATFORM_TRUSTED] = "trusted",
-        [PLATFORM_SILENT] = "silent",
-        [PLATFORM_IMPLAUSIBLE] = "implausible",
-        [PLATFORM_FROZEN] = "frozen",
-        [PLATFORM_DEVIATING] = "deviating",
-        [PLATFORM_CONTRADICTING] = "contradicting",
-    };
-
-    return names[trust];
-}
 
 int platform_new(struct platform **ret, size_t n)
 {
@@ -114,7 +100,7 @@ static enum platform_trust compare(struct meter_slot *slot, double expected_watt
     slot->error_watts +=
         (error_watts - slot->error_watts) * -expm1(-fmin(passed_s, SILENT_S) / DEVIATION_S);
     if (fabs(slot->error_watts) > DEVIATION_MAX * expected_watts)
-        return seconds_between(slot->changed_ns, last->time_ns) >= UNCHANGED_S ? PLATFORM_FROZEN
+        return seconds_between(slot->changed_ns, last->time_ns) >= FROZEN_S ? PLATFORM_FROZEN
                                                                                : PLATFORM_DEVIATING;
     /* What a gap hid is not known. */
     if (slot->trusted_ns && passed_s <= SILENT_S)
@@ -137,7 +123,7 @@ static void judge(struct meter_slot *slot, double floor_watts)
     enum platform_trust trust = PLATFORM_UNKNOWN;
     double expected_watts;
 
-    if (last->power_uw == 0 || (double)last->power_uw / 1e6 < CONTAINED * floor_watts)
+    if (last->power_uw == 0 || (double)last->power_uw / 1e6 < RAPL_SHARE_MIN * floor_watts)
         trust = PLATFORM_IMPLAUSIBLE;
     else if (platform_learner_expect(slot->learner, last->time_ns, &expected_watts))
         trust = compare(slot, expected_watts);

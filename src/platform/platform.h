@@ -24,39 +24,11 @@
 #include <stdint.h>
 
 #include "platform/platform_learner.h"
+#include "platform/platform_meter.h"
 #include "source/sample.h"
-
-#define PLATFORM_METERS_MAX 4
 
 /** How long the relation goes on without a meter that is believed. */
 #define PLATFORM_EXTRAPOLATE_S 600
-
-/** What a meter said last. */
-struct platform_reading {
-    uint64_t time_ns; /* CLOCK_MONOTONIC; 0: nothing yet */
-    uint64_t power_uw;
-    uint64_t resolution_uw; /* its step */
-};
-
-enum platform_trust {
-    PLATFORM_UNKNOWN,       /* nothing is learned from it (yet) to judge it by */
-    PLATFORM_TRUSTED,       /* it agrees with what was learned from it */
-    PLATFORM_SILENT,        /* no new reading for a minute */
-    PLATFORM_IMPLAUSIBLE,   /* less than the processors alone draw */
-    PLATFORM_FROZEN,        /* it disagrees, and shows the same all the time */
-    PLATFORM_DEVIATING,     /* it disagrees by more than a tenth */
-    PLATFORM_CONTRADICTING, /* it disagrees by more than a tenth with a meter before it */
-};
-
-/** "unknown", "trusted" and so on. */
-const char *platform_trust_to_string(enum platform_trust trust);
-
-/** What is known of a meter. */
-struct platform_meter {
-    struct platform_reading last;
-    enum platform_trust trust;
-    struct platform_estimate estimate;
-};
 
 /** What the machine did in an interval. */
 struct platform_interval {

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "util/clock.h"
+#include "util/macros.h"
 
 /* Readings kept, and how many make a first estimate. */
 #define READINGS_MAX 1000
@@ -15,7 +16,7 @@
 /* A fit takes a millisecond, and a few readings more hardly change it. */
 #define READINGS_PER_FIT 6
 /* A reading that stays the same counts again after this time: longer than meters' update times. */
-#define UNCHANGED_S 30.0
+#define REPEAT_S 30.0
 /* A reading's weight falls to 1/e in this time. */
 #define MEMORY_S 3600.0
 
@@ -25,7 +26,7 @@
 /* The windows on trial: BMCs and PDUs are up to 20 s late, and update every 1 to 30 s. */
 #define DELAY_MAX_S 20
 static const double windows_s[] = {1, 2, 3, 5, 8, 12, 16, 20, 25, 30};
-#define WINDOWS (sizeof(windows_s) / sizeof(windows_s[0]))
+#define WINDOWS ARRAY_SIZE(windows_s)
 #define PAST_MAX_S (DELAY_MAX_S + 30.0)
 
 /* Huber's constant: 95 % efficient where the errors are normal. */
@@ -456,7 +457,7 @@ void platform_learner_add_reading(struct platform_learner *learner, uint64_t tim
 {
     double time_s = (double)time_ns / (double)NSEC_PER_SEC, watts = (double)power_uw / 1e6;
 
-    if (watts == learner->changed_watts && time_s < learner->changed_s + UNCHANGED_S)
+    if (watts == learner->changed_watts && time_s < learner->changed_s + REPEAT_S)
         return;
     learner->changed_watts = watts;
     learner->changed_s = time_s;

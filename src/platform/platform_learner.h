@@ -29,25 +29,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "baseline/static_power.h"
+#include "platform/platform_meter.h"
 
 /** What the machine did in an interval, on average. Finite, >= 0. */
 struct platform_load {
     double base; /* watts of RAPL, or busy cores */
     double io;   /* bytes per second */
-};
-
-struct platform_estimate {
-    enum static_state state; /* not STATIC_FIXED */
-    bool known;              /* it has been learned once; else the rest is 0 */
-    double static_watts;     /* a, >= 0 */
-    double static_sigma;     /* standard uncertainties */
-    double slope;            /* b, watts per unit of base, > 0 */
-    double slope_sigma;
-    double io_joules_per_byte; /* c; 0: io does not help */
-    double window_s;           /* a reading is the mean over so long */
-    double delay_s;            /* ... which ended so long before it */
-    double scatter_watts;      /* robust standard deviation of readings around the relation */
 };
 
 struct platform_learner;

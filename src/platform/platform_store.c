@@ -10,11 +10,12 @@
 #include "meter/meter.h"
 #include "util/file.h"
 #include "util/log.h"
+#include "util/macros.h"
 #include "util/parse.h"
 
 #define FILE_MAX (PLATFORM_METERS_MAX * PLATFORM_RELATION_MAX)
 
-/* The numbers of a line, in its order, and what a fit may give. */
+/* The numbers of a line, in its order, with the range that a fit may give. */
 static const struct {
     size_t offset;
     double min, max;
@@ -28,14 +29,14 @@ static const struct {
     {offsetof(struct platform_estimate, delay_s), 0, 20},
     {offsetof(struct platform_estimate, scatter_watts), 0, METER_POWER_MAX_W},
 };
-#define NUMBERS (sizeof(numbers) / sizeof(numbers[0]))
+#define NUMBERS ARRAY_SIZE(numbers)
 
 static double *number_at(const struct platform_estimate *estimate, size_t i)
 {
     return (double *)((char *)estimate + numbers[i].offset);
 }
 
-/* @return the next word of a text, which it ends; NULL: there is none */
+/* Ends the next word of a text with NUL. @return the word; NULL: there is none */
 static char *next_word(char **text)
 {
     char *word = strsep(text, " ");
@@ -152,5 +153,49 @@ int platform_store_save(const char *runtime_dir, const struct platform_relation 
         length += (size_t)r;
     }
     get_path(runtime_dir, path);
-    return replace_file(path, text, length);
+    return replace_file(path, text, length, 0644);
+}
+
+void platform_store_restore(const struct platform_store *store, struct platform *platform)
+{
+    struct platform_relation relations[PLATFORM_METERS_MAX];
+    size_t n = platform_store_load(store->runtime_dir, relations);
+
+    for (size_t i = 0; i < n; i++)
+        for (size_t meter = 0; meter < store->n; meter++)
+            if (strcmp(relations[i].meter, store->meters[meter]) == 0 &&
+                relations[i].is_power == store->is_power)
+                platform_restore(platform, meter, &relations[i].estimate);
+}
+
+static bool is_same(const struct platform_estimate *one, const struct platform_estimate *other)
+{
+    return one->known == other->known && one->static_watts == other->static_watts &&
+           one->slope == other->slope;
+}
+
+void platform_store_keep(struct platform_store *store, const struct platform *platform)
+{
+    struct platform_relation relations[PLATFORM_METERS_MAX];
+    bool changed = false;
+    size_t n = 0;
+    int r;
+
+    for (size_t meter = 0; meter < store->n; meter++) {
+        const struct platform_estimate *estimate = &platform_get_meter(platform, meter)->estimate;
+
+        changed |= !is_same(estimate, &store->kept[meter]);
+        store->kept[meter] = *estimate;
+        if (!estimate->known)
+            continue;
+        relations[n] =
+            (struct platform_relation){.is_power = store->is_power, .estimate = *estimate};
+        snprintf(relations[n].meter, sizeof(relations[n].meter), "%s", store->meters[meter]);
+        n++;
+    }
+    r = changed ? platform_store_save(store->runtime_dir, relations, n) : store->error;
+    if (r < 0 && r != store->error)
+        log_warning("what was learned of meters cannot be kept: after a restart it is learned anew",
+                    F_ERROR(r));
+    store->error = r;
 }

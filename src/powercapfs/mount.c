@@ -41,14 +41,14 @@ pid_t mountpoint_ask(const char *path, int *ret_pidfd)
 
     if (child < 0)
         return -errno;
-    /* The first the kernel may know by itself, the second it has to ask. */
+    /* The kernel may answer the first from its cache; the second it has to ask the server for. */
     if (child == 0)
         _exit((mountpoint_introduce(path) < 0 || statfs(path, &fs) < 0) && errno == ENOTCONN);
     *ret_pidfd = (int)syscall(SYS_pidfd_open, child, 0);
     return child;
 }
 
-/* Nobody serves it, and nobody will. */
+/* No process serves the mount, and none will. */
 static bool is_dead(const char *path)
 {
     struct pollfd answer = {.fd = -1, .events = POLLIN};
@@ -78,10 +78,11 @@ static int clear_mount(const char *path, const struct mount_entry *mount)
     }
     if (umount2(path, MNT_DETACH) < 0) {
         r = -errno;
-        log_error("cannot unmount what a killed daemon left", F_STRING("path", path), F_ERROR(r));
+        log_error("cannot unmount the dead mount of a killed daemon", F_STRING("path", path),
+                  F_ERROR(r));
         return r;
     }
-    log_warning("unmounted what a killed daemon left", F_STRING("path", path));
+    log_warning("unmounted the dead mount of a killed daemon", F_STRING("path", path));
     return 0;
 }
 
@@ -106,7 +107,7 @@ static int check_empty(const char *path)
     return 0;
 }
 
-/* On top of what else is mounted there. */
+/* Is the uppermost mount on the path one of ours? */
 static bool is_ours_here(const char *path)
 {
     struct mount_entry mount;

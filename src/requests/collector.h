@@ -17,14 +17,14 @@
 struct collector;
 
 /**
- * Begins the file anew.
+ * Creates the file, or empties it.
  * @param label  any text; must outlive the collector, as must the configuration
  * @return 0 or a negative errno; the reason is logged
  */
 int collector_new(struct collector **ret, const char *path, const char *label,
                   const struct request_config *config);
 
-/** What all tasks did until one moment. */
+/** What all tasks did up to one moment. */
 struct collect_work {
     struct request_totals totals;
     size_t n_frequencies; /* empty without cpufreq */
@@ -32,9 +32,9 @@ struct collect_work {
 };
 
 /**
- * Takes in what one tick saw, and writes a row if the energy is known. An
- * interval whose energy is not is part of the next one; after a reset of the
- * counter a new one begins.
+ * Adds what one tick has read, and writes a row if the energy is known. An
+ * interval whose energy is unknown becomes part of the next one; after a reset of the
+ * counter a new interval begins.
  * @param time_ns  CLOCK_MONOTONIC, growing
  */
 void collector_add(struct collector *collector, uint64_t time_ns, const struct collect_work *work,

@@ -16,7 +16,7 @@
 #include "util/paths.h"
 
 struct powercap_reader {
-    char *root;                   /* NULL: the well-known ones */
+    char *root;                   /* NULL: SHARE_MOUNTPOINT, else /sys */
     const char *used;             /* the root of the source */
     struct energy_source *source; /* NULL: there is no tree */
     bool lost_logged;
@@ -78,7 +78,7 @@ static int open_root(struct powercap_reader *reader, const char *root)
     reader->used = root;
     log_info("energy tree found", F_STRING("root", root));
     reader->lost_logged = false;
-    /* Other zones' counters have nothing to do with the last readings. */
+    /* The counters of other zones are unrelated to the last readings. */
     if (!same_zones(&reader->zones, &reader->source->zones)) {
         reader->energy.reset = reader->zones.n > 0;
         reader->sampler = (struct sampler){0};
@@ -94,7 +94,7 @@ static void open_tree(struct powercap_reader *reader)
     if (r < 0 && !reader->root)
         r = open_root(reader, "/sys");
     if (r < 0 && !reader->lost_logged) {
-        log_warning("no energy tree, looking for it again and again",
+        log_warning("no energy tree, the search goes on",
                     F_STRING("root", reader->root ? reader->root : SHARE_MOUNTPOINT " and /sys"),
                     F_ERROR(r));
         reader->lost_logged = true;
@@ -143,7 +143,7 @@ static void add_sample(struct powercap_reader *reader, const struct reading *rea
     }
 }
 
-/* @return is there a zone that counts and could be read? */
+/* @return whether a zone that counts could be read */
 static bool read_zones(struct powercap_reader *reader)
 {
     struct reading readings[ZONES_MAX] = {0};

@@ -9,7 +9,7 @@
  *
  * The total is that of the packages and their memory (DRAM lies outside the
  * package); psys, which contains both, counts where there is no package. A tree
- * that goes is looked for at every read; when it returns with the same zones,
+ * that vanishes is looked for at every read; when it returns with the same zones,
  * the energy used meanwhile is in the total.
  */
 
@@ -18,22 +18,22 @@
 
 struct powercap_reader;
 
-/** What one read told. */
+/** The result of one read. */
 struct powercap_energy {
     bool known;         /* false: there is no tree; the rest is as it was at the last read */
-    bool reset;         /* the total lacks energy of unknown amount since the last read */
+    bool reset;         /* since the last read, the total lacks an unknown amount of energy */
     uint64_t energy_uj; /* total since the first read */
-    uint64_t delay_ns;  /* the total is that of this long ago */
+    uint64_t delay_ns;  /* the total is as of this long ago */
 };
 
 /**
- * Opens nothing yet: that is powercap_reader_read()'s.
+ * Opens nothing yet: powercap_reader_read() does.
  * @param root  holds class/powercap; NULL: a guest's share (SHARE_MOUNTPOINT), else /sys
  * @return 0 or -ENOMEM
  */
 int powercap_reader_new(struct powercap_reader **ret, const char *root);
 
-/** Reads the tree; logs when it goes and when it comes. */
+/** Reads the tree; logs when the tree vanishes and when it appears. */
 void powercap_reader_read(struct powercap_reader *reader, struct powercap_energy *ret);
 
 /** NULL is accepted. @return NULL */

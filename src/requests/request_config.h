@@ -14,11 +14,11 @@
 #define REQUEST_CGROUPS_MAX 64
 #define REQUEST_MULTIPLIERS_MAX 128
 /**
- * Of a ns of CPU time, a cycle, an instruction, a cache miss: in 64 bits the
- * kernel has room for those of 60 s at 6 GHz with four instructions a cycle.
+ * Greatest weight of a nanosecond of CPU time, a cycle, an instruction, a cache miss: 64 bits
+ * of the kernel's hold those of 60 s at 6 GHz with four instructions a cycle.
  */
 #define REQUEST_RATE_MAX 10.0
-/** Of a wakeup and a migration. */
+/** Greatest weight of a wakeup and of a migration. */
 #define REQUEST_PENALTY_MAX 1e6
 
 enum attribution_mode {
@@ -29,7 +29,7 @@ enum attribution_mode {
 /** "psys" or "model". */
 const char *attribution_mode_to_string(enum attribution_mode mode);
 
-/** Work per unit of each kind; in mode model its unit is the microjoule. */
+/** Work per unit of each kind; in mode model the unit of work is the microjoule. */
 struct request_weights {
     double default_multiplier; /* per ns of CPU time at a frequency that has no multiplier */
     double wakeup;             /* per wakeup, and so on */
@@ -47,7 +47,7 @@ struct request_weights {
 struct request_config {
     enum attribution_mode mode;
     struct request_weights weights;
-    uint64_t idle_power_uw;     /* what the tree shows without load: nobody's */
+    uint64_t idle_power_uw;     /* what the tree shows without load: unattributed */
     uint64_t psys_interval_ms;  /* how often the tree is read: 10 to 60000 */
     char tree[CONFIG_PATH_MAX]; /* holds class/powercap; empty: see powercap_reader_new() */
     size_t n_cgroups;
@@ -56,6 +56,9 @@ struct request_config {
     uint64_t access_log_max_bytes;                      /* 0: no limit */
     char listen[CONFIG_PATH_MAX];                       /* metrics; empty: off */
 };
+
+/** Every key but those that may be given several times: cgroup and freq_khz. */
+extern const struct config_keys request_config_keys;
 
 /** The defaults. */
 void request_config_init(struct request_config *config);

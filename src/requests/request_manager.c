@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "requests/request_manager.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -22,20 +23,21 @@
 #include "util/clock.h"
 #include "util/file.h"
 #include "util/log.h"
+#include "util/macros.h"
 #include "util/metrics_server.h"
 
-/* The kernel wakes nobody when a request is over, and has room for some thousands. Where they are
- * many, they are taken in small portions: the servers wait for their CPUs meanwhile. */
+/* The kernel does not wake us when a request is over, and has room for some thousands. Where there
+ * are many, they are taken in small portions, since the servers wait for their CPUs meanwhile. */
 #define TAKE_INTERVAL_USEC (100 * NSEC_PER_MSEC / NSEC_PER_USEC)
 #define TAKE_MANY_INTERVAL_USEC (10 * NSEC_PER_MSEC / NSEC_PER_USEC)
 #define MANY_REQUESTS 100
-/* So long may a server that starts go unseen. */
+/* A server that starts goes unseen for so long at most. */
 #define CHECK_INTERVAL_USEC (NSEC_PER_SEC / NSEC_PER_USEC)
 
 _Static_assert(REQUEST_FACTOR_BITS == WORK_FACTOR_BITS, "the price's factor is the kernel's");
 _Static_assert(RECORD_PATH_MAX == HTTP_PATH_MAX, "a record has room for what the kernel keeps");
 
-/* Sums since the start; what the kernel counts wraps. */
+/* Sums since the start; the kernel's totals wrap. */
 struct sums {
     struct request_totals last;
     __uint128_t work, bound_work; /* 2^-10 of the weights' unit */
@@ -52,7 +54,7 @@ struct request_manager {
     sd_event_source *tick, *take, *check;
     struct request_programs *programs;
     struct powercap_reader *reader; /* NULL: not needed */
-    struct collector *collector;    /* NULL: off, as the next */
+    struct collector *collector;    /* NULL: off, as is the next */
     struct access_log *access_log;
     struct request_metrics *metrics;
     struct metrics_server *server; /* NULL: off */
@@ -80,7 +82,7 @@ static void add_totals(struct sums *sums, const struct request_totals *totals)
     sums->last = *totals;
 }
 
-/* The energy that work was charged with, and what was used without work. */
+/* The energy that work was charged, and that was used without work. */
 static uint64_t all_energy_uj(const struct request_manager *manager)
 {
     if (manager->config.mode == ATTRIBUTION_MODEL)
@@ -94,8 +96,7 @@ static void publish_sums(struct request_manager *manager)
     uint64_t all_uj = all_energy_uj(manager);
     uint64_t bound_uj = (uint64_t)(sums->bound_energy >> REQUEST_ENERGY_BITS);
 
-    /* Work may be found to be a request's when it was counted already: the sum stands still then.
-     */
+    /* Background can turn out to be a request's after it was counted: then the sum stands still. */
     if (all_uj > bound_uj && all_uj - bound_uj > sums->background_uj)
         sums->background_uj = all_uj - bound_uj;
     request_metrics_set_sums(
@@ -115,7 +116,7 @@ static void update_price(struct request_manager *manager, uint64_t time_ns,
     if (energy->reset)
         work_price_forget_counter(&manager->price);
     manager->tree_seen |= energy->known;
-    /* Without a tree the factor holds; what is used meanwhile shows when the tree is back. */
+    /* Without a tree the factor holds; energy used meanwhile shows when the tree is back. */
     if (manager->tree_seen)
         work_price_tick(&manager->price, time_ns, manager->sums.last.work, energy->energy_uj,
                         energy->delay_ns);
@@ -178,6 +179,7 @@ static void on_request(const struct request *request, void *userdata)
         .path_length = request->path_length,
     };
 
+    assert(request->path_length <= sizeof(record.path));
     record.method_length = write_method(request->method, record.method);
     memcpy(record.path, request->path, request->path_length);
     request_metrics_add(manager->metrics, &record);
@@ -198,9 +200,9 @@ static int take_requests(struct request_manager *manager)
     return n;
 }
 
-/* What comes and goes. */
+/* Cgroups, CPUs, and what is logged of them. */
 
-/* Where systemd keeps its units; a host of old has the unified hierarchy beside the others. */
+/* Where systemd keeps its units: an old host has the unified hierarchy beside the others. */
 static void find_cgroup_root(struct request_manager *manager)
 {
     struct mount_entry mount;
@@ -242,14 +244,14 @@ static void check(struct request_manager *manager)
     check_cpus(manager);
 
     if (manager->sums.missed > 0 && !manager->missed_logged)
-        log_warning("more requests at once than there is room for, some are not told",
+        log_warning("more requests at once than there is room for, some are not reported",
                     F_UINT("missed", manager->sums.missed));
     manager->missed_logged = manager->sums.missed > 0;
     if (manager->sums.last.foreign > 0 && !manager->foreign_logged)
         log_warning("connections are in another program's map of sockets, they are not followed",
                     F_UINT("connections", manager->sums.last.foreign));
     manager->foreign_logged = manager->sums.last.foreign > 0;
-    sd_notifyf(false, "STATUS=%zu of %zu control groups followed, %" PRIu64 " requests told",
+    sd_notifyf(false, "STATUS=%zu of %zu control groups followed, %" PRIu64 " requests reported",
                n_watched, manager->config.n_cgroups, manager->sums.requests);
 }
 
@@ -300,11 +302,11 @@ static int add_signal(struct request_manager *manager, int number,
     sigemptyset(&signals);
     sigaddset(&signals, number);
     sigprocmask(SIG_BLOCK, &signals, NULL);
-    /* Without a handler what it is given is the loop's result. */
+    /* Without a handler the signal ends the loop, and the userdata is the loop's result. */
     return sd_event_add_signal(manager->event, NULL, number, handler, handler ? manager : NULL);
 }
 
-/* Before any thread is made, which inherits what is blocked. NULL: the loop ends. */
+/* To be called before any thread is made: threads inherit the blocked signals. */
 static int new_event(struct request_manager *manager)
 {
     int r = sd_event_new(&manager->event);
@@ -467,7 +469,7 @@ int request_manager_new(struct request_manager **ret, const struct request_confi
         cgroup_watch_init(&manager->cgroups[i], manager->config.cgroups[i]);
     if (collect->path)
         r = collector_new(&manager->collector, collect->path, collect->label, &manager->config);
-    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]) && r >= 0; i++)
+    for (size_t i = 0; i < ARRAY_SIZE(steps) && r >= 0; i++)
         r = steps[i](manager);
     if (r < 0)
         return r;

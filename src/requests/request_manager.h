@@ -14,7 +14,7 @@
 
 struct request_manager;
 
-/** Where the rows that weights are fitted from go; path NULL: nowhere. */
+/** Where to write the rows that weights are fitted from; path NULL: nowhere. */
 struct collect_options {
     const char *path;
     const char *label;

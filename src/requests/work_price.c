@@ -2,12 +2,10 @@
 #include "requests/work_price.h"
 
 #include "util/clock.h"
+#include "util/search.h"
 
 /* Below the idle power, a stretch goes on for so long before its energy counts as idle. */
 #define IDLE_STRETCH_MAX_NS (60 * NSEC_PER_SEC)
-
-/* uW x ns, per uJ */
-#define UW_NS_PER_UJ UINT64_C(1000000000)
 
 static const struct price_point *kept(const struct work_price *price, size_t i)
 {
@@ -19,11 +17,6 @@ static size_t first_kept(const struct work_price *price)
     return price->n_points > PRICE_POINTS ? price->n_points - PRICE_POINTS : 0;
 }
 
-static uint64_t between(uint64_t a, uint64_t b, uint64_t part, uint64_t whole)
-{
-    return a + (uint64_t)((__uint128_t)(b - a) * part / whole);
-}
-
 static struct price_point interpolate(const struct price_point *a, const struct price_point *b,
                                       uint64_t time_ns)
 {
@@ -32,32 +25,37 @@ static struct price_point interpolate(const struct price_point *a, const struct 
 
     return (struct price_point){
         .time_ns = time_ns,
-        .work = between(a->work, b->work, part, whole),
-        .charged_uj = between(a->charged_uj, b->charged_uj, part, whole),
+        .work = value_between(a->work, b->work, part, whole),
+        .charged_uj = value_between(a->charged_uj, b->charged_uj, part, whole),
         .corrected_uj = a->corrected_uj + (int64_t)(corrected / (__int128)whole),
     };
+}
+
+struct search {
+    const struct work_price *price;
+    uint64_t time_ns;
+};
+
+static bool is_not_after(size_t i, const void *userdata)
+{
+    const struct search *search = userdata;
+
+    return kept(search->price, first_kept(search->price) + i)->time_ns <= search->time_ns;
 }
 
 /* @return false: the moment is before all points that are kept */
 static bool find_point(const struct work_price *price, uint64_t time_ns, struct price_point *ret)
 {
-    size_t low = first_kept(price), high = price->n_points - 1;
+    struct search search = {price, time_ns};
+    size_t first = first_kept(price);
+    size_t next = first + lower_bound(price->n_points - first, is_not_after, &search);
 
-    if (time_ns < kept(price, low)->time_ns)
+    if (next == first)
         return false;
-    if (time_ns >= kept(price, high)->time_ns) {
-        *ret = *kept(price, high);
-        return true;
-    }
-    while (high - low > 1) {
-        size_t middle = low + (high - low) / 2;
-
-        if (kept(price, middle)->time_ns <= time_ns)
-            low = middle;
-        else
-            high = middle;
-    }
-    *ret = interpolate(kept(price, low), kept(price, high), time_ns);
+    if (next == price->n_points)
+        *ret = *kept(price, next - 1);
+    else
+        *ret = interpolate(kept(price, next - 1), kept(price, next), time_ns);
     return true;
 }
 
@@ -91,7 +89,7 @@ static uint64_t rate_of(uint64_t energy_uj, uint64_t work)
 static void settle(struct work_price *price, const struct price_point *to, uint64_t energy_uj)
 {
     uint64_t duration_ns = to->time_ns - price->from.time_ns;
-    uint64_t idle_uj = (uint64_t)((__uint128_t)price->idle_uw * duration_ns / UW_NS_PER_UJ);
+    uint64_t idle_uj = idle_energy_uj(price->idle_uw, duration_ns);
     uint64_t used_uj = energy_uj - price->from_energy_uj;
     uint64_t active_uj = used_uj > idle_uj ? used_uj - idle_uj : 0;
     uint64_t charged_uj = to->charged_uj - price->from.charged_uj;

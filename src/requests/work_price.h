@@ -22,6 +22,7 @@
  * divided over the work of all that time.
  */
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -72,6 +73,19 @@ void work_price_forget_counter(struct work_price *price);
 
 /** What all tasks have been charged up to the last tick, microjoules. */
 uint64_t work_price_charged_uj(const struct work_price *price);
+
+/** What the idle power draws in a time, microjoules, rounded down. */
+static inline uint64_t idle_energy_uj(uint64_t idle_uw, uint64_t duration_ns)
+{
+    return (uint64_t)((__uint128_t)idle_uw * duration_ns / UINT64_C(1000000000));
+}
+
+/** A growing value between two moments, after a part of the whole time between them. */
+static inline uint64_t value_between(uint64_t from, uint64_t to, uint64_t part, uint64_t whole)
+{
+    assert(part <= whole && whole > 0);
+    return from + (uint64_t)((__uint128_t)(to - from) * part / whole);
+}
 
 /** Energy of an amount of work, microjoules, rounded down. */
 static inline uint64_t work_energy_uj(uint64_t work, uint64_t factor)

@@ -237,7 +237,7 @@ static void take_others(struct bpf_usage *usage, struct usage *ret)
     }
     /* Interrupts on an idle CPU run in no task; their time is the host's as well. */
     host_cpus_take(usage->cpus, ret);
-    for (unsigned s = 0; s < SOCKETS_MAX; s++)
+    for (unsigned s = 0; s < PACKAGES_MAX; s++)
         if (ret->host.sockets[s].corun_ns > ret->host.sockets[s].cpu_ns)
             ret->host.sockets[s].corun_ns = ret->host.sockets[s].cpu_ns;
 }
@@ -352,7 +352,7 @@ static void bpf_take_changes(struct usage_provider *provider, struct process_cha
     uint64_t now = now_ns();
 
     usage->n_changed = 0;
-    if (bpf_programs_take_news(usage->programs, on_process, usage) < 0)
+    if (bpf_programs_take_events(usage->programs, on_process, usage) < 0)
         usage->rescan_ns = 0;
     /* An exiting QEMU can take seconds to free its memory; recheck ended processes. */
     for (size_t i = 0; i < usage->known.n; i++)
@@ -428,7 +428,7 @@ static int load_programs(struct bpf_usage *usage, const struct bpf_usage_config 
         .topology = host_cpus_topology(usage->cpus),
         /* An offline CPU may turn out to be on any socket. */
         .n_sockets =
-            host_cpus_all_online(usage->cpus) ? host_cpus_n_sockets(usage->cpus) : SOCKETS_MAX,
+            host_cpus_all_online(usage->cpus) ? host_cpus_n_sockets(usage->cpus) : PACKAGES_MAX,
         .processes_max = config->processes_max,
         .counters = config->counters,
         .descriptors = config->former.descriptors,

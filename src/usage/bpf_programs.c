@@ -24,7 +24,7 @@ _Static_assert(sizeof(struct vm_usage_cpu) % 64 == 0, "no two CPUs write to one 
 enum {
     FD_PROCESSES,
     FD_CPUS,
-    FD_NEWS,
+    FD_EVENTS,
     FD_GLOBALS,
     FD_COUNTERS,
     FD_CLOSE_SLICE = FD_COUNTERS + VM_USAGE_COUNTERS,
@@ -36,11 +36,11 @@ struct bpf_programs {
     struct bpf_set set;
     bool continued; /* loaded by a former daemon */
     int fds[FDS];
-    struct ring_buffer *news;
-    void (*on_process)(pid_t pid, void *userdata); /* during bpf_programs_take_news() */
+    struct ring_buffer *events;
+    void (*on_process)(pid_t pid, void *userdata); /* during bpf_programs_take_events() */
     void *userdata;
     const volatile struct vm_usage__bss *globals;
-    uint64_t unheard; /* as of the last look */
+    uint64_t events_lost; /* as of the last look */
     struct vm_usage_cpu *cpus;
     bool has_siblings;
     struct cpu_counters *counters;
@@ -62,7 +62,7 @@ static int print_libbpf(enum libbpf_print_level level, const char *format, va_li
     return 0;
 }
 
-static int on_news(void *context, void *data, size_t size)
+static int on_event(void *context, void *data, size_t size)
 {
     struct bpf_programs *programs = context;
 
@@ -98,7 +98,7 @@ static int map_memory(struct bpf_programs *programs)
     if (globals == MAP_FAILED)
         return -errno;
     programs->globals = globals;
-    programs->unheard = programs->globals->events_lost;
+    programs->events_lost = programs->globals->events_lost;
     return 0;
 }
 
@@ -154,8 +154,8 @@ static int open_programs(struct bpf_programs *programs, const struct bpf_program
     r = check_pid_namespace(programs);
     if (r < 0)
         return r;
-    programs->news = ring_buffer__new(programs->fds[FD_NEWS], on_news, programs, NULL);
-    return programs->news ? 0 : -errno;
+    programs->events = ring_buffer__new(programs->fds[FD_EVENTS], on_event, programs, NULL);
+    return programs->events ? 0 : -errno;
 }
 
 static void programs_init(struct bpf_programs *programs)
@@ -167,7 +167,7 @@ static void programs_init(struct bpf_programs *programs)
 
 static void close_programs(struct bpf_programs *programs)
 {
-    ring_buffer__free(programs->news);
+    ring_buffer__free(programs->events);
     if (programs->cpus)
         munmap(programs->cpus, programs->set.n_cpus * sizeof(*programs->cpus));
     if (programs->globals)
@@ -228,7 +228,7 @@ static int copy_maps(struct bpf_programs *programs, const struct vm_usage *skele
     const int fds[FD_LINKS] = {
         [FD_PROCESSES] = bpf_map__fd(skeleton->maps.processes),
         [FD_CPUS] = bpf_map__fd(skeleton->maps.cpus),
-        [FD_NEWS] = bpf_map__fd(skeleton->maps.events),
+        [FD_EVENTS] = bpf_map__fd(skeleton->maps.events),
         [FD_GLOBALS] = bpf_map__fd(skeleton->maps.bss),
         [FD_COUNTERS + VM_USAGE_CYCLES] = bpf_map__fd(skeleton->maps.cycles),
         [FD_COUNTERS + VM_USAGE_INSTRUCTIONS] = bpf_map__fd(skeleton->maps.instructions),
@@ -449,15 +449,15 @@ int bpf_programs_read(struct bpf_programs *programs, const struct vm_usage_key *
     return 0;
 }
 
-int bpf_programs_take_news(struct bpf_programs *programs, void (*on_process)(pid_t pid, void *),
-                           void *userdata)
+int bpf_programs_take_events(struct bpf_programs *programs, void (*on_process)(pid_t pid, void *),
+                             void *userdata)
 {
-    uint64_t unheard = programs->globals->events_lost;
-    bool missed = unheard != programs->unheard;
+    uint64_t events_lost = programs->globals->events_lost;
+    bool missed = events_lost != programs->events_lost;
 
-    programs->unheard = unheard;
+    programs->events_lost = events_lost;
     programs->on_process = on_process;
     programs->userdata = userdata;
-    ring_buffer__consume(programs->news);
+    ring_buffer__consume(programs->events);
     return missed ? -EOVERFLOW : 0;
 }

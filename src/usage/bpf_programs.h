@@ -81,5 +81,5 @@ int bpf_programs_read(struct bpf_programs *programs, const struct vm_usage_key *
  * ended since the last call.
  * @return 0, or -EOVERFLOW when some were missed
  */
-int bpf_programs_take_news(struct bpf_programs *programs, void (*on_process)(pid_t pid, void *),
-                           void *userdata);
+int bpf_programs_take_events(struct bpf_programs *programs, void (*on_process)(pid_t pid, void *),
+                             void *userdata);

@@ -22,7 +22,7 @@ struct host_cpus {
     uint64_t *last_busy_ns; /* by CPU, at the last take: a CPU's socket may become known later */
     size_t n_last;
     uint64_t last_take_ns;           /* CLOCK_MONOTONIC */
-    int64_t deficit_ns[SOCKETS_MAX]; /* <= 0 */
+    int64_t deficit_ns[PACKAGES_MAX]; /* <= 0 */
 };
 
 DEFINE_CLEANUP(struct host_cpus *, host_cpus_free);
@@ -54,7 +54,7 @@ static int read_topology(struct host_cpus *cpus)
 
     if (cpu_busy_count(cpus->busy) > n_cpus)
         n_cpus = cpu_busy_count(cpus->busy);
-    r = topology_read(&topology, cpus->sysfs_root, n_cpus, SOCKETS_MAX);
+    r = topology_read(&topology, cpus->sysfs_root, n_cpus, PACKAGES_MAX);
     if (r < 0)
         return r;
     topology_deinit(&cpus->topology);
@@ -135,7 +135,7 @@ bool host_cpus_was_busy(const struct host_cpus *cpus, size_t cpu)
 
 void host_cpus_take(struct host_cpus *cpus, struct usage *usage)
 {
-    int64_t rest_ns[SOCKETS_MAX];
+    int64_t rest_ns[PACKAGES_MAX];
 
     cpus->last_take_ns = now_ns();
     memcpy(rest_ns, cpus->deficit_ns, sizeof(rest_ns));
@@ -146,7 +146,7 @@ void host_cpus_take(struct host_cpus *cpus, struct usage *usage)
         rest_ns[socket] += (int64_t)(busy_ns - cpus->last_busy_ns[cpu]);
         cpus->last_busy_ns[cpu] = busy_ns;
     }
-    for (unsigned s = 0; s < SOCKETS_MAX; s++) {
+    for (unsigned s = 0; s < PACKAGES_MAX; s++) {
         int64_t rest = rest_ns[s];
 
         for (size_t i = 0; i < usage->n_vms; i++)
@@ -159,7 +159,7 @@ void host_cpus_take(struct host_cpus *cpus, struct usage *usage)
 /* Follows the state of cpu_busy_save(). */
 struct saved_state {
     uint64_t last_take_ns;
-    int64_t deficit_ns[SOCKETS_MAX];
+    int64_t deficit_ns[PACKAGES_MAX];
 };
 
 int host_cpus_save(const struct host_cpus *cpus, struct buffer *ret)
@@ -179,7 +179,7 @@ int host_cpus_restore(struct host_cpus *cpus, struct bytes *bytes)
 
     if (!state || state->last_take_ns > now_ns())
         return -EBADMSG;
-    for (unsigned s = 0; s < SOCKETS_MAX; s++)
+    for (unsigned s = 0; s < PACKAGES_MAX; s++)
         if (state->deficit_ns[s] > 0 || state->deficit_ns[s] < -DEFICIT_MAX_NS)
             return -EBADMSG;
     r = cpu_busy_restore(cpus->busy, bytes, now_ns());

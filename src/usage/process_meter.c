@@ -32,7 +32,7 @@ struct process_meter {
     clockid_t clock;
     struct counter cpu_ns;
     struct counter io_bytes;
-    uint64_t split[SOCKETS_MAX]; /* proportions of the last update */
+    uint64_t split[PACKAGES_MAX]; /* proportions of the last update */
     struct thread *threads;      /* sorted by tid; only with several sockets */
     size_t n_threads;
 };
@@ -183,7 +183,7 @@ static int split_threads(struct process_meter *meter, const struct process_meter
 
 static int update_split(struct process_meter *meter, const struct process_meter_root *root, int cpu)
 {
-    uint64_t split[SOCKETS_MAX] = {0};
+    uint64_t split[PACKAGES_MAX] = {0};
     bool any = false;
 
     if (root->n_sockets > 1) {
@@ -192,7 +192,7 @@ static int update_split(struct process_meter *meter, const struct process_meter_
         if (r < 0)
             return r;
     }
-    for (unsigned s = 0; s < SOCKETS_MAX; s++)
+    for (unsigned s = 0; s < PACKAGES_MAX; s++)
         any |= split[s] > 0;
     if (!any)
         split[socket_of(root, cpu)] = 1;
@@ -207,12 +207,12 @@ static void add_cpu_time(const struct process_meter *meter, uint64_t cpu_ns,
     uint64_t sum = 0, given = 0;
     unsigned largest = 0;
 
-    for (unsigned s = 0; s < SOCKETS_MAX; s++) {
+    for (unsigned s = 0; s < PACKAGES_MAX; s++) {
         sum += meter->split[s];
         if (meter->split[s] > meter->split[largest])
             largest = s;
     }
-    for (unsigned s = 0; s < SOCKETS_MAX; s++) {
+    for (unsigned s = 0; s < PACKAGES_MAX; s++) {
         uint64_t part = (uint64_t)((__uint128_t)cpu_ns * meter->split[s] / sum);
 
         ret->sockets[s].cpu_ns += part;

@@ -11,10 +11,9 @@
 #include <uuid/uuid.h>
 
 #include "discovery/vm.h"
+#include "source/zone.h"
 #include "util/buffer.h"
 #include "util/descriptors.h"
-
-#define SOCKETS_MAX 16
 
 /** What one entity consumed on one socket. */
 struct usage_socket {
@@ -29,7 +28,7 @@ struct usage_socket {
 
 /** What one entity consumed. */
 struct usage_amount {
-    struct usage_socket sockets[SOCKETS_MAX];
+    struct usage_socket sockets[PACKAGES_MAX];
     uint64_t io_bytes; /* read from and written to block devices */
 };
 
@@ -75,7 +74,7 @@ struct usage_amount *usage_find_amount(struct usage *usage, const uuid_t uuid);
  * amount to the VM's, at most the host's amount. No-op for a VM that is not in the
  * usage.
  */
-void usage_charge(struct usage *usage, const uuid_t uuid, const uint64_t cpu_ns[SOCKETS_MAX]);
+void usage_charge(struct usage *usage, const uuid_t uuid, const uint64_t cpu_ns[PACKAGES_MAX]);
 
 /** How many entities share the energy: the host and the VMs. */
 static inline size_t usage_n_entities(const struct usage *usage)
@@ -89,7 +88,7 @@ static inline const struct usage_amount *usage_entity(const struct usage *usage,
     return i == 0 ? &usage->host : &usage->vms[i - 1].amount;
 }
 
-/** What was consumed on one socket (0 to SOCKETS_MAX - 1), or on all of them (-1). */
+/** What was consumed on one socket (0 to PACKAGES_MAX - 1), or on all of them (-1). */
 struct usage_socket usage_on_socket(const struct usage_amount *amount, int socket);
 
 struct usage_provider;

@@ -22,6 +22,22 @@ int buffer_append(struct buffer *buffer, const void *bytes, size_t size)
     return 0;
 }
 
+int buffer_fill(struct buffer *buffer, size_t size)
+{
+    if (size > buffer->room) {
+        unsigned char *grown = malloc(2 * size);
+
+        if (!grown)
+            return -ENOMEM;
+        free(buffer->bytes);
+        buffer->bytes = grown;
+        buffer->room = 2 * size;
+    }
+    memset(buffer->bytes, 0, size);
+    buffer->size = size;
+    return 0;
+}
+
 void buffer_deinit(struct buffer *buffer)
 {
     free(buffer->bytes);

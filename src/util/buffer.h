@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Records as bytes, one after the other, and back. All records are multiples
- * of 8 bytes: each is aligned where it lies.
+ * Bytes that grow, and records in them, one after the other. All records are
+ * multiples of 8 bytes: each is aligned where it lies.
  */
 
 #include <stddef.h>
@@ -18,6 +18,9 @@ struct buffer {
 
 /** Adds bytes at the end. @return 0 or -ENOMEM, then it is as it was */
 int buffer_append(struct buffer *buffer, const void *bytes, size_t size);
+
+/** Makes the content that many zero bytes. @return 0 or -ENOMEM, then it is as it was */
+int buffer_fill(struct buffer *buffer, size_t size);
 
 void buffer_deinit(struct buffer *buffer);
 

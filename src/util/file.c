@@ -117,47 +117,70 @@ int make_directories(const char *path, mode_t mode)
     return 0;
 }
 
-static int write_and_sync(const char *path, const char *content, size_t length)
+int write_file_at(int fd, const void *bytes, size_t size, uint64_t offset)
 {
-    _cleanup_close_ int fd =
-        open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+    const char *next = bytes;
 
-    if (fd < 0)
-        return -errno;
-    while (length > 0) {
-        ssize_t n = write(fd, content, length);
+    while (size > 0) {
+        ssize_t n = pwrite(fd, next, size, (off_t)offset);
 
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
             return -errno;
-        content += n;
-        length -= (size_t)n;
+        next += n;
+        size -= (size_t)n;
+        offset += (uint64_t)n;
     }
-    return fsync(fd) < 0 ? -errno : 0;
+    return 0;
 }
 
-int replace_file(const char *path, const char *content, size_t length)
+int open_beside(const char *path, mode_t mode, char *ret_temporary, size_t size)
+{
+    int fd;
+
+    if (snprintf(ret_temporary, size, "%s.new", path) >= (int)size)
+        return -ENAMETOOLONG;
+    fd = open(ret_temporary, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode);
+    return fd < 0 ? -errno : fd;
+}
+
+static int sync_directory(const char *directory)
+{
+    _cleanup_close_ int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    return fd < 0 || fsync(fd) < 0 ? -errno : 0;
+}
+
+static int make_directory_of(const char *path, char *ret_directory, size_t size)
+{
+    const char *slash = strrchr(path, '/');
+    int length = slash ? (int)(slash - path) + 1 : 1;
+
+    if (snprintf(ret_directory, size, "%.*s", length, slash ? path : ".") >= (int)size)
+        return -ENAMETOOLONG;
+    return make_directories(ret_directory, 0755);
+}
+
+int replace_file(const char *path, const void *content, size_t length, mode_t mode)
 {
     char directory[PATH_MAX], temporary[PATH_MAX];
-    const char *name = strrchr(path, '/');
     _cleanup_close_ int fd = -1;
-    int r;
+    int r = make_directory_of(path, directory, sizeof(directory));
 
-    if (snprintf(temporary, sizeof(temporary), "%s.new", path) >= (int)sizeof(temporary))
-        return -ENAMETOOLONG;
-    snprintf(directory, sizeof(directory), "%.*s", name ? (int)(name - path) + 1 : 1,
-             name ? path : ".");
-    r = make_directories(directory, 0755);
     if (r < 0)
         return r;
-    r = write_and_sync(temporary, content, length);
+    fd = open_beside(path, mode, temporary, sizeof(temporary));
+    if (fd < 0)
+        return fd;
+    r = write_file_at(fd, content, length, 0);
+    if (r == 0 && fsync(fd) < 0)
+        r = -errno;
     if (r == 0 && rename(temporary, path) < 0)
         r = -errno;
     if (r < 0) {
         unlink(temporary);
         return r;
     }
-    fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return fd < 0 || fsync(fd) < 0 ? -errno : 0;
+    return sync_directory(directory);
 }

@@ -45,10 +45,21 @@ int open_standard_files(void);
 /** mkdir -p. @return 0 or a negative errno */
 int make_directories(const char *path, mode_t mode);
 
+/** Writes all bytes at an offset. @return 0 or a negative errno */
+int write_file_at(int fd, const void *bytes, size_t size, uint64_t offset);
+
 /**
- * Writes a file so that, whatever happens, either the old or the new content
- * is there, all of it: a temporary file beside it, fsync, rename, fsync of the
- * directory, which is made if need be. The file's mode is 0644.
+ * Opens an empty file beside the one at a path, which it is to replace: PATH.new.
+ * @param ret_temporary  its path
+ * @return a descriptor, for reading and writing, or a negative errno
+ */
+int open_beside(const char *path, mode_t mode, char *ret_temporary, size_t size);
+
+/**
+ * Replaces a file's content so that, whatever happens, either the old or the
+ * new content is there, all of it: a temporary file beside it, fsync, rename,
+ * fsync of the directory. A missing directory is made.
+ * @param mode  of the new file
  * @return 0 or a negative errno, then the old content stays
  */
-int replace_file(const char *path, const char *content, size_t length);
+int replace_file(const char *path, const void *content, size_t length, mode_t mode);

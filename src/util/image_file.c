@@ -26,7 +26,7 @@ struct file_head {
     uint32_t slot;     /* which image holds: 0 or 1 */
     uint64_t room;     /* of each image */
     uint64_t size;     /* of the image that holds */
-    uint64_t checksum; /* XXH3-64 of what is before */
+    uint64_t checksum; /* XXH3-64 of the members before it */
 };
 
 struct image_file {
@@ -89,36 +89,7 @@ struct image_file *image_file_free(struct image_file *file)
     return NULL;
 }
 
-static int write_at(int fd, const void *bytes, size_t size, uint64_t offset)
-{
-    const char *next = bytes;
-
-    while (size > 0) {
-        ssize_t n = pwrite(fd, next, size, (off_t)offset);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        next += n;
-        size -= (size_t)n;
-        offset += (uint64_t)n;
-    }
-    return 0;
-}
-
-/* Opens a temporary file beside the path, which it is to replace. */
-static int open_beside(const char *path, char *ret_temporary, size_t size)
-{
-    int fd;
-
-    if (snprintf(ret_temporary, size, "%s.new", path) >= (int)size)
-        return -ENAMETOOLONG;
-    fd = open(ret_temporary, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-    return fd < 0 ? -errno : fd;
-}
-
-/* A kill leaves the old image in force until the head, below a page long, is there. */
+/* The old image holds until the head, which is shorter than a page, has been written. */
 static int write_image(int fd, struct file_head *head, const void *image, size_t size)
 {
     struct file_head next = *head;
@@ -127,9 +98,9 @@ static int write_image(int fd, struct file_head *head, const void *image, size_t
     next.slot = !head->slot;
     next.size = size;
     next.checksum = head_checksum(&next);
-    r = write_at(fd, image, size, IMAGES_OFFSET + next.slot * next.room);
+    r = write_file_at(fd, image, size, IMAGES_OFFSET + next.slot * next.room);
     if (r == 0)
-        r = write_at(fd, &next, sizeof(next), 0);
+        r = write_file_at(fd, &next, sizeof(next), 0);
     if (r == 0)
         *head = next;
     return r;
@@ -145,7 +116,7 @@ static int make_file(struct image_file *file, const void *image, size_t size)
     memcpy(head.magic, magic, sizeof(magic));
     while (head.room < size)
         head.room *= 2;
-    fd = open_beside(file->path, temporary, sizeof(temporary));
+    fd = open_beside(file->path, 0600, temporary, sizeof(temporary));
     if (fd < 0)
         return fd;
     r = -posix_fallocate(fd, 0, (off_t)(IMAGES_OFFSET + 2 * head.room));
@@ -163,7 +134,7 @@ static int make_file(struct image_file *file, const void *image, size_t size)
     return 0;
 }
 
-/* A file that somebody removed or replaced would be written in vain. */
+/* Once another process has removed or replaced the file, what is written to it is lost. */
 static bool is_in_place(const struct image_file *file)
 {
     struct stat ours, there;
@@ -179,36 +150,4 @@ int image_file_write(struct image_file *file, const void *image, size_t size)
     if (!is_in_place(file) || size > file->head.room)
         return make_file(file, image, size);
     return write_image(file->fd, &file->head, image, size);
-}
-
-static int sync_directory(const char *directory)
-{
-    _cleanup_close_ int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-    return fd < 0 || fsync(fd) < 0 ? -errno : 0;
-}
-
-int ledger_checkpoint_write(const char *directory, const char *name, const void *image, size_t size)
-{
-    char path[PATH_MAX], temporary[PATH_MAX];
-    _cleanup_close_ int fd = -1;
-    int r = make_directories(directory, 0755);
-
-    if (r < 0)
-        return r;
-    if (snprintf(path, sizeof(path), "%s/%s", directory, name) >= (int)sizeof(path))
-        return -ENAMETOOLONG;
-    fd = open_beside(path, temporary, sizeof(temporary));
-    if (fd < 0)
-        return fd;
-    r = write_at(fd, image, size, 0);
-    if (r == 0 && fsync(fd) < 0)
-        r = -errno;
-    if (r == 0 && rename(temporary, path) < 0)
-        r = -errno;
-    if (r < 0) {
-        unlink(temporary);
-        return r;
-    }
-    return sync_directory(directory);
 }

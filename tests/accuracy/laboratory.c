@@ -136,26 +136,20 @@ static double true_static_watts(const struct run *run, const struct zone *zone)
 static void record(struct run *run, const struct observation *observation)
 {
     const struct zone_set *zones = observer_zones(run->observer);
+    struct static_power known[ZONES_MAX] = {0};
+    const struct static_power *const static_powers[BASELINES] = {
+        [STATIC_KNOWN] = known,
+        [STATIC_LEARNER] = static_powers_by_slot(run->learned),
+    };
 
     require(static_powers_update(run->learned, zones, &observation->sample, &observation->usage) ==
                 0,
             "out of memory");
-    for (size_t slot = 0; slot < zones->n; slot++) {
-        const struct zone *zone = &zones->zones[slot];
-        const struct static_power known = {
-            .power_uw = (uint64_t)(true_static_watts(run, zone) * 1e6),
-        };
-
-        for (unsigned model = 0; model < MODELS; model++) {
-            ledger_set_static_power(run->ledgers[contender_of_model(model, STATIC_KNOWN)], slot,
-                                    &known);
-            ledger_set_static_power(run->ledgers[contender_of_model(model, STATIC_LEARNER)], slot,
-                                    static_powers_get(run->learned, slot));
-        }
-    }
+    for (size_t slot = 0; slot < zones->n; slot++)
+        known[slot].power_uw = (uint64_t)(true_static_watts(run, &zones->zones[slot]) * 1e6);
     for (unsigned i = 0; i < MODELS * BASELINES; i++)
-        require(ledger_record(run->ledgers[i], zones, &observation->sample, &observation->usage) ==
-                    0,
+        require(ledger_record(run->ledgers[i], zones, &observation->sample, &observation->usage,
+                              static_powers[i % BASELINES]) == 0,
                 "out of memory");
 }
 

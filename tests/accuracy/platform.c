@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/manager_internal.h"
+#include "baseline/static_powers.h"
 #include "laboratory.h"
+#include "ledger/ledger.h"
+#include "platform/platform_zone.h"
 #include "trace.h"
 #include "util/clock.h"
 
@@ -18,14 +20,16 @@ const struct platform_case platform_cases[PLATFORM_CASES] = {
     {0, 1}, {10, 1}, {20, 1}, {0, 7}, {10, 7}, {20, 7}, {0, 30}, {10, 30}, {20, 30},
 };
 
-static const struct meter_ops meter_ops = {.name = "dcmi"};
-static const struct energy_source_ops source_ops = {.name = "rapl"};
-
-/* One meter, and the part of a daemon that goes by it. */
+/* One meter, and the part of the daemon that depends on it, as daemon/manager.c runs it. */
 struct pipeline {
-    struct manager manager;
-    struct energy_source source;
-    struct meter meter;
+    struct zone_set zones;
+    struct sample sample;
+    struct static_powers *static_powers;
+    struct platform *platform;
+    struct attribution_model *model;
+    struct ledger *ledger;
+    struct platform_reading reading;
+    uint64_t end_ns; /* of the last interval; 0: none */
     double shown_watts;
     double joules[PLATFORM_VMS + 1]; /* told, by entity; of the window at the end */
     double platform_joules;
@@ -60,39 +64,39 @@ static void world_init(struct world *world, uint64_t seed)
     world->observer = observer_new(host, seed + 1);
 }
 
-static void add_zones(struct pipeline *pipeline, const struct world *world)
+static void set_zones(struct pipeline *pipeline, const struct world *world)
 {
-    pipeline->source.zones = *observer_zones(world->observer);
-    manager_update_zones(&pipeline->manager);
+    const struct zone_set *zones = observer_zones(world->observer);
+
+    pipeline->zones.n = PLATFORM_SLOT + 1 + zones->n;
+    pipeline->zones.zones[PLATFORM_SLOT] = platform_zone(true);
+    memcpy(&pipeline->zones.zones[PLATFORM_SLOT + 1], zones->zones,
+           zones->n * sizeof(*zones->zones));
 }
 
 static void pipeline_init(struct pipeline *pipeline, const struct world *world)
 {
     static const struct model_options options = MODEL_OPTIONS_DEFAULT;
     struct ledger_config config = {.interval_ns = NSEC_PER_SEC, .source = "rapl"};
-    struct manager *manager = &pipeline->manager;
 
-    pipeline->source.ops = &source_ops;
-    pipeline->meter = (struct meter){.ops = &meter_ops, .status.state = METER_OK};
-    manager->source = &pipeline->source;
-    manager->meters[0] = &pipeline->meter;
-    manager->n_meters = 1;
-    require(platform_new(&manager->platform, 1) == 0, "out of memory");
-    add_zones(pipeline, world);
-    require(static_powers_new(&manager->static_powers, NULL, 0,
-                              (struct static_power){.state = STATIC_LEARNING}) == 0,
+    require(platform_new(&pipeline->platform, 1) == 0, "out of memory");
+    set_zones(pipeline, world);
+    require(static_powers_new(&pipeline->static_powers, NULL, 0,
+                              (struct static_power){.state = STATIC_LEARNING}) == 0 &&
+                static_powers_add_zones(pipeline->static_powers, &pipeline->zones) == 0,
             "out of memory");
-    require(attribution_model_open("counters", &options, &manager->model) == 0, "no such model");
-    config.model = manager->model;
-    require(ledger_new(&manager->ledger, &config) == 0, "out of memory");
+    static_powers_set(pipeline->static_powers, PLATFORM_SLOT, &(struct static_power){0});
+    require(attribution_model_open("counters", &options, &pipeline->model) == 0, "no such model");
+    config.model = pipeline->model;
+    require(ledger_new(&pipeline->ledger, &config) == 0, "out of memory");
 }
 
 static void pipeline_deinit(struct pipeline *pipeline)
 {
-    platform_free(pipeline->manager.platform);
-    static_powers_free(pipeline->manager.static_powers);
-    ledger_free(pipeline->manager.ledger);
-    attribution_model_free(pipeline->manager.model);
+    platform_free(pipeline->platform);
+    static_powers_free(pipeline->static_powers);
+    ledger_free(pipeline->ledger);
+    attribution_model_free(pipeline->model);
 }
 
 /* Of everybody, by entity, since the host began. */
@@ -139,30 +143,44 @@ static void read_meter(struct pipeline *pipeline, const struct platform_case *me
         pipeline->shown_watts =
             round(world->past_watts[(world->second - 1 - meter->delay_s) % PAST_S]);
     if (world->second % POLL_S == 0 && pipeline->shown_watts > 0)
-        pipeline->meter.status.last =
-            (struct meter_reading){.time_ns = world->host->time_us * 1000,
-                                   .power_uw = (uint64_t)(pipeline->shown_watts * 1e6),
-                                   .resolution_uw = 1000000};
+        pipeline->reading =
+            (struct platform_reading){.time_ns = world->host->time_us * 1000,
+                                      .power_uw = (uint64_t)(pipeline->shown_watts * 1e6),
+                                      .resolution_uw = 1000000};
+}
+
+static void advance_platform(struct pipeline *pipeline, const struct usage *usage, uint64_t time_ns)
+{
+    const struct platform_zone_input input = {
+        .zones = &pipeline->zones,
+        .usage = usage,
+        .readings = &pipeline->reading,
+        .static_powers = static_powers_by_slot(pipeline->static_powers),
+        .duration_ns = time_ns - pipeline->end_ns,
+    };
+    struct platform_zone_result result;
+    bool is_first = pipeline->end_ns == 0;
+
+    pipeline->end_ns = time_ns;
+    if (is_first ||
+        !platform_zone_advance(pipeline->platform, &input, &pipeline->sample, &result))
+        return;
+    static_powers_set(pipeline->static_powers, PLATFORM_SLOT, &result.static_power);
+    ledger_set_platform(pipeline->ledger, PLATFORM_SLOT, result.io_pj_per_byte);
 }
 
 static void tick(struct pipeline *pipeline, const struct observation *observation, uint64_t time_ns)
 {
-    struct manager *manager = &pipeline->manager;
-    size_t first = manager_first_slot(manager);
-    struct sample sample = {.time_ns = time_ns};
+    const struct usage *usage = &observation->usage;
 
-    memcpy(sample.zones + first, observation->sample.zones,
-           pipeline->source.zones.n * sizeof(*sample.zones));
-    manager->sample = sample;
-    require(static_powers_add_zones(manager->static_powers, &manager->zones) == 0, "out of memory");
-    for (size_t slot = first; slot < manager->zones.n; slot++)
-        ledger_set_static_power(manager->ledger, slot,
-                                static_powers_get(manager->static_powers, slot));
-    manager_advance_platform(manager, &observation->usage, time_ns);
-    require(ledger_record(manager->ledger, &manager->zones, &manager->sample,
-                          &observation->usage) == 0 &&
-                static_powers_update(manager->static_powers, &manager->zones, &sample,
-                                     &observation->usage) == 0,
+    pipeline->sample = (struct sample){.time_ns = time_ns};
+    memcpy(&pipeline->sample.zones[PLATFORM_SLOT + 1], observation->sample.zones,
+           (pipeline->zones.n - 1) * sizeof(*pipeline->sample.zones));
+    advance_platform(pipeline, usage, time_ns);
+    require(ledger_record(pipeline->ledger, &pipeline->zones, &pipeline->sample, usage,
+                          static_powers_by_slot(pipeline->static_powers)) == 0 &&
+                static_powers_update(pipeline->static_powers, &pipeline->zones, &pipeline->sample,
+                                     usage) == 0,
             "out of memory");
 }
 
@@ -186,12 +204,11 @@ static void advance(struct world *world, struct pipeline *pipelines, unsigned se
 /* Adds the ledger's totals with a sign: those at the end less those at the start. */
 static void take_ledger(struct pipeline *pipeline, const struct world *world, double sign)
 {
-    struct manager *manager = &pipeline->manager;
     const struct snapshot_zone *zone;
     struct snapshot *snapshot;
     uint64_t sum;
 
-    require(ledger_snapshot(manager->ledger, &manager->zones, &manager->sample,
+    require(ledger_snapshot(pipeline->ledger, &pipeline->zones, &pipeline->sample,
                             world->host->time_us * 1000, &snapshot) == 0,
             "out of memory");
     zone = &snapshot->zones[0];
@@ -208,7 +225,7 @@ static void take_ledger(struct pipeline *pipeline, const struct world *world, do
 static struct platform_result compare(const struct pipeline *pipeline, const struct world *world)
 {
     const struct platform_estimate estimate =
-        platform_get_meter(pipeline->manager.platform, 0)->estimate;
+        platform_get_meter(pipeline->platform, 0)->estimate;
     struct platform_result result = {
         .sum_error = 100 * fabs(pipeline->platform_joules / world->platform_joules - 1),
         .static_watts = estimate.static_watts,

@@ -40,7 +40,7 @@ PARSERS = {
                        "src/requests/request_metrics.c:request_route,has_digit"],
     "taskstats": ["src/usage/exit_message.c"],
     "text": ["src/source/rapl.c:rapl_parse_zone",
-             "src/util/metrics_server.c:metrics_parse_listen,address_parse", "src/util/parse.c",
+             "src/util/listen_address.c", "src/util/parse.c",
              "src/util/utf8.c",
              "src/platform/platform_store.c:platform_relation_parse,parse_numbers,next_word"],
     "usage-state": ["src/usage/usage_state.c", "src/usage/process_table.c:process_table_restore"],

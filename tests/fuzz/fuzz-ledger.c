@@ -21,7 +21,7 @@ static struct ledger *new_ledger(void)
 static void try_image(void *bytes, size_t size)
 {
     const struct sampler sampler = {0};
-    struct ledger_buffer saved = {0};
+    struct buffer saved = {0};
     struct ledger_image image, again;
     struct ledger *ledger;
 
@@ -33,7 +33,7 @@ static void try_image(void *bytes, size_t size)
         require(ledger_image_parse(saved.bytes, saved.size, &again) == 0);
         require(saved.size == size && again.head->last_id == image.head->last_id);
     }
-    ledger_buffer_deinit(&saved);
+    buffer_deinit(&saved);
     ledger_free(ledger);
 }
 

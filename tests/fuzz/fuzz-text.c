@@ -13,7 +13,7 @@
 #include "platform/platform_store.h"
 #include "powercapfs/names.h"
 #include "source/rapl.h"
-#include "util/metrics_server.h"
+#include "util/listen_address.h"
 #include "util/parse.h"
 #include "util/utf8.h"
 
@@ -21,12 +21,13 @@ static void fuzz_strings(const char *text)
 {
     static struct snmp_oids oids;
     struct hwmon_sensors sensors;
-    char host[64], copy[256];
+    struct listen_address address;
+    char copy[256];
     struct zone zone = {0};
     tree_name name;
     uint64_t value;
     double real;
-    unsigned port = 0;
+    unsigned mode;
 
     (void)parse_duration_ns(text, &value);
     (void)parse_power_uw(text, &value);
@@ -34,9 +35,9 @@ static void fuzz_strings(const char *text)
     (void)parse_decimal_e9(text, &value);
     if (parse_real(text, &real) == 0)
         require(real >= 0 && isfinite(real));
-    (void)parse_mode(text, &port);
-    if (metrics_parse_listen(text, host, sizeof(host), &port) == 0)
-        require(port <= 65535 && strnlen(host, sizeof(host)) < sizeof(host));
+    (void)parse_mode(text, &mode);
+    if (listen_address_parse(text, &address) == 0)
+        require(address.length <= sizeof(address.v6) && listen_address_port(&address) <= 65535);
     if (rapl_parse_zone("intel-rapl:0", text, NULL, &zone) == 0)
         require(strnlen(zone.name, ZONE_NAME_MAX) < ZONE_NAME_MAX);
     (void)rapl_parse_zone("intel-rapl:0:0", "core", text, &zone);

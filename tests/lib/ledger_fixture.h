@@ -18,6 +18,7 @@ struct ledger_fixture {
     struct vm_table vms;
     struct usage usage;
     struct sample sample;
+    struct static_power static_powers[ZONES_MAX];
     uint64_t tick;
 };
 
@@ -61,8 +62,7 @@ static inline int ledger_fixture_init(struct ledger_fixture *fixture, size_t n_v
         uuid_copy(fixture->usage.vms[i].uuid, vm->uuid);
     }
     for (size_t slot = 0; slot < zones.n; slot++)
-        ledger_set_static_power(fixture->ledger, slot,
-                                &(struct static_power){.power_uw = 7000001 + slot});
+        fixture->static_powers[slot].power_uw = 7000001 + slot;
     return 0;
 }
 
@@ -105,7 +105,7 @@ static inline int ledger_fixture_tick(struct ledger_fixture *fixture)
     fixture->usage.host.sockets[0].cpu_ns = 30000000 + tick % 7;
     fixture->usage.host.sockets[1].memory_bytes = 1 << 20;
     r = ledger_update_vms(fixture->ledger, &fixture->vms, time_ns);
-    return r < 0
-               ? r
-               : ledger_record(fixture->ledger, &fixture->zones, &fixture->sample, &fixture->usage);
+    return r < 0 ? r
+                 : ledger_record(fixture->ledger, &fixture->zones, &fixture->sample,
+                                 &fixture->usage, fixture->static_powers);
 }

@@ -132,12 +132,10 @@ void daemon_tick(struct soak_daemon *daemon, struct host *host)
     sampler_take(&daemon->sampler, &daemon->zones, readings, host->time_ns, &daemon->sample);
     refresh_vms(daemon, host, host->changed);
     host_usage(host, &usage);
-    require(ledger_record(daemon->ledger, &daemon->zones, &daemon->sample, &usage) == 0);
+    require(ledger_record(daemon->ledger, &daemon->zones, &daemon->sample, &usage,
+                          static_powers_by_slot(daemon->static_powers)) == 0);
     require(static_powers_update(daemon->static_powers, &daemon->zones, &daemon->sample, &usage) ==
             0);
-    for (size_t slot = 0; slot < daemon->zones.n; slot++)
-        ledger_set_static_power(daemon->ledger, slot,
-                                static_powers_get(daemon->static_powers, slot));
     usage_deinit(&usage);
     ledger_expire(daemon->ledger, host->time_ns, forget, daemon);
     publish(daemon, host);

@@ -27,9 +27,9 @@ static void test_replace_file(void **state)
 
     snprintf(path, sizeof(path), "%s/a/b/file", (const char *)*state);
     snprintf(temporary, sizeof(temporary), "%s.new", path);
-    assert_int_equal(replace_file(path, "first", 5), 0);
+    assert_int_equal(replace_file(path, "first", 5, 0644), 0);
     assert_content(path, "first");
-    assert_int_equal(replace_file(path, "2", 1), 0);
+    assert_int_equal(replace_file(path, "2", 1, 0644), 0);
     assert_content(path, "2");
     assert_int_equal(access(temporary, F_OK), -1);
 }
@@ -42,13 +42,13 @@ static void test_replace_fails(void **state)
     fixture_write(*state, "old", "file");
     fixture_write(*state, "", "file.new/in-the-way");
     snprintf(path, sizeof(path), "%s/file", (const char *)*state);
-    assert_int_equal(replace_file(path, "new", 3), -EISDIR);
+    assert_int_equal(replace_file(path, "new", 3, 0644), -EISDIR);
     assert_content(path, "old");
     snprintf(path, sizeof(path), "%s/file/below", (const char *)*state);
-    assert_int_equal(replace_file(path, "new", 3), -ENOTDIR);
+    assert_int_equal(replace_file(path, "new", 3, 0644), -ENOTDIR);
     memset(path, 'x', sizeof(path) - 1);
     path[sizeof(path) - 1] = '\0';
-    assert_int_equal(replace_file(path, "new", 3), -ENAMETOOLONG);
+    assert_int_equal(replace_file(path, "new", 3, 0644), -ENAMETOOLONG);
 }
 
 int main(void)

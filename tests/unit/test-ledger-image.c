@@ -20,7 +20,7 @@ static void run(struct ledger_fixture *fixture, unsigned ticks)
         assert_int_equal(ledger_fixture_tick(fixture), 0);
 }
 
-static struct ledger_image save(const struct ledger_fixture *fixture, struct ledger_buffer *buffer)
+static struct ledger_image save(const struct ledger_fixture *fixture, struct buffer *buffer)
 {
     struct ledger_image image;
 
@@ -32,7 +32,7 @@ static struct ledger_image save(const struct ledger_fixture *fixture, struct led
 /* The next daemon, at the same moment. */
 static void restart(struct ledger_fixture *fixture, const char *source, enum static_policy policy)
 {
-    struct ledger_buffer buffer = {0};
+    struct buffer buffer = {0};
     struct ledger_image image = save(fixture, &buffer);
     uint64_t tick = fixture->tick;
 
@@ -42,7 +42,7 @@ static void restart(struct ledger_fixture *fixture, const char *source, enum sta
     assert_int_equal(ledger_restore(fixture->ledger, &image, ledger_fixture_time(fixture)), 0);
     ledger_image_readings(&image, source, &fixture->zones, ledger_fixture_time(fixture),
                           &fixture->sampler);
-    ledger_buffer_deinit(&buffer);
+    buffer_deinit(&buffer);
 }
 
 static struct snapshot *snapshot(struct ledger_fixture *fixture)
@@ -66,7 +66,7 @@ static struct snapshot *snapshot(struct ledger_fixture *fixture)
 /* To the last fraction: a daemon that was restarted ends where one that was not ends. */
 static void test_continues_as_if_never_stopped(void **state)
 {
-    struct ledger_buffer one_image = {0}, other_image = {0};
+    struct buffer one_image = {0}, other_image = {0};
     struct ledger_fixture one, other;
 
     start(&one, "rapl", STATIC_VCPU);
@@ -83,8 +83,8 @@ static void test_continues_as_if_never_stopped(void **state)
     save(&other, &other_image);
     assert_int_equal(one_image.size, other_image.size);
     assert_memory_equal(one_image.bytes, other_image.bytes, one_image.size);
-    ledger_buffer_deinit(&one_image);
-    ledger_buffer_deinit(&other_image);
+    buffer_deinit(&one_image);
+    buffer_deinit(&other_image);
     ledger_fixture_deinit(&one);
     ledger_fixture_deinit(&other);
 }
@@ -98,8 +98,8 @@ static void test_learned_static_power_is_kept(void **state)
 
     start(&fixture, "rapl", STATIC_EQUAL);
     run(&fixture, 2);
-    ledger_set_static_power(fixture.ledger, 0, &learned);
-    ledger_set_static_power(fixture.ledger, 1, &given);
+    fixture.static_powers[0] = learned;
+    fixture.static_powers[1] = given;
     run(&fixture, 1);
     restart(&fixture, "rapl", STATIC_EQUAL);
     kept = ledger_get_learned(fixture.ledger, "rapl", fixture.zones.zones[0].name);
@@ -165,7 +165,7 @@ static void test_found_once_is_awaited_no_more(void **state)
 static void test_zones_are_known_by_name(void **state)
 {
     struct ledger_fixture fixture;
-    struct ledger_buffer buffer = {0};
+    struct buffer buffer = {0};
     struct ledger_image image;
     struct snapshot *before, *after;
     struct sampler sampler = {0};
@@ -198,14 +198,14 @@ static void test_zones_are_known_by_name(void **state)
     assert_int_equal(after->zones[0].measured_uj, before->zones[2].measured_uj);
     snapshot_free(before);
     snapshot_free(after);
-    ledger_buffer_deinit(&buffer);
+    buffer_deinit(&buffer);
     ledger_fixture_deinit(&fixture);
 }
 
 /* A zone that could not be read when the last interval ended: its energy is of a longer time. */
 static void test_readings_of_an_earlier_interval(void **state)
 {
-    struct ledger_buffer buffer = {0};
+    struct buffer buffer = {0};
     struct ledger_stamp last = stamp;
     struct ledger_fixture fixture;
     struct ledger_image image;
@@ -222,13 +222,13 @@ static void test_readings_of_an_earlier_interval(void **state)
         assert_true(sampler.last[slot].valid);
         assert_int_equal(sampler.gap[slot], slot == 2);
     }
-    ledger_buffer_deinit(&buffer);
+    buffer_deinit(&buffer);
     ledger_fixture_deinit(&fixture);
 }
 
 static void test_readings_of_another_counter(void **state)
 {
-    struct ledger_buffer buffer = {0};
+    struct buffer buffer = {0};
     struct ledger_fixture fixture;
     struct sampler sampler = {0};
     struct ledger_image image;
@@ -245,7 +245,7 @@ static void test_readings_of_another_counter(void **state)
     ledger_image_readings(&image, "rapl", &fixture.zones, UINT64_MAX, &sampler);
     assert_false(sampler.last[0].valid);
     assert_true(sampler.last[1].valid);
-    ledger_buffer_deinit(&buffer);
+    buffer_deinit(&buffer);
     ledger_fixture_deinit(&fixture);
 }
 
@@ -367,7 +367,7 @@ static void test_ended_vms_and_ids(void **state)
 
 static void test_every_cut_and_every_bit(void **state)
 {
-    struct ledger_buffer buffer = {0};
+    struct buffer buffer = {0};
     struct ledger_fixture fixture;
     struct ledger_image image;
 
@@ -392,7 +392,7 @@ static void test_every_cut_and_every_bit(void **state)
     assert_int_equal(ledger_image_parse(buffer.bytes, buffer.size, &image), -EPROTONOSUPPORT);
     ((struct image_head *)buffer.bytes)->magic[0]++;
     assert_int_equal(ledger_image_parse(buffer.bytes, buffer.size, &image), -ENOMSG);
-    ledger_buffer_deinit(&buffer);
+    buffer_deinit(&buffer);
     ledger_fixture_deinit(&fixture);
 }
 
@@ -434,7 +434,7 @@ static const struct {
 
 static void test_wrong_content(void **state)
 {
-    struct ledger_buffer buffer = {0};
+    struct buffer buffer = {0};
     struct ledger_fixture fixture;
     struct ledger_image image;
 
@@ -457,14 +457,14 @@ static void test_wrong_content(void **state)
         if (ledger_image_parse(buffer.bytes, buffer.size, &image) != -EBADMSG)
             fail_msg("wrong content %zu was accepted", i);
     }
-    ledger_buffer_deinit(&buffer);
+    buffer_deinit(&buffer);
     ledger_fixture_deinit(&fixture);
 }
 
 /* Two accounts of one zone, two rows of one VM. */
 static void test_twice(void **state)
 {
-    struct ledger_buffer buffer = {0};
+    struct buffer buffer = {0};
     struct ledger_fixture fixture;
     struct ledger_image image;
 
@@ -483,7 +483,7 @@ static void test_twice(void **state)
     /* It is empty, and works. */
     assert_int_equal(save(&fixture, &buffer).head->n_rows, 1);
     run(&fixture, 1);
-    ledger_buffer_deinit(&buffer);
+    buffer_deinit(&buffer);
     ledger_fixture_deinit(&fixture);
 }
 
@@ -491,7 +491,7 @@ static void test_twice(void **state)
 
 static void test_reserve(void **state)
 {
-    struct ledger_buffer buffers[4] = {{0}};
+    struct buffer buffers[4] = {{0}};
     struct ledger_image before, now, checkpoint;
     struct ledger_stamp first = stamp, second = stamp;
     struct ledger_fixture fixture;
@@ -535,7 +535,7 @@ static void test_reserve(void **state)
     checkpoint = before;
     assert_false(ledger_reserve_covers(&checkpoint, &now, NULL));
     for (int i = 0; i < 4; i++)
-        ledger_buffer_deinit(&buffers[i]);
+        buffer_deinit(&buffers[i]);
     ledger_fixture_deinit(&fixture);
 }
 

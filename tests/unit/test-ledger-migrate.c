@@ -78,7 +78,7 @@ static void arrive(struct ledger_fixture *fixture, bool own, uint64_t total_uj, 
 
 static void restart(struct ledger_fixture *fixture)
 {
-    struct ledger_buffer buffer = {0};
+    struct buffer buffer = {0};
     uint64_t tick = fixture->tick;
     struct vm vm = fixture->vms.vms[VM];
     struct ledger_image image;
@@ -90,7 +90,7 @@ static void restart(struct ledger_fixture *fixture)
     fixture->tick = tick;
     fixture->vms.vms[VM] = vm;
     assert_int_equal(ledger_restore(fixture->ledger, &image, ledger_fixture_time(fixture)), 0);
-    ledger_buffer_deinit(&buffer);
+    buffer_deinit(&buffer);
 }
 
 /* Stands at the bound until the total has passed it; then shows the total, to the microjoule. A
@@ -300,7 +300,7 @@ static void test_ceiling(void **state)
 /* What arrives in one interval is no pace at which it goes on. */
 static void test_checkpoint_has_no_reserve_of_it(void **state)
 {
-    struct ledger_buffer before = {0}, after = {0}, checkpoint = {0};
+    struct buffer before = {0}, after = {0}, checkpoint = {0};
     struct ledger_image images[2], kept;
     struct ledger_fixture fixture;
     struct ledger_stamp now = stamp;
@@ -321,9 +321,9 @@ static void test_checkpoint_has_no_reserve_of_it(void **state)
         if (strcmp(kept.totals[a].source, LEDGER_SOURCE_ELSEWHERE) == 0)
             assert_int_equal(kept.totals[a].measured_uj, images[1].totals[a].measured_uj);
     assert_int_equal(kept.head->n_totals, 5);
-    ledger_buffer_deinit(&before);
-    ledger_buffer_deinit(&after);
-    ledger_buffer_deinit(&checkpoint);
+    buffer_deinit(&before);
+    buffer_deinit(&after);
+    buffer_deinit(&checkpoint);
     ledger_fixture_deinit(&fixture);
 }
 

@@ -31,6 +31,7 @@ struct host {
     struct vm_table table;
     struct usage usage;
     struct sample sample;
+    struct static_power static_powers[ZONES_MAX];
     uint64_t time_ns;
     struct attribution_model *model;
 };
@@ -75,7 +76,8 @@ static void record(struct host *host)
     host->time_ns += SECOND(1);
     host->sample.time_ns = host->time_ns;
     assert_int_equal(ledger_update_vms(host->ledger, &host->table, host->time_ns), 0);
-    assert_int_equal(ledger_record(host->ledger, &zones, &host->sample, &host->usage), 0);
+    assert_int_equal(
+        ledger_record(host->ledger, &zones, &host->sample, &host->usage, host->static_powers), 0);
 }
 
 static struct snapshot *take_snapshot(struct host *host)
@@ -217,7 +219,7 @@ static void check_policy(enum static_policy policy, uint64_t vm0, uint64_t vm1, 
     struct host host;
 
     host_init(&host, policy);
-    ledger_set_static_power(host.ledger, PACKAGE_0, &(struct static_power){.power_uw = 12000000});
+    host.static_powers[PACKAGE_0].power_uw = 12000000;
     host.usage_vms[0].amount.sockets[0].cpu_ns = SECOND(1);
     host.usage_vms[1].amount.sockets[0].cpu_ns = SECOND(3);
     set_energy(&host, PACKAGE_0, 20000000);
@@ -248,7 +250,7 @@ static void test_fractions_over_time(void **state)
     struct host host;
 
     host_init(&host, STATIC_EQUAL);
-    ledger_set_static_power(host.ledger, PACKAGE_0, &(struct static_power){.power_uw = 1});
+    host.static_powers[PACKAGE_0].power_uw = 1;
     for (int i = 0; i < 3; i++)
         host.usage_vms[i].amount.sockets[0].cpu_ns = 1;
     for (int i = 0; i < 3000; i++) {
@@ -386,7 +388,7 @@ static void test_platform_follows_its_parts(void **state)
 
     host_init(&host, STATIC_EXCLUDE);
     ledger_set_platform(host.ledger, PSYS, 0);
-    ledger_set_static_power(host.ledger, PSYS, &(struct static_power){.power_uw = 40000000});
+    host.static_powers[PSYS].power_uw = 40000000;
     host.usage_vms[0].amount.sockets[0].cpu_ns = SECOND(1);
     host.usage_vms[1].amount.sockets[1].cpu_ns = SECOND(1);
     host.usage_vms[2].amount.io_bytes = 1000000;
@@ -444,7 +446,7 @@ static void test_platform_is_conserved(void **state)
 
     host_init(&host, STATIC_PROPORTIONAL);
     ledger_set_platform(host.ledger, PSYS, 333);
-    ledger_set_static_power(host.ledger, PSYS, &(struct static_power){.power_uw = 17777777});
+    host.static_powers[PSYS].power_uw = 17777777;
     for (unsigned i = 0; i < 1000; i++) {
         for (unsigned vm = 0; vm < 3; vm++) {
             host.usage_vms[vm].amount.sockets[0].cpu_ns = SECOND(1) / (vm + 3) + i * 7919;

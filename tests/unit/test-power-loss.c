@@ -23,7 +23,6 @@
 
 #include "fixture.h"
 #include "util/file.h"
-#include "util/image_file.h"
 
 #define SIZE_MAX_BYTES 20000
 #define FILES_MAX 64
@@ -125,10 +124,10 @@ static void forget_disk(void)
 
 static int write_checkpoint(const char *root, const char *bytes, size_t size)
 {
-    char directory[PATH_MAX];
+    char path[PATH_MAX];
 
-    snprintf(directory, sizeof(directory), "%s/state", root);
-    return ledger_checkpoint_write(directory, "ledger", bytes, size);
+    snprintf(path, sizeof(path), "%s/state/ledger", root);
+    return replace_file(path, bytes, size, 0600);
 }
 
 static int write_file(const char *root, const char *bytes, size_t size)
@@ -136,7 +135,7 @@ static int write_file(const char *root, const char *bytes, size_t size)
     char path[PATH_MAX];
 
     snprintf(path, sizeof(path), "%s/file", root);
-    return replace_file(path, bytes, size);
+    return replace_file(path, bytes, size, 0644);
 }
 
 static void check_replacing(int (*write)(const char *root, const char *bytes, size_t size),

@@ -423,7 +423,7 @@ static void test_open_files(void **state)
     assert_null(open_files_text(files, (a & ~UINT64_C(0xffffffff)) | OPEN_FILES_MAX, 300));
     assert_null(open_files_text(files, a | UINT32_MAX, 300));
 
-    /* A handle of another process is nobody's here, and closing it does nothing. */
+    /* A handle of another process is unknown here, and closing it does nothing. */
     assert_int_equal(open_files_new(&successor), 0);
     assert_null(open_files_text(successor, a, 300));
     open_files_close(successor, a);
@@ -505,7 +505,7 @@ static void test_read_counts_bound(void **state)
     open_files_free(files);
 }
 
-/* What a service manager hands over may be of anybody. */
+/* A service manager may hand over any bytes. */
 static void test_kept_init(void **state)
 {
     struct {

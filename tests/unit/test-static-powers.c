@@ -171,6 +171,25 @@ static void check_grown(const struct snapshot *before, const struct snapshot *af
                     snapshot_energy_uj(before, &before->vms[0], zone, after->time_ns));
 }
 
+/* The platform learns its own elsewhere. */
+static void test_set_elsewhere(void **state)
+{
+    const struct static_power given = {.origin = STATIC_FROM_LOAD, .power_uw = 77};
+    struct host host = {.random = 1};
+    struct static_powers *static_powers;
+
+    assert_int_equal(static_powers_new(&static_powers, NULL, 0, learn), 0);
+    assert_int_equal(static_powers_add_zones(static_powers, &zones), 0);
+    static_powers_set(static_powers, PACKAGE, &given);
+    for (int i = 0; i < 600; i++) {
+        run_second(&host);
+        assert_int_equal(static_powers_update(static_powers, &zones, &host.sample, &host.usage), 0);
+    }
+    assert_memory_equal(static_powers_get(static_powers, PACKAGE), &given, sizeof(given));
+    assert_ptr_equal(static_powers_by_slot(static_powers), static_powers_get(static_powers, 0));
+    static_powers_free(static_powers);
+}
+
 /* From none to learned, under a policy that shows guests the static energy too. */
 static void test_learning_moves_no_counter_backwards(void **state)
 {
@@ -194,9 +213,10 @@ static void test_learning_moves_no_counter_backwards(void **state)
         run_second(&host);
         energy_uj += host.sample.zones[PACKAGE].energy_uj;
         assert_int_equal(ledger_update_vms(ledger, &vms, host.sample.time_ns), 0);
-        assert_int_equal(ledger_record(ledger, &zones, &host.sample, &host.usage), 0);
+        assert_int_equal(ledger_record(ledger, &zones, &host.sample, &host.usage,
+                                       static_powers_by_slot(static_powers)),
+                         0);
         assert_int_equal(static_powers_update(static_powers, &zones, &host.sample, &host.usage), 0);
-        ledger_set_static_power(ledger, PACKAGE, static_powers_get(static_powers, PACKAGE));
         assert_int_equal(
             ledger_snapshot(ledger, &zones, &host.sample, host.sample.time_ns, &snapshot), 0);
         dynamic_uj = snapshot->vms[0].dynamic_uj[PACKAGE];
@@ -224,6 +244,7 @@ int main(void)
         cmocka_unit_test(test_only_whole_intervals_teach),
         cmocka_unit_test(test_learned_is_kept),
         cmocka_unit_test(test_given_is_not_replaced),
+        cmocka_unit_test(test_set_elsewhere),
         cmocka_unit_test(test_learning_moves_no_counter_backwards),
     };
 

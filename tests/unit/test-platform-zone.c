@@ -6,9 +6,11 @@
 #include <string.h>
 
 #include "conservation.h"
-#include "daemon/manager_internal.h"
 #include "fixture.h"
+#include "ledger/ledger.h"
 #include "metered_machine.h"
+#include "platform/platform_store.h"
+#include "platform/platform_zone.h"
 #include "util/clock.h"
 
 /*
@@ -23,62 +25,58 @@
 #define DRAM_PART 0.1
 #define CORES 32
 
+enum { PLATFORM, PACKAGE, DRAM, PSYS };
+
 struct host {
-    struct manager manager;
-    struct energy_source source;
-    struct meter meter;
+    struct zone_set zones;
+    struct sample sample;
+    struct static_power static_powers[ZONES_MAX];
+    struct platform *platform;
+    struct platform_store store;
+    struct platform_reading reading;
+    struct attribution_model *model;
+    struct ledger *ledger;
     struct machine machine;
     struct vm vms[VMS];
     struct vm_table table;
     struct usage_vm usage_vms[VMS];
     struct usage usage;
+    bool known; /* the platform's energy of the last interval */
     double true_joules[VMS];
     double true_host_joules;
     double parts[VMS]; /* of the dynamic RAPL energy */
 };
 
-static const struct energy_source_ops rapl_ops = {.name = "rapl"};
-static const struct energy_source_ops estimate_ops = {.name = "estimate", .estimate = true};
-static const struct meter_ops meter_ops = {.name = "dcmi"};
+static const struct zone_set rapl_zones = {
+    .n = 3,
+    .zones = {[PACKAGE] = {.name = "package-0", .kind = ZONE_PACKAGE, .source = "rapl"},
+              [DRAM] = {.name = "dram", .kind = ZONE_DRAM, .source = "rapl"}},
+};
+static const struct zone_set estimate_zones = {
+    .n = 2,
+    .zones = {[PACKAGE] = {.name = "package-0", .kind = ZONE_PACKAGE, .source = "estimate"}},
+};
 
-static void host_init(struct host *host, const struct energy_source_ops *ops,
-                      const char *runtime_dir)
+static void host_init(struct host *host, const struct zone_set *zones, const char *runtime_dir)
 {
     struct ledger_config config = {.interval_ns = NSEC_PER_SEC, .publish_psys = true};
-    const struct static_power_setting settings[] = {
-        {"package-0",
-         {.origin = STATIC_CONFIGURED, .power_uw = (uint64_t)(IDLE_WATTS * (1 - DRAM_PART) * 1e6)}},
-        {"dram",
-         {.origin = STATIC_CONFIGURED, .power_uw = (uint64_t)(IDLE_WATTS * DRAM_PART * 1e6)}},
-    };
-    struct manager *manager = &host->manager;
+    bool has_rapl = zones == &rapl_zones;
 
     memset(host, 0, sizeof(*host));
-    host->source = (struct energy_source){
-        .ops = ops,
-        .zones =
-            {.n = 2,
-             .zones = {{.name = "package-0", .kind = ZONE_PACKAGE, .max_energy_uj = UINT64_MAX},
-                       {.name = "dram", .kind = ZONE_DRAM, .max_energy_uj = UINT64_MAX}}},
-    };
-    if (ops->estimate)
-        host->source.zones.n = 1;
-    host->meter = (struct meter){.ops = &meter_ops, .status.state = METER_OK};
+    host->zones = *zones;
+    host->zones.zones[PLATFORM] = platform_zone(has_rapl);
+    host->static_powers[PACKAGE] = (struct static_power){
+        .origin = STATIC_CONFIGURED, .power_uw = (uint64_t)(IDLE_WATTS * (1 - DRAM_PART) * 1e6)};
+    host->static_powers[DRAM] = (struct static_power){
+        .origin = STATIC_CONFIGURED, .power_uw = (uint64_t)(IDLE_WATTS * DRAM_PART * 1e6)};
+    host->store = (struct platform_store){
+        .runtime_dir = runtime_dir, .is_power = has_rapl, .n = 1, .meters = {"dcmi"}};
     host->machine = typical_machine;
     host->machine.random.state = 1;
-    manager->source = &host->source;
-    snprintf(manager->config.runtime_dir, sizeof(manager->config.runtime_dir), "%s", runtime_dir);
-    manager->meters[0] = &host->meter;
-    manager->n_meters = 1;
-    assert_int_equal(platform_new(&manager->platform, 1), 0);
-    manager_update_zones(manager);
-    assert_int_equal(static_powers_new(&manager->static_powers, settings, ELEMENTS(settings),
-                                       (struct static_power){0}),
-                     0);
-    assert_int_equal(cputime_model_new(&MODEL_OPTIONS_DEFAULT, &manager->model), 0);
-    config.model = manager->model;
-    strcpy(config.source, ops->name);
-    assert_int_equal(ledger_new(&manager->ledger, &config), 0);
+    assert_int_equal(platform_new(&host->platform, 1), 0);
+    assert_int_equal(cputime_model_new(&MODEL_OPTIONS_DEFAULT, &host->model), 0);
+    config.model = host->model;
+    assert_int_equal(ledger_new(&host->ledger, &config), 0);
     for (unsigned i = 0; i < VMS; i++) {
         host->vms[i].uuid[15] = (unsigned char)(i + 1);
         host->vms[i].running = true;
@@ -90,10 +88,9 @@ static void host_init(struct host *host, const struct energy_source_ops *ops,
 
 static void host_deinit(struct host *host)
 {
-    platform_free(host->manager.platform);
-    static_powers_free(host->manager.static_powers);
-    ledger_free(host->manager.ledger);
-    attribution_model_free(host->manager.model);
+    platform_free(host->platform);
+    ledger_free(host->ledger);
+    attribution_model_free(host->model);
 }
 
 /* The VMs' loads come and go; the disks are the second one's. */
@@ -119,50 +116,65 @@ static void use(struct host *host)
     host->true_joules[1] += machine->io_joules_per_byte * machine->io;
 }
 
-/* psys, if there is one, comes third. */
-static void measure(struct host *host)
+static void measure(struct host *host, uint64_t time_ns)
 {
-    struct manager *manager = &host->manager;
-    double joules[] = {host->machine.rapl * (1 - DRAM_PART), host->machine.rapl * DRAM_PART,
-                       machine_watts(&host->machine)};
+    const double joules[] = {
+        [PACKAGE] = host->machine.rapl * (1 - DRAM_PART),
+        [DRAM] = host->machine.rapl * DRAM_PART,
+        [PSYS] = machine_watts(&host->machine),
+    };
 
-    memset(&manager->sample, 0, sizeof(manager->sample));
-    for (size_t i = 0; i < host->source.zones.n; i++)
-        manager->sample.zones[manager_first_slot(manager) + i] = (struct sample_zone){
-            .valid = true, .energy_uj = (uint64_t)(joules[i] * 1e6), .duration_ns = NSEC_PER_SEC};
+    host->sample = (struct sample){.time_ns = time_ns};
+    for (size_t slot = PACKAGE; slot < host->zones.n; slot++)
+        host->sample.zones[slot] = (struct sample_zone){.valid = true,
+                                                        .energy_uj = (uint64_t)(joules[slot] * 1e6),
+                                                        .duration_ns = NSEC_PER_SEC};
+}
+
+static void advance_platform(struct host *host)
+{
+    const struct platform_zone_input input = {
+        .zones = &host->zones,
+        .usage = &host->usage,
+        .readings = &host->reading,
+        .static_powers = host->static_powers,
+        .duration_ns = NSEC_PER_SEC,
+    };
+    struct platform_zone_result result;
+
+    host->known = platform_zone_advance(host->platform, &input, &host->sample, &result);
+    if (!host->known)
+        return;
+    host->static_powers[PLATFORM] = result.static_power;
+    if (host->store.is_power)
+        ledger_set_platform(host->ledger, PLATFORM, result.io_pj_per_byte);
 }
 
 static void tick(struct host *host)
 {
-    struct manager *manager = &host->manager;
     double shown = machine_step(&host->machine);
     uint64_t time_ns = (START_S + host->machine.time_s) * NSEC_PER_SEC;
 
     use(host);
-    measure(host);
+    measure(host, time_ns);
     if (host->machine.time_s % POLL_S == 0 && host->machine.time_s > 60)
-        host->meter.status.last = (struct meter_reading){
+        host->reading = (struct platform_reading){
             .time_ns = time_ns, .power_uw = (uint64_t)(shown * 1e6), .resolution_uw = 1000000};
-    assert_int_equal(ledger_update_vms(manager->ledger, &host->table, time_ns), 0);
-    assert_int_equal(static_powers_add_zones(manager->static_powers, &manager->zones), 0);
-    for (size_t slot = 0; slot < manager->zones.n; slot++)
-        ledger_set_static_power(manager->ledger, slot,
-                                static_powers_get(manager->static_powers, slot));
-    manager_advance_platform(manager, &host->usage, time_ns);
-    assert_int_equal(
-        ledger_record(manager->ledger, &manager->zones, &manager->sample, &host->usage), 0);
-    manager_keep_platform(manager);
+    assert_int_equal(ledger_update_vms(host->ledger, &host->table, time_ns), 0);
+    advance_platform(host);
+    assert_int_equal(ledger_record(host->ledger, &host->zones, &host->sample, &host->usage,
+                                   host->static_powers),
+                     0);
+    platform_store_keep(&host->store, host->platform);
 }
 
 static struct snapshot *take_snapshot(struct host *host)
 {
-    struct manager *manager = &host->manager;
     struct snapshot *snapshot;
 
-    assert_int_equal(ledger_snapshot(manager->ledger, &manager->zones, &manager->sample,
+    assert_int_equal(ledger_snapshot(host->ledger, &host->zones, &host->sample,
                                      (START_S + host->machine.time_s) * NSEC_PER_SEC, &snapshot),
                      0);
-    manager_show_platform(manager, snapshot);
     assert_conserved(snapshot);
     return snapshot;
 }
@@ -183,7 +195,7 @@ static void run_minutes(struct host *host, unsigned minutes)
 static uint64_t zone_energy(struct host *host)
 {
     struct snapshot *snapshot = take_snapshot(host);
-    uint64_t energy_uj = snapshot->zones[0].measured_uj;
+    uint64_t energy_uj = snapshot->zones[PLATFORM].measured_uj;
 
     snapshot_free(snapshot);
     return energy_uj;
@@ -201,7 +213,7 @@ static void test_with_rapl(void **state)
         struct snapshot *before, *after;
         struct host host;
 
-        host_init(&host, &rapl_ops, *state);
+        host_init(&host, &rapl_zones, *state);
         host.machine.delay_s = meters[m].delay_s;
         host.machine.update_s = meters[m].update_s;
         host.machine.io_max = 1e9;
@@ -215,8 +227,9 @@ static void test_with_rapl(void **state)
         assert_string_equal(after->zones[1].zone.source, "rapl");
         assert_int_equal(after->zones[0].zone.kind, ZONE_PSYS);
         assert_true(after->vms[0].tree_zones & 1u << TREE_PSYS);
-        assert_int_equal(after->zones[0].static_power.state, STATIC_LEARNED);
-        assert_float_equal((double)after->zones[0].static_power.power_uw / 1e6,
+        assert_int_equal(host.static_powers[PLATFORM].origin, STATIC_FROM_LOAD);
+        assert_int_equal(host.static_powers[PLATFORM].state, STATIC_LEARNED);
+        assert_float_equal((double)host.static_powers[PLATFORM].power_uw / 1e6,
                            177.8 + 1.334 * IDLE_WATTS, 0.05 * 177.8);
         for (unsigned i = 0; i < VMS; i++)
             assert_float_equal(
@@ -237,10 +250,10 @@ static void test_without_rapl(void **state)
     struct snapshot *first, *learned, *silent;
     struct host host;
 
-    host_init(&host, &estimate_ops, *state);
+    host_init(&host, &estimate_zones, *state);
     run_minutes(&host, 1);
     first = take_snapshot(&host);
-    assert_null(first->source);
+    assert_false(host.known);
     assert_int_equal(first->zones[0].measured_uj, 0);
     assert_true(first->zones[1].measured_uj > 0);
     assert_string_equal(first->zones[0].zone.name, "package-0");
@@ -248,8 +261,8 @@ static void test_without_rapl(void **state)
     assert_string_equal(first->zones[1].zone.source, "estimate");
     run_minutes(&host, 60);
     learned = take_snapshot(&host);
-    assert_true(learned->meters[0].used);
-    assert_string_equal(learned->source, "modelled");
+    assert_true(host.known);
+    assert_ptr_equal(platform_used(host.platform), platform_get_meter(host.platform, 0));
     assert_true(learned->zones[0].readable);
     assert_false(learned->zones[1].readable);
     run_minutes(&host, 10);
@@ -268,20 +281,15 @@ static void test_without_rapl(void **state)
 /* A host with psys has its whole power measured: no second row, but the meter is shown. */
 static void test_with_psys(void **state)
 {
-    struct snapshot *snapshot;
     struct host host;
 
-    host_init(&host, &rapl_ops, *state);
-    host.source.zones.zones[host.source.zones.n++] =
+    host_init(&host, &rapl_zones, *state);
+    host.zones.zones[host.zones.n++] =
         (struct zone){.name = "psys", .kind = ZONE_PSYS, .socket = ZONE_ALL_SOCKETS};
-    manager_update_zones(&host.manager);
     run_minutes(&host, 30);
-    snapshot = take_snapshot(&host);
-    assert_int_equal(snapshot->zones[0].measured_uj, 0);
-    assert_string_equal(snapshot->zones[3].zone.name, "psys");
-    assert_int_equal(snapshot->n_meters, 1);
-    assert_true(snapshot->meters[0].known.estimate.known);
-    snapshot_free(snapshot);
+    assert_false(host.known);
+    assert_int_equal(zone_energy(&host), 0);
+    assert_true(platform_get_meter(host.platform, 0)->estimate.known);
     host_deinit(&host);
 }
 
@@ -291,26 +299,26 @@ static void test_restart(void **state)
 {
     struct host host;
 
-    host_init(&host, &rapl_ops, *state);
+    host_init(&host, &rapl_zones, *state);
     run_minutes(&host, 30);
     assert_true(zone_energy(&host) > 0);
     host_deinit(&host);
 
-    host_init(&host, &rapl_ops, *state);
-    manager_restore_platform(&host.manager);
+    host_init(&host, &rapl_zones, *state);
+    platform_store_restore(&host.store, host.platform);
     run_seconds(&host, 90);
     assert_true(zone_energy(&host) > 0);
     host_deinit(&host);
 
-    host_init(&host, &rapl_ops, *state);
-    manager_restore_platform(&host.manager);
+    host_init(&host, &rapl_zones, *state);
+    platform_store_restore(&host.store, host.platform);
     host.machine.static_watts *= 1.5;
     run_seconds(&host, 90);
     assert_int_equal(zone_energy(&host), 0);
     host_deinit(&host);
 
-    host_init(&host, &estimate_ops, *state);
-    manager_restore_platform(&host.manager);
+    host_init(&host, &estimate_zones, *state);
+    platform_store_restore(&host.store, host.platform);
     run_seconds(&host, 90);
     assert_int_equal(zone_energy(&host), 0);
     host_deinit(&host);
