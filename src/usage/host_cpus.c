@@ -21,7 +21,7 @@ struct host_cpus {
     uint64_t arrivals;      /* of CPUs, when the topology was read */
     uint64_t *last_busy_ns; /* by CPU, at the last take: a CPU's socket may become known later */
     size_t n_last;
-    uint64_t last_take_ns;           /* CLOCK_MONOTONIC */
+    uint64_t last_take_ns;            /* CLOCK_MONOTONIC */
     int64_t deficit_ns[PACKAGES_MAX]; /* <= 0 */
 };
 

@@ -33,7 +33,7 @@ struct process_meter {
     struct counter cpu_ns;
     struct counter io_bytes;
     uint64_t split[PACKAGES_MAX]; /* proportions of the last update */
-    struct thread *threads;      /* sorted by tid; only with several sockets */
+    struct thread *threads;       /* sorted by tid; only with several sockets */
     size_t n_threads;
 };
 

@@ -47,8 +47,8 @@ int value_bool(const char *value, void *target);     /* bool */
 int value_duration(const char *value, void *target); /* uint64_t, nanoseconds */
 int value_power(const char *value, void *target);    /* uint64_t, microwatts */
 int value_text(const char *value, void *target);
-int value_path(const char *value, void *target);         /* an absolute one */
-int value_path_or_none(const char *value, void *target); /* that, or nothing */
+int value_path(const char *value, void *target);         /* an absolute path */
+int value_path_or_none(const char *value, void *target); /* an absolute path, or nothing */
 int value_listen(const char *value, void *target);       /* an address and port, or nothing */
 
 /** The index of a word in a list that NULL ends, or -EINVAL. */
@@ -58,10 +58,10 @@ int find_word(const char *value, const char *const *words);
 void config_keys_init(const struct config_key *keys, size_t n, void *target);
 
 /**
- * Sets one key, or reports with config_text_fail() what is wrong with its value;
- * a key that was given before is wrong.
- * @param lines   where each key was given, 0 where it was not
- * @param target  what is configured
+ * Sets one key, or reports with config_text_fail() what is wrong with its value
+ * or that the key was given before.
+ * @param lines   by key: the line that gave it, or 0
+ * @param target  the configuration
  * @return false: the table has no such key
  */
 bool config_keys_set(const struct config_key *keys, size_t n, int *lines, void *target,
@@ -74,7 +74,7 @@ bool config_keys_have_section(const struct config_key *keys, size_t n, const cha
 /**
  * Reads a file and hands its text to a parser; errors are logged with file,
  * line, section and key.
- * @return the parser's, or the errno of reading the file
+ * @return the parser's result, or the negative errno of reading the file
  */
 int config_file_load(const char *path, void *config,
                      int (*parse)(const char *text, size_t length, void *config,

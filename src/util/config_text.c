@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* inih's own limit, INI_MAX_LINE, less newline and NUL; it would split a longer line in two. */
+/* INI_MAX_LINE of inih, less newline and NUL; inih would split a longer line in two. */
 #define LINE_LENGTH_MAX 198
 
 void config_text_fail(struct config_text *text, const char *section, const char *key,

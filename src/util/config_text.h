@@ -11,8 +11,8 @@
 /** What is wrong with a configuration, and where. */
 struct config_error {
     int line;          /* 0: no single line */
-    char section[64];  /* empty where none is concerned */
-    char key[64];      /* likewise */
+    char section[64];  /* empty: no section is concerned */
+    char key[64];      /* empty: no key is concerned */
     char problem[256]; /* "not a duration with its unit, such as 1s or 500ms" */
 };
 
@@ -24,7 +24,7 @@ typedef void (*config_key_handler)(struct config_text *text, const char *section
 
 /** One text being read. Users embed it first in the struct that collects the values. */
 struct config_text {
-    const char *text; /* what is left; need not be NUL-terminated */
+    const char *text; /* not yet read; need not be NUL-terminated */
     size_t length;
     config_key_handler handle;
     int line; /* the current one, from 1 */

@@ -234,7 +234,7 @@ static void test_huge_header(void **state)
     assert_serves();
 }
 
-/* More slow clients than connections are served; those who ask get their answer at once. */
+/* More slow clients than connections are served; a client that asks gets its answer at once. */
 static void test_slow_clients(void **state)
 {
     int slow[200];
