@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "meter/meter_threaded.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -200,6 +201,7 @@ int meter_threaded_new(struct meter **ret, sd_event *event, const struct meter_r
     _cleanup_(cleanup_release) struct worker *worker = new_worker(ops);
     int r;
 
+    assert(ops->name && ops->read && ops->free);
     if (!worker)
         return -errno;
     if (!threaded)

@@ -67,11 +67,13 @@ int find_word(const char *value, const char *const *words)
 void config_keys_init(const struct config_key *keys, size_t n, void *target)
 {
     for (size_t i = 0; i < n; i++) {
-        int r =
-            keys[i].initial ? keys[i].parse(keys[i].initial, (char *)target + keys[i].offset) : 0;
-
-        assert(r == 0);
-        (void)r;
+        if (!keys[i].initial ||
+            keys[i].parse(keys[i].initial, (char *)target + keys[i].offset) == 0)
+            continue;
+        log_error("the default of a key is refused by the key's own parser",
+                  F_STRING("section", keys[i].section), F_STRING("key", keys[i].key),
+                  F_STRING("default", keys[i].initial));
+        assert(false);
     }
 }
 
