@@ -34,8 +34,6 @@
 #include "source/zone.h"
 #include "util/config_text.h"
 
-#define ZONE_KINDS (ZONE_PSYS + 1)
-
 enum feature {
     FEATURE_CPU_SECONDS,
     FEATURE_CORUN_SECONDS,
