@@ -12,10 +12,8 @@ static const struct {
     const char *name;
     constructor construct;
 } models[] = {
-    {"cputime", cputime_model_new},
-    {"counters", counters_model_new},
-    {"curve", curve_model_new},
-};
+#define ROW(name) {#name, name##_model_new},
+    ATTRIBUTION_MODELS(ROW)};
 
 struct attribution_model *attribution_model_free(struct attribution_model *model)
 {

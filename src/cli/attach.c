@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "cli/attach.h"
+
+/*
+ * `virtjoule attach` and `virtjoule detach`: give a libvirt domain its energy share, and take it
+ * away again: in the domain's definition, and in the running VM where that is possible.
+ *
+ *     definition --domain_xml_attach()--> difference shown --> libvirt
+ */
 
 #include <errno.h>
-#include <getopt.h>
 #include <json-c/json.h>
 #include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
@@ -10,27 +15,30 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sysexits.h>
 #include <unistd.h>
 
 #include "cli/client.h"
 #include "cli/diff.h"
 #include "cli/domain_xml.h"
+#include "cli/print.h"
+#include "cli/subcommand.h"
 #include "util/cleanup.h"
 #include "util/log.h"
+#include "util/macros.h"
 
-/* Where Debian 12 has it. Elsewhere libvirt knows where it is. */
-#define VIRTIOFSD "/usr/lib/qemu/virtiofsd"
+/* Where libvirt finds virtiofsd by itself. Only Debian 12 has another one, Debian 13 a link to
+ * this. */
+#define VIRTIOFSD "/usr/libexec/virtiofsd"
+#define VIRTIOFSD_OF_DEBIAN_12 "/usr/lib/qemu/virtiofsd"
 
-/* Somebody else may change the definition meanwhile, but not for ever. */
+/* Another program may change the definition meanwhile; after so many times this is given up. */
 #define TRIES 5
 
 struct task {
     bool attach; /* or detach */
     bool dry_run;
-    bool json;
+    const struct common_options *common;
     const char *uri;
-    const char *socket_path;
     const char *name;
 
     virConnectPtr connection;
@@ -38,80 +46,19 @@ struct task {
     char uuid[VIR_UUID_STRING_BUFLEN];
     char *directory;
 
-    /* What came of it. */
+    /* The result. */
     char *diff; /* of the definition; NULL: nothing to do */
     bool running;
     bool plugged; /* the device, into or out of the running VM */
     bool restart_needed;
 };
 
-static const char usage_text[] =
-    "Usage: virtjoule attach DOMAIN [OPTION]...\n"
-    "       virtjoule detach DOMAIN [OPTION]...\n"
-    "\n"
-    "Gives a libvirt domain its energy share: shared memory and the virtiofs device,\n"
-    "in its definition and, where its memory is shared already, in the running VM.\n"
-    "detach takes out again what attach put in. Both show what they change.\n"
-    "\n"
-    "  --dry-run       only show what would be changed\n"
-    "  --json          print the result as JSON\n"
-    "  --connect URI   of libvirt (default qemu:///system)\n"
-    "  --socket PATH   where virtjouled listens (default /run/virtjoule/control.sock)\n"
-    "\n"
-    "Exit status: 0 success or nothing to do, 1 refused, 2 wrong usage, 69 no daemon\n"
-    "or no libvirt.\n";
-
-static const char *command_name(const struct task *task)
-{
-    return task->attach ? "attach" : "detach";
-}
-
-/* @return -1 to go on, else the exit status */
-static int parse_arguments(int argc, char **argv, struct task *ret)
-{
-    static const struct option options[] = {
-        {"dry-run", no_argument, NULL, 'n'},       {"json", no_argument, NULL, 'j'},
-        {"connect", required_argument, NULL, 'c'}, {"socket", required_argument, NULL, 's'},
-        {"help", no_argument, NULL, 'h'},          {0},
-    };
-
-    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        switch (option) {
-        case 'n':
-            ret->dry_run = true;
-            break;
-        case 'j':
-            ret->json = true;
-            break;
-        case 'c':
-            ret->uri = optarg;
-            break;
-        case 's':
-            ret->socket_path = optarg;
-            break;
-        case 'h':
-            fputs(usage_text, stdout);
-            return EXIT_SUCCESS;
-        default:
-            return 2;
-        }
-    }
-    if (argc - optind != 1) {
-        fprintf(stderr,
-                "virtjoule: %s takes the name or UUID of a domain; see virtjoule %s --help\n",
-                command_name(ret), command_name(ret));
-        return 2;
-    }
-    ret->name = argv[optind];
-    return -1;
-}
-
 /* Refusing. */
 
 static int refuse(const struct task *task, const char *reason)
 {
     fprintf(stderr, "virtjoule: %s: %s\n", task->name, reason);
-    return EXIT_FAILURE;
+    return STATUS_NO;
 }
 
 static int refuse_by_libvirt(const struct task *task, const char *what)
@@ -123,31 +70,27 @@ static int refuse_by_libvirt(const struct task *task, const char *what)
 
     fprintf(stderr, "virtjoule: %s: %s: %s%s\n", task->name, what, virGetLastErrorMessage(),
             denied ? ": run virtjoule as root or in the group libvirt" : "");
-    return EXIT_FAILURE;
+    return STATUS_NO;
 }
 
 static void ignore_error(void *userdata, virErrorPtr error)
 {
 }
 
-/* The daemon makes the tree and tells where it is. @return 0 or the exit status */
+/* The daemon makes the tree and answers where it is. @return 0 or the exit status */
 static int ask_directory(struct task *task)
 {
-    struct json_object *request = json_object_new_object(), *answer = NULL, *tree = NULL;
-    int r;
+    _cleanup_json_ struct json_object *answer = NULL;
+    struct json_object *tree = NULL;
+    int r = client_ask(task->common->socket_path, "prepare", task->uuid, &answer);
 
-    json_object_object_add(request, "command", json_object_new_string("prepare"));
-    json_object_object_add(request, "vm", json_object_new_string(task->uuid));
-    r = client_ask(task->socket_path, request, &answer);
-    json_object_put(request);
     if (r == 0 && json_object_object_get_ex(answer, "tree", &tree) && tree)
         task->directory = strdup(json_object_get_string(tree));
-    json_object_put(answer);
     if (task->directory)
         return 0;
     fprintf(stderr, "virtjoule: no answer from virtjouled at %s: %s: is it running?\n",
-            task->socket_path, log_errno_text(r < 0 ? r : -EPROTO));
-    return EX_UNAVAILABLE;
+            client_socket(task->common->socket_path), log_errno_text(r < 0 ? r : -EPROTO));
+    return STATUS_UNAVAILABLE;
 }
 
 /* @return 0 or the exit status */
@@ -156,7 +99,7 @@ static int find_domain(struct task *task)
     task->connection = virConnectOpen(task->uri);
     if (!task->connection) {
         fprintf(stderr, "virtjoule: no libvirt at %s: %s\n", task->uri, virGetLastErrorMessage());
-        return EX_UNAVAILABLE;
+        return STATUS_UNAVAILABLE;
     }
     task->domain = virDomainLookupByName(task->connection, task->name);
     if (!task->domain)
@@ -173,9 +116,11 @@ static int find_domain(struct task *task)
 
 static struct domain_share share_of(const struct task *task)
 {
+    bool named = access(VIRTIOFSD, X_OK) < 0 && access(VIRTIOFSD_OF_DEBIAN_12, X_OK) == 0;
+
     return (struct domain_share){
         .directory = task->directory,
-        .virtiofsd = access(VIRTIOFSD, X_OK) == 0 ? VIRTIOFSD : NULL,
+        .virtiofsd = named ? VIRTIOFSD_OF_DEBIAN_12 : NULL,
     };
 }
 
@@ -187,25 +132,26 @@ static int edit(const struct task *task, const char *xml, char **ret, const char
                         : domain_xml_detach(xml, strlen(xml), ret, ret_problem);
 }
 
-/* Without the passwords, which the new definition must have and nobody must see. */
+/* Of definitions without passwords: the new one must have them, but they must not be shown. */
 static int make_diff(struct task *task)
 {
     _cleanup_free_ char *xml = virDomainGetXMLDesc(task->domain, VIR_DOMAIN_XML_INACTIVE);
-    _cleanup_free_ char *edited = NULL;
+    _cleanup_free_ char *before = xml ? domain_xml_canonical(xml, strlen(xml)) : NULL;
+    _cleanup_free_ char *after = NULL;
     const char *problem;
     int r;
 
     free(task->diff);
     task->diff = NULL;
-    if (!xml)
+    if (!before)
         return -EIO;
-    r = edit(task, xml, &edited, &problem);
-    return r == DOMAIN_XML_CHANGED ? unified_diff(task->name, xml, edited, &task->diff) : r;
+    r = edit(task, xml, &after, &problem);
+    return r == DOMAIN_XML_CHANGED ? unified_diff(task->name, before, after, &task->diff) : r;
 }
 
 static void print_diff(const struct task *task)
 {
-    if (!task->diff || task->json)
+    if (!task->diff || task->common->json)
         return;
     fputs(task->diff, stdout);
     fflush(stdout);
@@ -218,10 +164,11 @@ static bool is_defined_as(const struct task *task, const char *xml, unsigned fla
     return now && strcmp(now, xml) == 0;
 }
 
-/* @return 0 or the exit status; -EAGAIN when somebody else has changed the definition meanwhile */
+/* @return 0 or the exit status; -EAGAIN when another program has changed the definition meanwhile
+ */
 static int change_definition(struct task *task)
 {
-    /* A read-only connection may look, but not at passwords. */
+    /* A read-only connection may read a definition without its passwords only. */
     unsigned flags = VIR_DOMAIN_XML_INACTIVE | (task->dry_run ? 0 : VIR_DOMAIN_XML_SECURE);
     _cleanup_free_ char *xml = virDomainGetXMLDesc(task->domain, flags);
     _cleanup_free_ char *edited = NULL;
@@ -243,7 +190,7 @@ static int change_definition(struct task *task)
     r = make_diff(task);
     if (r < 0)
         return refuse(task, log_errno_text(r));
-    /* First shown, then done. */
+    /* The change is shown before it is made. */
     print_diff(task);
     if (task->dry_run)
         return 0;
@@ -258,7 +205,7 @@ static int change_definition(struct task *task)
 
 /* The running VM. */
 
-static int live_state(const struct task *task, struct domain_state *ret, char **ret_device)
+static int live_state(const struct task *task, struct domain_virtiofs *ret, char **ret_device)
 {
     _cleanup_free_ char *xml = virDomainGetXMLDesc(task->domain, 0);
 
@@ -266,20 +213,20 @@ static int live_state(const struct task *task, struct domain_state *ret, char **
         return -EIO;
     if (ret_device)
         *ret_device = domain_xml_share_device(xml, strlen(xml));
-    return domain_xml_state(xml, strlen(xml), ret);
+    return domain_xml_read(xml, strlen(xml), ret);
 }
 
 static void plug(struct task *task, const char *device)
 {
-    struct domain_state state = {0};
+    struct domain_virtiofs state = {0};
     int r = task->attach ? virDomainAttachDeviceFlags(task->domain, device, VIR_DOMAIN_AFFECT_LIVE)
                          : virDomainDetachDeviceFlags(task->domain, device, VIR_DOMAIN_AFFECT_LIVE);
 
     if (r < 0)
         fprintf(stderr, "virtjoule: %s: the device cannot be %s the running VM: %s\n", task->name,
                 task->attach ? "plugged into" : "taken out of", virGetLastErrorMessage());
-    /* An unplugged device is gone once the guest has let go of it. */
-    task->plugged = live_state(task, &state, NULL) == 0 && state.share == task->attach;
+    /* libvirt removes an unplugged device when the guest has released it. */
+    task->plugged = live_state(task, &state, NULL) == 0 && state.has_share == task->attach;
     task->restart_needed = !task->plugged;
 }
 
@@ -288,11 +235,11 @@ static int change_running(struct task *task)
 {
     const struct domain_share share = share_of(task);
     _cleanup_free_ char *device = NULL;
-    struct domain_state state;
+    struct domain_virtiofs state;
 
     if (live_state(task, &state, task->attach ? NULL : &device) < 0)
         return refuse_by_libvirt(task, "the running VM cannot be looked at");
-    if (state.share == task->attach)
+    if (state.has_share == task->attach)
         return 0;
     if (task->attach && !state.shared_memory) {
         task->restart_needed = true;
@@ -303,7 +250,7 @@ static int change_running(struct task *task)
         return 0;
     }
     if (task->attach)
-        device = domain_xml_device(&share, 0);
+        device = domain_xml_device(&share);
     if (!device)
         return refuse(task, log_errno_text(-ENOMEM));
     plug(task, device);
@@ -319,16 +266,16 @@ static int change(struct task *task)
     for (int i = 0; i < TRIES && status == -EAGAIN; i++)
         status = change_definition(task);
     if (status == -EAGAIN)
-        return refuse(task, "somebody else keeps changing its definition: try again");
+        return refuse(task, "another program keeps changing its definition: try again");
     if (status == 0 && task->running)
         status = change_running(task);
     if (status == 0 && !persistent && task->attach && task->restart_needed)
         return refuse(task, "it is transient and its memory is not shared: it has no definition "
-                            "to change, put the share into what it is created from");
+                            "to change, put the share into the XML that it is created from");
     return status;
 }
 
-/* Telling. */
+/* The result. */
 
 static void print_text(const struct task *task)
 {
@@ -347,9 +294,9 @@ static void print_text(const struct task *task)
         printf("%s: shut it down and start it again: the running VM is as it was\n", task->name);
 }
 
-static void print_json(const struct task *task)
+static void print_result(const struct task *task)
 {
-    struct json_object *object = json_object_new_object();
+    _cleanup_json_ struct json_object *object = json_object_new_object();
 
     json_object_object_add(object, "domain",
                            json_object_new_string(virDomainGetName(task->domain)));
@@ -360,9 +307,7 @@ static void print_json(const struct task *task)
     json_object_object_add(object, "running", json_object_new_boolean(task->running));
     json_object_object_add(object, "plugged", json_object_new_boolean(task->plugged));
     json_object_object_add(object, "restart_needed", json_object_new_boolean(task->restart_needed));
-    puts(json_object_to_json_string_ext(object,
-                                        JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
-    json_object_put(object);
+    print_json(object);
 }
 
 static void task_deinit(struct task *task)
@@ -375,36 +320,65 @@ static void task_deinit(struct task *task)
     free(task->diff);
 }
 
-static int run(int argc, char **argv, bool attach)
+static int run(struct task *task)
+{
+    int status;
+
+    virSetErrorFunc(NULL, ignore_error);
+    status = find_domain(task);
+    if (status == 0)
+        status = change(task);
+    if (status != 0)
+        return status;
+    if (task->common->json)
+        print_result(task);
+    else
+        print_text(task);
+    return EXIT_SUCCESS;
+}
+
+static int command(const char *name, bool attach, struct common_options *common, int argc,
+                   char **argv)
 {
     _cleanup_(task_deinit) struct task task = {
         .attach = attach,
         .uri = "qemu:///system",
-        .socket_path = "/run/virtjoule/control.sock",
+        .common = common,
     };
-    int status = parse_arguments(argc, argv, &task);
+    const struct program_option options[] = {
+        {"dry-run", NULL, "only show what would be changed", .flag = &task.dry_run},
+        {"connect", "URI", "of libvirt (default qemu:///system)", .text = &task.uri},
+        COMMON_OPTIONS(common),
+    };
+    const struct program_usage usage = {
+        .name = name,
+        .arguments = "DOMAIN [OPTION]...",
+        .purpose =
+            "attach gives a libvirt domain its energy share: shared memory and the virtiofs\n"
+            "device, in its definition and, where its memory is shared already, in the\n"
+            "running VM. detach takes out again what attach put in. Both show what they\n"
+            "change.",
+        .statuses = "0 success or nothing to do, 1 refused, 2 wrong usage, 69 no daemon\n"
+                    "or no libvirt",
+        .wrong_usage = STATUS_USAGE,
+        .options = options,
+        .n_options = ARRAY_SIZE(options),
+        .operand = &task.name,
+    };
+    int status = program_parse(&usage, argc, argv);
 
     if (status >= 0)
         return status;
-    virSetErrorFunc(NULL, ignore_error);
-    status = find_domain(&task);
-    if (status == 0)
-        status = change(&task);
-    if (status != 0)
-        return status;
-    if (task.json)
-        print_json(&task);
-    else
-        print_text(&task);
-    return EXIT_SUCCESS;
+    return task.name ? run(&task)
+                     : program_usage_error(&usage, "takes the name or UUID of a domain");
 }
 
-int attach_command(int argc, char **argv)
+int attach_command(struct common_options *common, int argc, char **argv)
 {
-    return run(argc, argv, true);
+    return command("virtjoule attach", true, common, argc, argv);
 }
 
-int detach_command(int argc, char **argv)
+int detach_command(struct common_options *common, int argc, char **argv)
 {
-    return run(argc, argv, false);
+    return command("virtjoule detach", false, common, argc, argv);
 }

@@ -1,37 +1,45 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "cli/calibrate.h"
 
+/*
+ * `virtjoule calibrate`: measures every zone's static power without the daemon and writes it for
+ * the daemon.
+ *
+ *     RAPL readings and /proc/stat -> windows -> calibrate_zone() -> table or JSON, file
+ */
+
+#include <assert.h>
 #include <errno.h>
-#include <getopt.h>
 #include <json-c/json.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "baseline/calibration.h"
+#include "cli/client.h"
+#include "cli/print.h"
+#include "cli/subcommand.h"
 #include "host/cpu_busy.h"
 #include "host/topology.h"
 #include "source/energy_source.h"
 #include "source/rapl.h"
 #include "source/sample.h"
-#include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/file.h"
 #include "util/log.h"
+#include "util/macros.h"
 #include "util/parse.h"
 
-/* Long enough for the 10 ms ticks in which /proc/stat tells idle time. */
+/* Long enough for the 10 ms ticks in which /proc/stat counts idle time. */
 #define WINDOW_NS (500 * NSEC_PER_MSEC)
 
 struct arguments {
     uint64_t duration_ns;
     bool strict;
-    bool json;
+    const struct common_options *common;
     const char *output;
     const char *sysfs_root;
     const char *proc_root;
@@ -48,28 +56,6 @@ struct measurement {
     struct calibration zones[ZONES_MAX];
 };
 
-static const char usage_text[] =
-    "Usage: virtjoule calibrate [OPTION]...\n"
-    "\n"
-    "Measures what each zone draws with no load, and writes it for virtjouled.\n"
-    "Stop the VMs first, or be content with a larger uncertainty.\n"
-    "\n"
-    "  --duration TIME    how long to measure, 5s to 1h (default 60s)\n"
-    "  --strict           refuse a host that is busy or unsteady, and write nothing\n"
-    "  --output FILE      default /var/lib/virtjoule/baseline.conf\n"
-    "  --json             print the result as JSON\n"
-    "  --sysfs-root DIR   default /sys\n"
-    "  --proc-root DIR    default /proc\n"
-    "\n"
-    "Exit status: 0 success, 1 refused or not written, 2 wrong usage, 69 no energy\n"
-    "can be read.\n";
-
-static int usage_error(const char *problem)
-{
-    fprintf(stderr, "virtjoule: calibrate: %s; see virtjoule calibrate --help\n", problem);
-    return 2;
-}
-
 static int parse_duration(const char *text, uint64_t *ret)
 {
     uint64_t duration_ns;
@@ -81,51 +67,6 @@ static int parse_duration(const char *text, uint64_t *ret)
         return -ERANGE;
     *ret = duration_ns;
     return 0;
-}
-
-/* @return -1 to go on, else the exit status */
-static int parse_arguments(int argc, char **argv, struct arguments *ret)
-{
-    static const struct option options[] = {
-        {"duration", required_argument, NULL, 'd'},
-        {"strict", no_argument, NULL, 's'},
-        {"output", required_argument, NULL, 'o'},
-        {"json", no_argument, NULL, 'j'},
-        {"sysfs-root", required_argument, NULL, 'S'},
-        {"proc-root", required_argument, NULL, 'P'},
-        {"help", no_argument, NULL, 'h'},
-        {0},
-    };
-
-    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        switch (option) {
-        case 'd':
-            if (parse_duration(optarg, &ret->duration_ns) < 0)
-                return usage_error("--duration takes a time from 5s to 60min, with its unit");
-            break;
-        case 's':
-            ret->strict = true;
-            break;
-        case 'o':
-            ret->output = optarg;
-            break;
-        case 'j':
-            ret->json = true;
-            break;
-        case 'S':
-            ret->sysfs_root = optarg;
-            break;
-        case 'P':
-            ret->proc_root = optarg;
-            break;
-        case 'h':
-            fputs(usage_text, stdout);
-            return EXIT_SUCCESS;
-        default:
-            return 2;
-        }
-    }
-    return optind < argc ? usage_error("unexpected argument") : -1;
 }
 
 /* Measuring. */
@@ -160,7 +101,7 @@ static int open_sources(struct measurement *measurement, const struct arguments 
                          cpu_busy_count(measurement->busy), UINT8_MAX + 1);
 }
 
-/* The busy time of a zone's CPUs, and how many they are. */
+/* The busy time of a zone's CPUs, and their number. */
 static uint64_t zone_busy_ns(const struct measurement *measurement, const struct zone *zone,
                              size_t *ret_cpus)
 {
@@ -176,7 +117,7 @@ static uint64_t zone_busy_ns(const struct measurement *measurement, const struct
     return busy_ns;
 }
 
-/* One window, from the last call to this one. */
+/* Adds one window, from the last call to this one. */
 static int take_window(struct measurement *measurement)
 {
     const struct zone_set *zones = &measurement->source->zones;
@@ -213,6 +154,7 @@ static int measure(struct measurement *measurement, uint64_t duration_ns)
     uint64_t start_ns = now_ns(), window_ns;
     int r = take_window(measurement);
 
+    assert(n > 0);
     if (n > CALIBRATION_WINDOWS_MAX)
         n = CALIBRATION_WINDOWS_MAX;
     window_ns = duration_ns / n;
@@ -228,7 +170,7 @@ static int measure(struct measurement *measurement, uint64_t duration_ns)
     return r;
 }
 
-/* Telling. */
+/* The result. */
 
 static bool zone_known(const struct measurement *measurement, size_t slot)
 {
@@ -243,8 +185,6 @@ static const struct {
     {CALIBRATION_UNSTEADY, "unsteady", "its power was unsteady"},
     {CALIBRATION_EXTRAPOLATED, "extrapolated", "much of its power was load, and is guessed at"},
 };
-
-#define N_FLAWS (sizeof(flaws) / sizeof(flaws[0]))
 
 static void print_table(const struct measurement *measurement)
 {
@@ -269,7 +209,7 @@ static void print_flaws(const struct measurement *measurement, const char *conse
     const struct zone_set *zones = &measurement->source->zones;
 
     for (size_t slot = 0; slot < zones->n; slot++)
-        for (size_t i = 0; i < N_FLAWS; i++)
+        for (size_t i = 0; i < ARRAY_SIZE(flaws); i++)
             if (measurement->zones[slot].flaws & flaws[i].flaw)
                 fprintf(stderr, "virtjoule: %s: %s: %s\n", zones->zones[slot].name, flaws[i].text,
                         consequence);
@@ -297,17 +237,18 @@ static struct json_object *json_zone(const char *name, const struct calibration 
     json_object_object_add(object, "busy", json_object_new_double(zone->busy));
     json_object_object_add(object, "windows", json_object_new_uint64(windows));
     json_object_object_add(object, "windows_used", json_object_new_uint64(zone->quiet));
-    for (size_t i = 0; i < N_FLAWS; i++)
+    for (size_t i = 0; i < ARRAY_SIZE(flaws); i++)
         if (zone->flaws & flaws[i].flaw)
             json_object_array_add(problems, json_object_new_string(flaws[i].name));
     json_object_object_add(object, "problems", problems);
     return object;
 }
 
-static void print_json(const struct measurement *measurement, const char *written)
+static void print_result(const struct measurement *measurement, const char *written)
 {
     const struct zone_set *zones = &measurement->source->zones;
-    struct json_object *object = json_object_new_object(), *list = json_object_new_array();
+    _cleanup_json_ struct json_object *object = json_object_new_object();
+    struct json_object *list = json_object_new_array();
 
     for (size_t slot = 0; slot < zones->n; slot++)
         if (zone_known(measurement, slot))
@@ -316,9 +257,7 @@ static void print_json(const struct measurement *measurement, const char *writte
                                             measurement->n_windows[slot]));
     json_object_object_add(object, "zones", list);
     json_object_object_add(object, "file", written ? json_object_new_string(written) : NULL);
-    puts(json_object_to_json_string_ext(object,
-                                        JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
-    json_object_put(object);
+    print_json(object);
 }
 
 /* The file. */
@@ -374,8 +313,8 @@ static int report(const struct measurement *measurement, const struct arguments 
     refused = flawed && arguments->strict;
     if (!refused)
         r = save(measurement, arguments->output);
-    if (arguments->json)
-        print_json(measurement, refused || r < 0 ? NULL : arguments->output);
+    if (arguments->common->json)
+        print_result(measurement, refused || r < 0 ? NULL : arguments->output);
     else
         print_table(measurement);
     print_flaws(measurement, refused ? "refused, nothing was written (--strict)"
@@ -384,40 +323,70 @@ static int report(const struct measurement *measurement, const struct arguments 
         fprintf(stderr, "virtjoule: cannot write %s: %s\n", arguments->output, log_errno_text(r));
     if (refused || r < 0)
         return EXIT_FAILURE;
-    if (!arguments->json)
+    if (!arguments->common->json)
         printf("\nWritten to %s. To use it, put this into virtjouled's configuration:\n\n"
                "[baseline]\nfile = %s\n",
                arguments->output, arguments->output);
     return EXIT_SUCCESS;
 }
 
-int calibrate_command(int argc, char **argv)
+/* @return the exit status */
+static int run(const struct arguments *arguments)
 {
-    struct arguments arguments = {
-        .duration_ns = 60 * NSEC_PER_SEC,
-        .output = "/var/lib/virtjoule/baseline.conf",
-        .sysfs_root = "/sys",
-        .proc_root = "/proc",
-    };
-    _cleanup_(cleanup_measurement_free) struct measurement *measurement = NULL;
-    int status = parse_arguments(argc, argv, &arguments);
+    _cleanup_(cleanup_measurement_free) struct measurement *measurement =
+        calloc(1, sizeof(*measurement));
     size_t known = 0;
 
-    if (status >= 0)
-        return status;
-    measurement = calloc(1, sizeof(*measurement));
     if (!measurement)
         return EXIT_FAILURE;
-    if (open_sources(measurement, &arguments) < 0)
-        return EX_UNAVAILABLE;
-    if (measure(measurement, arguments.duration_ns) < 0)
-        return EX_UNAVAILABLE;
+    if (open_sources(measurement, arguments) < 0 ||
+        measure(measurement, arguments->duration_ns) < 0)
+        return STATUS_UNAVAILABLE;
     for (size_t slot = 0; slot < measurement->source->zones.n; slot++)
         known += calibrate_zone(measurement->windows[slot], measurement->n_windows[slot],
                                 &measurement->zones[slot]) == 0;
     if (known == 0) {
         fputs("virtjoule: the energy counters could not be read while measuring\n", stderr);
-        return EX_UNAVAILABLE;
+        return STATUS_UNAVAILABLE;
     }
-    return report(measurement, &arguments);
+    return report(measurement, arguments);
+}
+
+int calibrate_command(struct common_options *common, int argc, char **argv)
+{
+    const char *duration = "60s";
+    struct arguments arguments = {
+        .common = common,
+        .output = "/var/lib/virtjoule/baseline.conf",
+        .sysfs_root = "/sys",
+        .proc_root = "/proc",
+    };
+    const struct program_option options[] = {
+        {"duration", "TIME", "how long to measure, 5s to 1h (default 60s)", .text = &duration},
+        {"strict", NULL, "refuse a host that is busy or unsteady, and write nothing",
+         .flag = &arguments.strict},
+        {"output", "FILE", "default /var/lib/virtjoule/baseline.conf", .text = &arguments.output},
+        {"sysfs-root", "DIR", "default /sys", .text = &arguments.sysfs_root},
+        {"proc-root", "DIR", "default /proc", .text = &arguments.proc_root},
+        COMMON_OPTIONS(common),
+    };
+    const struct program_usage usage = {
+        .name = "virtjoule calibrate",
+        .arguments = "[OPTION]...",
+        .purpose = "Measures what each zone draws with no load, and writes it for virtjouled.\n"
+                   "Stop the VMs first, or be content with a larger uncertainty.",
+        .statuses = "0 success, 1 refused or not written, 2 wrong usage, 69 no energy\n"
+                    "can be read",
+        .wrong_usage = STATUS_USAGE,
+        .options = options,
+        .n_options = ARRAY_SIZE(options),
+    };
+    int status = program_parse(&usage, argc, argv);
+
+    if (status >= 0)
+        return status;
+    if (parse_duration(duration, &arguments.duration_ns) < 0)
+        return program_usage_error(&usage,
+                                   "--duration takes a time from 5s to 60min, with its unit");
+    return run(&arguments);
 }

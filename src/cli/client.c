@@ -8,7 +8,7 @@
 #include <sys/time.h>
 #include <sys/un.h>
 
-#include "util/cleanup.h"
+#include "util/paths.h"
 
 /* 5,000 VMs make about 5 MB. */
 #define ANSWER_MAX (64 << 20)
@@ -75,13 +75,29 @@ static int receive_all(int fd, char **ret, size_t *ret_length)
 
 DEFINE_CLEANUP(struct json_tokener *, json_tokener_free);
 
-int client_ask(const char *socket_path, struct json_object *request, struct json_object **ret)
+const char *client_socket(const char *path)
+{
+    return path ? path : CONTROL_SOCKET;
+}
+
+static struct json_object *make_request(const char *command, const char *vm)
+{
+    struct json_object *request = json_object_new_object();
+
+    json_object_object_add(request, "command", json_object_new_string(command));
+    if (vm)
+        json_object_object_add(request, "vm", json_object_new_string(vm));
+    return request;
+}
+
+int client_ask(const char *socket_path, const char *command, const char *vm,
+               struct json_object **ret)
 {
     _cleanup_(cleanup_json_tokener_free) struct json_tokener *tokener = json_tokener_new();
-    _cleanup_close_ int fd = connect_to(socket_path);
+    _cleanup_json_ struct json_object *request = make_request(command, vm), *parsed = NULL;
+    _cleanup_close_ int fd = connect_to(client_socket(socket_path));
     _cleanup_free_ char *answer = NULL;
     const char *text = json_object_to_json_string_ext(request, JSON_C_TO_STRING_PLAIN);
-    struct json_object *parsed;
     size_t length = 0;
     int r;
 
@@ -97,10 +113,8 @@ int client_ask(const char *socket_path, struct json_object *request, struct json
     if (r < 0)
         return r;
     parsed = json_tokener_parse_ex(tokener, answer, (int)length);
-    if (!json_object_is_type(parsed, json_type_object)) {
-        json_object_put(parsed);
+    if (!json_object_is_type(parsed, json_type_object))
         return -EPROTO;
-    }
-    *ret = parsed;
+    *ret = TAKE_PTR(parsed);
     return 0;
 }

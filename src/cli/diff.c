@@ -17,7 +17,7 @@
 
 extern char **environ;
 
-/* A file that is nowhere; diff finds it as a descriptor of its own. */
+/* A file in memory without a name: diff opens it through a descriptor that it inherits. */
 static int text_file(const char *text)
 {
     _cleanup_close_ int fd = memfd_create("domain", 0);

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "cli/doctor.h"
+
+/*
+ * `virtjoule doctor`: looks at everything that energy passes on its way from the sensor to a
+ * reader in the guest, and names a command that cures each fault. Changes nothing on the machine.
+ *
+ *     system's files, libvirt's domains, daemon's answers -> checks -> findings -> text or JSON
+ */
 
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,98 +16,36 @@
 
 #include "cli/client.h"
 #include "cli/doctor_check.h"
+#include "cli/print.h"
+#include "cli/subcommand.h"
 #include "util/clock.h"
 #include "util/log.h"
+#include "util/macros.h"
 
-/* With longer intervals nobody waits for the second answer. */
+/* With longer intervals the second answer would take too long: there is none. */
 #define WAIT_MAX_NS (10 * NSEC_PER_SEC)
-
-#define CONFIG_FILE "/etc/virtjoule/virtjouled.conf"
 
 enum side { SIDE_UNKNOWN, SIDE_HOST, SIDE_GUEST };
 
-struct arguments {
-    enum side side;
-    bool json;
-    bool verbose;
-    const char *config_file;
-    const char *root;
-};
-
-static const char usage_text[] =
-    "Usage: virtjoule doctor [OPTION]...\n"
-    "\n"
-    "Looks for whatever keeps a VM's energy from being told, on the host or in a guest,\n"
-    "and names the cure of each finding. Changes nothing. Run it as root.\n"
-    "\n"
-    "  --host, --guest  which side this is (default: a host where virtjouled is installed)\n"
-    "  --verbose        also what is good to know and not wrong\n"
-    "  --json           print the findings as JSON, those of --verbose included\n"
-    "  --config FILE    of virtjouled (default " CONFIG_FILE ")\n"
-    "  --root DIR       look for the system's files below DIR\n"
-    "\n"
-    "Exit status: 0 nothing is wrong, 1 something is, 2 wrong usage.\n";
-
-/* @return -1 to go on, else the exit status */
-static int parse_arguments(int argc, char **argv, struct arguments *ret)
-{
-    static const struct option options[] = {
-        {"host", no_argument, NULL, 'H'},       {"guest", no_argument, NULL, 'g'},
-        {"verbose", no_argument, NULL, 'v'},    {"json", no_argument, NULL, 'j'},
-        {"root", required_argument, NULL, 'r'}, {"config", required_argument, NULL, 'c'},
-        {"help", no_argument, NULL, 'h'},       {0},
-    };
-
-    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        switch (option) {
-        case 'H':
-            ret->side = SIDE_HOST;
-            break;
-        case 'g':
-            ret->side = SIDE_GUEST;
-            break;
-        case 'v':
-            ret->verbose = true;
-            break;
-        case 'j':
-            ret->json = true;
-            break;
-        case 'r':
-            ret->root = optarg;
-            break;
-        case 'c':
-            ret->config_file = optarg;
-            break;
-        case 'h':
-            fputs(usage_text, stdout);
-            return EXIT_SUCCESS;
-        default:
-            return 2;
-        }
-    }
-    if (optind < argc) {
-        fputs("virtjoule: doctor: unexpected argument; see virtjoule doctor --help\n", stderr);
-        return 2;
-    }
-    return -1;
-}
-
 /* The daemon's answers. */
+
+/* The daemon listens where its configuration has it, unless an option says otherwise. */
+static void find_socket(struct doctor *doctor)
+{
+    if (doctor->socket_path)
+        return;
+    snprintf(doctor->configured_socket, sizeof(doctor->configured_socket),
+             "%s/" CONTROL_SOCKET_NAME, doctor->config.runtime_dir);
+    doctor->socket_path = doctor->configured_socket;
+}
 
 static int ask_daemon(const struct doctor *doctor, struct json_object **ret)
 {
-    char socket[CONFIG_PATH_MAX + 16];
-    struct json_object *request = json_object_new_object();
-    int r;
-
-    snprintf(socket, sizeof(socket), "%s/control.sock", doctor->config.runtime_dir);
-    json_object_object_add(request, "command", json_object_new_string("list"));
-    r = client_ask(socket, request, ret);
-    json_object_put(request);
-    return r;
+    return client_ask(doctor->socket_path, "list", NULL, ret);
 }
 
-/* Two intervals later there must be another tick, whatever the moment of the first question. */
+/* Two intervals later there must have been another tick, wherever in its interval the first
+   question was asked. */
 static void ask_again(struct doctor *doctor, uint64_t first_ns)
 {
     uint64_t end_ns = first_ns + 2 * doctor->config.interval_ns;
@@ -131,6 +74,7 @@ static void examine_host(struct doctor *doctor)
     uint64_t first_ns;
 
     doctor_read_config(doctor);
+    find_socket(doctor);
     first_ns = now_ns();
     doctor->ask_error = ask_daemon(doctor, &doctor->first);
     doctor_read_domains(doctor);
@@ -160,7 +104,7 @@ static void doctor_deinit(struct doctor *doctor)
     json_object_put(doctor->second);
 }
 
-/* Telling. */
+/* The result. */
 
 static const char *const severity_names[] = {
     [SEVERITY_INFO] = "info",
@@ -192,9 +136,10 @@ static void print_text(const struct doctor *doctor, bool verbose)
                doctor->n_checks);
 }
 
-static void print_json(const struct doctor *doctor)
+static void print_findings(const struct doctor *doctor)
 {
-    struct json_object *object = json_object_new_object(), *list = json_object_new_array();
+    _cleanup_json_ struct json_object *object = json_object_new_object();
+    struct json_object *list = json_object_new_array();
 
     for (size_t i = 0; i < doctor->n_findings; i++) {
         const struct finding *finding = &doctor->findings[i];
@@ -212,34 +157,60 @@ static void print_json(const struct doctor *doctor)
     json_object_object_add(object, "healthy", json_object_new_boolean(count_wrong(doctor) == 0));
     json_object_object_add(object, "checks", json_object_new_uint64(doctor->n_checks));
     json_object_object_add(object, "findings", list);
-    puts(json_object_to_json_string_ext(object,
-                                        JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
-    json_object_put(object);
+    print_json(object);
 }
 
-int doctor_command(int argc, char **argv)
+/* Examines the side that was asked for. */
+static void examine(struct doctor *doctor, enum side side)
 {
-    struct arguments arguments = {.config_file = CONFIG_FILE, .root = ""};
-    struct doctor doctor = {0};
-    int status = parse_arguments(argc, argv, &arguments);
+    /* The checks report what the parts of the daemon that they call would log. */
+    log_set_max_level(LOG_EMERG);
+    config_init(&doctor->config);
+    doctor->guest = side == SIDE_UNKNOWN ? !is_host(doctor) : side == SIDE_GUEST;
+    if (doctor->guest)
+        make_checks(doctor, doctor_guest_checks);
+    else
+        examine_host(doctor);
+}
+
+int doctor_command(struct common_options *common, int argc, char **argv)
+{
+    _cleanup_(doctor_deinit) struct doctor doctor = {
+        .config_file = DAEMON_CONFIG_FILE,
+        .root = "",
+    };
+    int side = SIDE_UNKNOWN;
+    bool verbose = false;
+    const struct program_option options[] = {
+        {"host", NULL, "look at a host (default where virtjouled is installed)", .choice = &side,
+         .value = SIDE_HOST},
+        {"guest", NULL, "look at a guest", .choice = &side, .value = SIDE_GUEST},
+        {"verbose", NULL, "also what is good to know and not wrong; --json always has it",
+         .flag = &verbose},
+        {"config", "FILE", "of virtjouled (default " DAEMON_CONFIG_FILE ")",
+         .text = &doctor.config_file},
+        {"root", "DIR", "look for the system's files below DIR", .text = &doctor.root},
+        COMMON_OPTIONS(common),
+    };
+    const struct program_usage usage = {
+        .name = "virtjoule doctor",
+        .arguments = "[OPTION]...",
+        .purpose = "Looks for whatever keeps a VM's energy from its reader, on the host or in a\n"
+                   "guest, and names the cure of each finding. Changes nothing. Run it as root.",
+        .statuses = "0 nothing is wrong, 1 something is, 2 wrong usage",
+        .wrong_usage = STATUS_USAGE,
+        .options = options,
+        .n_options = ARRAY_SIZE(options),
+    };
+    int status = program_parse(&usage, argc, argv);
 
     if (status >= 0)
         return status;
-    /* What the daemon's parts would log is told as findings. */
-    log_set_max_level(LOG_EMERG);
-    doctor.root = arguments.root;
-    doctor.config_file = arguments.config_file;
-    config_init(&doctor.config);
-    doctor.guest = arguments.side ? arguments.side == SIDE_GUEST : !is_host(&doctor);
-    if (doctor.guest)
-        make_checks(&doctor, doctor_guest_checks);
+    doctor.socket_path = common->socket_path;
+    examine(&doctor, (enum side)side);
+    if (common->json)
+        print_findings(&doctor);
     else
-        examine_host(&doctor);
-    if (arguments.json)
-        print_json(&doctor);
-    else
-        print_text(&doctor, arguments.verbose);
-    status = count_wrong(&doctor) > 0 ? EXIT_FAILURE : EXIT_SUCCESS;
-    doctor_deinit(&doctor);
-    return status;
+        print_text(&doctor, verbose);
+    return count_wrong(&doctor) > 0 ? STATUS_NO : EXIT_SUCCESS;
 }

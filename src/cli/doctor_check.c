@@ -121,7 +121,7 @@ int doctor_call(int (*function)(void *data), void *data)
     }
     clock_gettime(CLOCK_MONOTONIC, &end);
     end.tv_sec += PATIENCE_S;
-    /* A thread that does not come back keeps what it was given. */
+    /* A thread that does not return keeps its data. */
     if (pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &end) != 0)
         return -ETIMEDOUT;
     result = call->result;
@@ -129,15 +129,16 @@ int doctor_call(int (*function)(void *data), void *data)
     return result;
 }
 
-/* What a child tells of a file. */
+/* A child's answer on a file. */
 struct read_answer {
     int r;
     char text[4096];
 };
 
 /*
- * In a child: a process whose thread waits for a file system's server cannot
- * end, not even killed. The child keeps nothing that somebody waits to be closed.
+ * Runs in a child, since a process with a thread that waits for a file system's server cannot
+ * end, not even when it is killed. The child closes the standard output, for whose end a reader
+ * of the doctor's output may be waiting.
  */
 static void answer_read(int fd, const char *path)
 {
@@ -157,7 +158,7 @@ static int ask_child(const char *path, struct read_answer *ret)
     struct pollfd answer;
     pid_t child;
 
-    /* A packet is read as it was written, in one piece. */
+    /* A packet is read in one piece, as it was written. */
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
         return -errno;
     child = fork();
@@ -227,8 +228,7 @@ void doctor_each_process(struct doctor *doctor,
 
 /* What both sides need. */
 
-/* Certificates, logs and Prometheus go wrong with it, and a host's clock is its guests' at start.
- */
+/* Certificates, logs and Prometheus fail with a wrong clock, and a guest starts with its host's. */
 void doctor_check_clock(struct doctor *doctor)
 {
     static const time_t made = 1735689600; /* 2025-01-01: no clock is right before virtjoule was */

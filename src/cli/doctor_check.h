@@ -3,8 +3,8 @@
 
 /*
  * What a check of `virtjoule doctor` works with. A check is a function that
- * looks at one thing and reports what is wrong with it; the tables below name
- * them all, one table and file per part of the machine.
+ * looks at one thing and reports its faults; the tables below name all checks,
+ * one table and file for each part of the machine.
  */
 
 #include <json-c/json.h>
@@ -13,18 +13,19 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "cli/domain_virtiofs.h"
+#include "cli/domain_xml.h"
 #include "daemon/config.h"
 #include "util/cleanup.h"
+#include "util/macros.h"
+#include "util/paths.h"
 
-/* Where the guest mounts its share, and what readers take for their machine's counters. */
-#define DOCTOR_SHARE "/run/virtjoule/share"
+/* Where readers look for the counters of their machine. */
 #define DOCTOR_POWERCAP "/sys/class/powercap"
 
 enum severity {
     SEVERITY_INFO,    /* good to know; shown with --verbose and in JSON */
-    SEVERITY_WARNING, /* energy is told, but worse than it could be */
-    SEVERITY_ERROR,   /* no energy is told, or a wrong one */
+    SEVERITY_WARNING, /* energy is reported, but worse than it could be */
+    SEVERITY_ERROR,   /* no energy is reported, or a wrong one */
 };
 
 struct finding {
@@ -34,21 +35,23 @@ struct finding {
     char *cure;     /* one line: a command, or what to change */
 };
 
-/** A libvirt domain and what its XML says of a share. */
+/** A libvirt domain and the share in its XML. */
 struct doctor_domain {
     char *name;
     char uuid[37];
     bool active;
     bool persistent;
     struct domain_virtiofs live;    /* of an active one */
-    struct domain_virtiofs defined; /* of a persistent one: what its next start makes */
+    struct domain_virtiofs defined; /* of a persistent one: from its next start on */
 };
 
 struct doctor {
     const char *root; /* put before the paths of the system's files */
     bool guest;
     const char *config_file;
-    struct config config;       /* the defaults where the file is missing or wrong */
+    struct config config;    /* the defaults where the file is missing or wrong */
+    const char *socket_path; /* of the daemon; of a host */
+    char configured_socket[CONFIG_PATH_MAX + sizeof(CONTROL_SOCKET_NAME)];
     struct json_object *first;  /* the daemon's answer to "list", NULL without one */
     struct json_object *second; /* the same two intervals later, NULL without one */
     int ask_error;              /* why there is no first answer */
@@ -57,7 +60,7 @@ struct doctor {
     struct finding *findings;
     size_t n_findings;
     size_t n_checks;    /* made so far */
-    bool reading_hangs; /* a read was given up: no other is begun */
+    bool reading_hangs; /* a read was given up: no further one is begun */
 };
 
 typedef void (*doctor_check)(struct doctor *doctor);
@@ -68,10 +71,10 @@ extern const doctor_check doctor_daemon_checks[];  /* the daemon, its mount, led
 extern const doctor_check doctor_libvirt_checks[]; /* libvirt and its domains */
 extern const doctor_check doctor_guest_checks[];
 
-/** Reads the configuration; reports what is wrong with it. */
+/** Reads the configuration; reports its faults. */
 void doctor_read_config(struct doctor *doctor);
 
-/** Asks libvirt for its domains; reports where it does not answer. */
+/** Asks libvirt for its domains; reports that it does not answer. */
 void doctor_read_domains(struct doctor *doctor);
 
 /** Allocated text of a finding. @return NULL when out of memory */
@@ -97,8 +100,8 @@ ssize_t doctor_read(const struct doctor *doctor, const char *path, char *ret, si
  * Calls a function that may wait for a daemon which does not answer, on a
  * thread of its own.
  * @param data  on the heap
- * @return what the function returned; -ETIMEDOUT after five seconds, data is then the
- *         thread's for good; or another negative errno
+ * @return the function's result; -ETIMEDOUT after five seconds, the thread then keeps the
+ *         data for good; or another negative errno
  */
 int doctor_call(int (*call)(void *data), void *data);
 
@@ -119,5 +122,5 @@ void doctor_each_process(struct doctor *doctor,
                                       void *userdata),
                          void *userdata);
 
-/** The clock as both sides need it. */
+/** Checks the clock, on a host and in a guest. */
 void doctor_check_clock(struct doctor *doctor);

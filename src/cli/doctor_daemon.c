@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The daemon: is it there and alone, does it measure, keep and publish. */
+/* Checks of the daemon: whether it is there and alone, and whether it measures, keeps and
+   publishes. */
 
 #include "cli/doctor_check.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -16,9 +16,10 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "host/mounts.h"
 #include "powercapfs/mount.h"
+#include "util/listen_address.h"
 #include "util/log.h"
-#include "util/metrics_server.h"
 
 #define RESTART "systemctl restart virtjoule"
 
@@ -40,8 +41,6 @@ static uint64_t count_of(struct json_object *object, const char *key)
 
 static void report_silence(struct doctor *doctor, int error)
 {
-    const char *directory = doctor->config.runtime_dir;
-
     if (error == -EACCES || error == -ECONNRESET || error == -EPIPE)
         doctor_report(doctor, SEVERITY_ERROR, "daemon-refuses",
                       doctor_text("virtjouled does not answer this user"),
@@ -53,7 +52,7 @@ static void report_silence(struct doctor *doctor, int error)
                       doctor_text(RESTART));
     else
         doctor_report(doctor, SEVERITY_ERROR, "daemon-not-running",
-                      doctor_text("virtjouled does not answer at %s/control.sock: %s", directory,
+                      doctor_text("virtjouled does not answer at %s: %s", doctor->socket_path,
                                   log_errno_text(error)),
                       doctor_text("systemctl start virtjoule, and if it ends: journalctl -u "
                                   "virtjoule"));
@@ -122,21 +121,22 @@ static void check_origin(struct doctor *doctor)
 
     if (!doctor->first)
         return;
-    if (config->energy != CONFIG_ENERGY_ESTIMATE &&
+    if (strcmp(config->energy, "estimate") != 0 &&
         json_object_get_boolean(json_object_object_get(doctor->first, "estimate")))
         doctor_report(doctor, SEVERITY_WARNING, "source-estimate",
                       doctor_text("energy is an estimate from CPU utilisation, not measured"),
                       doctor_text("modprobe intel_rapl_msr && " RESTART "; on a machine without "
                                   "sensors set [source] energy = estimate in %s",
                                   doctor->config_file));
-    if (config->provider == CONFIG_PROVIDER_AUTO &&
+    if (strcmp(config->provider, "auto") == 0 &&
         strcmp(text_of(doctor->first, "usage_provider"), "procfs") == 0)
-        doctor_report(doctor, SEVERITY_WARNING, "usage-fallback",
-                      doctor_text("usage is read from /proc: eBPF could not be used when "
-                                  "virtjouled started"),
-                      doctor_text("journalctl -u virtjoule | grep eBPF tells why; or set [usage] "
-                                  "provider = procfs in %s",
-                                  doctor->config_file));
+        doctor_report(
+            doctor, SEVERITY_WARNING, "usage-fallback",
+            doctor_text("usage is read from /proc: eBPF could not be used when "
+                        "virtjouled started"),
+            doctor_text("journalctl -u virtjoule | grep eBPF gives the reason; or set [usage] "
+                        "provider = procfs in %s",
+                        doctor->config_file));
 }
 
 static struct json_object *zones_of(struct json_object *answer)
@@ -168,8 +168,8 @@ static void check_zones(struct doctor *doctor)
                 doctor, SEVERITY_ERROR, "zone-unreadable",
                 doctor_text("zone %s cannot be read any more: its energy is missing", name),
                 doctor_text("modprobe -r intel_rapl_msr; modprobe intel_rapl_msr; "
-                            "journalctl -u virtjoule tells more"));
-        /* Others may rest: a graphics unit, a BMC's platform. */
+                            "see journalctl -u virtjoule"));
+        /* Other zones may rest: a graphics unit, a BMC's platform. */
         else if (after && strncmp(name, "package-", strlen("package-")) == 0 &&
                  strcmp(text_of(zone, "measured_joules"), text_of(after, "measured_joules")) == 0)
             doctor_report(doctor, SEVERITY_ERROR, "zone-frozen",
@@ -224,7 +224,7 @@ static void check_ledger_directory(struct doctor *doctor, const char *key, const
                         path));
 }
 
-/* Both are made for the user that the daemon runs as. */
+/* Both directories are made for the user as which the daemon runs. */
 static void check_owner(struct doctor *doctor)
 {
     const struct config *config = &doctor->config;
@@ -247,12 +247,12 @@ static void check_ledger(struct doctor *doctor)
     check_ledger_directory(doctor, "state_dir", doctor->config.state_dir);
 }
 
-/* The daemon sets a ledger aside that it cannot read, and begins a new one. */
+/* The daemon sets aside a ledger that it cannot read, and begins a new one. */
 static void check_set_aside(struct doctor *doctor)
 {
     const char *const directories[] = {doctor->config.runtime_dir, doctor->config.state_dir};
 
-    for (size_t i = 0; i < sizeof(directories) / sizeof(directories[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(directories); i++) {
         _cleanup_closedir_ DIR *directory = opendir(directories[i]);
         const struct dirent *entry;
 
@@ -296,7 +296,7 @@ static void report_mount(struct doctor *doctor, const struct mount_entry *mount)
 static void check_mount(struct doctor *doctor)
 {
     struct mount_entry mount;
-    int r = mountpoint_find(doctor->config.mountpoint, &mount);
+    int r = mount_find_at(doctor->config.mountpoint, &mount);
 
     if (r == 0)
         report_mount(doctor, &mount);
@@ -319,35 +319,25 @@ static void check_tree_mode(struct doctor *doctor)
                                   doctor->config_file));
 }
 
-/* Does a virtjouled answer there? @return 0, -EPROTO for another server, or a negative errno */
+/* Asks whether a virtjouled answers there. @return 0, -EPROTO for another server, or a negative
+ * errno */
 static int ask_exporter(const char *listen)
 {
     static const char request[] = "GET /metrics HTTP/1.0\r\n\r\n";
-    const struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV,
-                                   .ai_socktype = SOCK_STREAM};
     struct timeval timeout = {.tv_sec = 5};
     _cleanup_close_ int fd = -1;
-    char host[64], service[16], text[4096];
-    struct addrinfo *address;
-    unsigned port;
+    struct listen_address address;
+    char text[4096];
     ssize_t n;
-    int r;
 
-    if (metrics_parse_listen(listen, host, sizeof(host), &port) < 0)
-        return 0; /* the configuration's check tells */
-    snprintf(service, sizeof(service), "%u", port);
-    if (getaddrinfo(host, service, &hints, &address) != 0)
-        return -EINVAL;
-    fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    r = fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0 ||
-                connect(fd, address->ai_addr, address->ai_addrlen) < 0 ||
-                send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL) < 0
-            ? -errno
-            : 0;
-    freeaddrinfo(address);
-    if (r < 0)
-        return r;
-    /* The first metric is the one looked for. */
+    if (listen_address_parse(listen, &address) < 0)
+        return 0; /* the configuration's check reports it */
+    fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0 ||
+        connect(fd, &address.any, address.length) < 0 ||
+        send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL) < 0)
+        return -errno;
+    /* Any metric of virtjoule is enough, the first is among the first lines. */
     for (size_t length = 0; length < sizeof(text) - 1; length += (size_t)n) {
         n = recv(fd, text + length, sizeof(text) - 1 - length, 0);
         if (n < 0)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The guest: from the virtiofs device to the programs that read the counter. */
+/* Checks of a guest: from the virtiofs device to the programs that read the counter. */
 
 #include "cli/doctor_check.h"
 
@@ -16,21 +16,19 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "powercapfs/mount.h"
+#include "host/mounts.h"
 #include "util/clock.h"
 #include "util/file.h"
 #include "util/log.h"
 
-#define TAG "virtjoule"
 #define COUNTER "/intel-rapl:0/energy_uj"
-#define SHARE_UNIT "virtjoule-share.service" /* brings both mounts where there is a share */
+#define SHARE_UNIT "virtjoule-share.service" /* starts both mounts where there is a share */
 #define POWERCAP_UNIT "sys-class-powercap.mount"
 #define VIRTIO_DEVICES "/sys/bus/virtio/devices"
 #define VIRTIO_ID_FS "0x001a" /* linux/virtio_ids.h: 26 */
 #define MODULES_MAX (16U << 20)
-#define MOUNTINFO_MAX (1U << 20)
 
-/* Known readers by the name the kernel keeps of them, 15 bytes. */
+/* Known readers, by the name that the kernel keeps of a program: 15 bytes. */
 static const struct {
     const char *comm;
     const char *unit;
@@ -42,19 +40,19 @@ static const struct {
     {"alumet-agent", "alumet-agent"},
 };
 
-/* Whether what is looked at next is there at all is told by the check before it. */
+/* Each check is silent where the one before it reports that there is nothing to look at. */
 
 static bool is_mounted(const struct doctor *doctor, const char *path, const char *type)
 {
     _cleanup_free_ char *full = doctor_path(doctor, path);
     struct mount_entry mount;
 
-    return full && mountpoint_find(full, &mount) == 0 && strcmp(mount.type, type) == 0;
+    return full && mount_find_at(full, &mount) == 0 && strcmp(mount.type, type) == 0;
 }
 
 static bool share_mounted(const struct doctor *doctor)
 {
-    return is_mounted(doctor, DOCTOR_SHARE, "virtiofs");
+    return is_mounted(doctor, SHARE_MOUNTPOINT, "virtiofs");
 }
 
 /* virtiofs in the kernel. */
@@ -100,7 +98,7 @@ static bool has_module(const struct doctor *doctor)
 
     if (uname(&kernel) < 0)
         return false;
-    for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
         _cleanup_free_ char *path =
             doctor_text("%s/lib/modules/%s/%s", doctor->root, kernel.release, lists[i]);
         _cleanup_free_ char *text = NULL;
@@ -130,12 +128,13 @@ static void check_kernel(struct doctor *doctor)
 
 /* The share's mount. */
 
-/* Has a device that tag? It is asked for a file system that nothing is mounted from. */
+/* Makes a file system of the device with the tag, without mounting it. @return 0, -EINVAL: no
+   device has the tag, or another negative errno */
 static int try_tag(void)
 {
     _cleanup_close_ int fs = fsopen("virtiofs", FSOPEN_CLOEXEC);
 
-    if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "source", TAG, 0) < 0 ||
+    if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "source", SHARE_TAG, 0) < 0 ||
         fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
         return -errno;
     return 0;
@@ -150,18 +149,19 @@ static void report_unmounted(struct doctor *doctor)
     r = geteuid() == 0 ? try_tag() : 0;
     if (r == -EINVAL)
         doctor_report(doctor, SEVERITY_ERROR, "tag-missing",
-                      doctor_text("no virtiofs device of this VM has the tag \"" TAG "\""),
+                      doctor_text("no virtiofs device of this VM has the tag \"" SHARE_TAG "\""),
                       doctor_text("on the host: virtjoule doctor, then virtjoule attach DOMAIN"));
     else
         doctor_report(doctor, SEVERITY_ERROR, "share-not-mounted",
-                      doctor_text("the share is not mounted on " DOCTOR_SHARE),
-                      doctor_text("systemctl start " SHARE_UNIT " (by hand: mkdir -p " DOCTOR_SHARE
-                                  " && mount -t virtiofs " TAG " " DOCTOR_SHARE ")"));
+                      doctor_text("the share is not mounted on " SHARE_MOUNTPOINT),
+                      doctor_text("systemctl start " SHARE_UNIT
+                                  " (by hand: mkdir -p " SHARE_MOUNTPOINT
+                                  " && mount -t virtiofs " SHARE_TAG " " SHARE_MOUNTPOINT ")"));
 }
 
 static void report_share(struct doctor *doctor)
 {
-    _cleanup_free_ char *path = doctor_path(doctor, DOCTOR_SHARE "/virtjoule/version");
+    _cleanup_free_ char *path = doctor_path(doctor, SHARE_MOUNTPOINT "/virtjoule/version");
     char text[64];
     ssize_t r = path ? doctor_read_patiently(doctor, path, text, sizeof(text)) : -ENOMEM;
 
@@ -171,7 +171,8 @@ static void report_share(struct doctor *doctor)
                       doctor_text("on the host: systemctl restart virtjoule"));
     else if (r == -ENOENT || r == -ENOTDIR)
         doctor_report(doctor, SEVERITY_ERROR, "share-foreign",
-                      doctor_text("the share with the tag \"" TAG "\" is no energy share: it has "
+                      doctor_text("the share with the tag \"" SHARE_TAG
+                                  "\" is no energy share: it has "
                                   "no virtjoule/version"),
                       doctor_text("on the host: virtjoule doctor (is virtjouled running, is the "
                                   "share the VM's own?)"));
@@ -189,16 +190,16 @@ static void report_share(struct doctor *doctor)
 
 static void check_share(struct doctor *doctor)
 {
-    _cleanup_free_ char *path = doctor_path(doctor, DOCTOR_SHARE);
+    _cleanup_free_ char *path = doctor_path(doctor, SHARE_MOUNTPOINT);
     struct mount_entry mount;
 
-    if (!path || mountpoint_find(path, &mount) < 0)
+    if (!path || mount_find_at(path, &mount) < 0)
         report_unmounted(doctor);
     else if (strcmp(mount.type, "virtiofs") != 0)
         doctor_report(doctor, SEVERITY_ERROR, "share-hidden",
-                      doctor_text("on " DOCTOR_SHARE " is mounted %s (%s), not the share",
+                      doctor_text("on " SHARE_MOUNTPOINT " is mounted %s (%s), not the share",
                                   mount.source, mount.type),
-                      doctor_text("umount " DOCTOR_SHARE " && systemctl restart " SHARE_UNIT));
+                      doctor_text("umount " SHARE_MOUNTPOINT " && systemctl restart " SHARE_UNIT));
     else
         report_share(doctor);
 }
@@ -214,21 +215,22 @@ static void check_powercap(struct doctor *doctor)
                       doctor_text("the kernel has no " DOCTOR_POWERCAP " that the share could be "
                                   "bound over"),
                       doctor_text("give the reader the share as its sysfs: node_exporter "
-                                  "--path.sysfs=" DOCTOR_SHARE ", kepler --host.sysfs=" DOCTOR_SHARE
+                                  "--path.sysfs=" SHARE_MOUNTPOINT
+                                  ", kepler --host.sysfs=" SHARE_MOUNTPOINT
                                   "; or boot a kernel with CONFIG_POWERCAP=y"));
     else
         doctor_report(
             doctor, SEVERITY_ERROR, "powercap-not-bound",
             doctor_text(DOCTOR_POWERCAP " is not the share's: readers find nothing there, "
                                         "or another counter"),
-            doctor_text("systemctl start " POWERCAP_UNIT " (by hand: mount --bind " DOCTOR_SHARE
+            doctor_text("systemctl start " POWERCAP_UNIT " (by hand: mount --bind " SHARE_MOUNTPOINT
                         "/class/powercap " DOCTOR_POWERCAP ")"));
 }
 
-/* The one file that is never the same twice, unless it is cached. */
+/* The age differs from one read to the next, unless the share is cached. */
 static void check_age(struct doctor *doctor)
 {
-    _cleanup_free_ char *age = doctor_path(doctor, DOCTOR_SHARE "/virtjoule/age_us");
+    _cleanup_free_ char *age = doctor_path(doctor, SHARE_MOUNTPOINT "/virtjoule/age_us");
     const struct timespec moment = {.tv_nsec = 20 * (long)NSEC_PER_MSEC};
     uint64_t first_us, second_us;
 
@@ -244,11 +246,11 @@ static void check_age(struct doctor *doctor)
                                   "the device (virtjoule detach and attach DOMAIN)"));
 }
 
-/* An idle VM uses little, but the reading itself more than the step of 1 mJ. */
+/* An idle VM uses little energy, but reading itself uses more than the step of 1 mJ. */
 static void check_moving(struct doctor *doctor)
 {
-    _cleanup_free_ char *counter = doctor_path(doctor, DOCTOR_SHARE "/class/powercap" COUNTER);
-    _cleanup_free_ char *interval = doctor_path(doctor, DOCTOR_SHARE "/virtjoule/interval_us");
+    _cleanup_free_ char *counter = doctor_path(doctor, SHARE_MOUNTPOINT "/class/powercap" COUNTER);
+    _cleanup_free_ char *interval = doctor_path(doctor, SHARE_MOUNTPOINT "/virtjoule/interval_us");
     uint64_t before_uj, after_uj, interval_us, end_ns;
 
     if (!share_mounted(doctor) || doctor_read_number(doctor, interval, &interval_us) < 0 ||
@@ -270,7 +272,7 @@ static void check_moving(struct doctor *doctor)
 
 static void check_origin(struct doctor *doctor)
 {
-    _cleanup_free_ char *path = doctor_path(doctor, DOCTOR_SHARE "/virtjoule/source");
+    _cleanup_free_ char *path = doctor_path(doctor, SHARE_MOUNTPOINT "/virtjoule/source");
     char source[64];
 
     if (share_mounted(doctor) && doctor_read_patiently(doctor, path, source, sizeof(source)) > 0 &&
@@ -282,20 +284,17 @@ static void check_origin(struct doctor *doctor)
 
 /* Readers. */
 
-/* What a process sees on the powercap directory, its own or a container's /host/sys. */
+/* Does a process see the share on the powercap directory, its own or a container's /host/sys? */
 static bool sees_share(const struct doctor *doctor, pid_t pid)
 {
+    _cleanup_(mounts_close) struct mounts mounts = {0};
     char path[CONFIG_PATH_MAX + 32];
-    _cleanup_free_ char *text = NULL;
     struct mount_entry mount;
-    const char *rest;
-    size_t length;
 
     snprintf(path, sizeof(path), "%s/%d/mountinfo", doctor->config.proc_root, (int)pid);
-    if (read_file_full(AT_FDCWD, path, MOUNTINFO_MAX, &text, &length) < 0)
-        return true; /* not to be told */
-    rest = text;
-    while (mountinfo_next(&rest, &length, &mount)) {
+    if (mounts_open(&mounts, path) < 0)
+        return true; /* unknown, so nothing is reported */
+    while (mounts_next(&mounts, &mount)) {
         const char *end = strstr(mount.path, "/class/powercap");
 
         if (strcmp(mount.type, "virtiofs") == 0 &&
@@ -305,7 +304,7 @@ static bool sees_share(const struct doctor *doctor, pid_t pid)
     return false;
 }
 
-/* By the mode that the share's files have: virtiofs has the guest's kernel check it. */
+/* By the mode of the share's files, which the guest's kernel checks for virtiofs. */
 static bool may_read(uid_t uid, gid_t gid, const struct stat *file)
 {
     if (uid == 0)
@@ -322,7 +321,7 @@ static void examine_reader(struct doctor *doctor, pid_t pid, const char *comm, v
     const char *unit = NULL;
     struct stat process;
 
-    for (size_t i = 0; i < sizeof(readers) / sizeof(readers[0]); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(readers); i++)
         if (strcmp(comm, readers[i].comm) == 0)
             unit = readers[i].unit;
     snprintf(path, sizeof(path), "%s/%d", doctor->config.proc_root, (int)pid);
@@ -346,14 +345,14 @@ static void examine_reader(struct doctor *doctor, pid_t pid, const char *comm, v
 
 static void check_readers(struct doctor *doctor)
 {
-    _cleanup_free_ char *path = doctor_path(doctor, DOCTOR_SHARE "/class/powercap" COUNTER);
+    _cleanup_free_ char *path = doctor_path(doctor, SHARE_MOUNTPOINT "/class/powercap" COUNTER);
     uint64_t energy_uj;
     struct stat file;
     int r;
 
     if (!path || !share_mounted(doctor))
         return;
-    /* Where nobody answers, stat() would wait for ever. */
+    /* Where no server answers, stat() would wait for ever. */
     r = doctor_read_number(doctor, path, &energy_uj);
     if ((r == 0 || r == -EACCES) && stat(path, &file) == 0)
         doctor_each_process(doctor, examine_reader, &file);
@@ -361,17 +360,17 @@ static void check_readers(struct doctor *doctor)
 
 /* Units. */
 
-/* Is the file in one of the directories of units? */
+/* Whether one of the directories of units has the file. */
 static bool unit_has(const struct doctor *doctor, const char *name)
 {
     static const char *const directories[] = {"/etc/systemd/system", "/run/systemd/system",
                                               "/usr/lib/systemd/system", "/lib/systemd/system"};
 
-    for (size_t i = 0; i < sizeof(directories) / sizeof(directories[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(directories); i++) {
         _cleanup_free_ char *path = doctor_text("%s%s/%s", doctor->root, directories[i], name);
         struct stat status;
 
-        /* A link in a root directory leads out of it. */
+        /* Not followed: an absolute link below a root directory leads out of it. */
         if (path && lstat(path, &status) == 0)
             return true;
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* libvirt, and the share of each of its domains that was given one. */
+/* Checks of libvirt, and of the share of each domain that has one. */
 
 #include "cli/doctor_check.h"
 
@@ -13,13 +13,11 @@
 #include <unistd.h>
 #include <uuid/uuid.h>
 
+#include "host/mounts.h"
 #include "powercapfs/mount.h"
 #include "util/file.h"
 
-#define TAG "virtjoule"
-#define MOUNTINFO_MAX (1U << 20)
-
-/* A guest that boots, or whose Prometheus asks once a minute, is not reported. */
+/* A guest that still boots, or whose Prometheus asks once a minute, is not reported before. */
 #define READING_AFTER_S 90
 
 /* Asking libvirt. */
@@ -28,7 +26,7 @@ struct listing {
     char uri[CONFIG_PATH_MAX];
     struct doctor_domain *domains;
     size_t n;
-    char problem[256]; /* libvirt's own words */
+    char problem[256]; /* in libvirt's words */
 };
 
 static void ignore_error(void *userdata, virErrorPtr error)
@@ -39,10 +37,10 @@ static bool read_share(virDomainPtr domain, unsigned flags, struct domain_virtio
 {
     _cleanup_free_ char *xml = virDomainGetXMLDesc(domain, flags);
 
-    return xml && domain_virtiofs_parse(xml, strlen(xml), ret) == 0;
+    return xml && domain_xml_read(xml, strlen(xml), ret) == 0;
 }
 
-/* A domain that goes in this moment is left out. */
+/* A domain that disappears in this moment is left out. */
 static bool read_domain(virDomainPtr domain, struct doctor_domain *ret)
 {
     const char *name = virDomainGetName(domain);
@@ -112,7 +110,7 @@ void doctor_read_domains(struct doctor *doctor)
 
 /* Domains. */
 
-/* The part of a source directory below the mount point, NULL where it is elsewhere. */
+/* The part of a source directory below the mount point; NULL where the directory is elsewhere. */
 static const char *below_mountpoint(const struct doctor *doctor, const char *source)
 {
     size_t length = strlen(doctor->config.mountpoint);
@@ -122,12 +120,12 @@ static const char *below_mountpoint(const struct doctor *doctor, const char *sou
     return source + length + strspn(source + length, "/");
 }
 
-/* Meant as an energy share: by its directory or by its tag. */
+/* The device that is meant as an energy share, by its tag or else by its directory. */
 static const struct virtiofs_device *find_device(const struct doctor *doctor,
                                                  const struct domain_virtiofs *share)
 {
     for (size_t i = 0; i < share->n_devices; i++)
-        if (strcmp(share->devices[i].tag, TAG) == 0)
+        if (strcmp(share->devices[i].tag, SHARE_TAG) == 0)
             return &share->devices[i];
     for (size_t i = 0; i < share->n_devices; i++)
         if (below_mountpoint(doctor, share->devices[i].source))
@@ -179,12 +177,12 @@ static void check_share(struct doctor *doctor, const struct doctor_domain *domai
     if (!device)
         return;
     check_source(doctor, domain, device);
-    if (strcmp(device->tag, TAG) != 0)
-        doctor_report(doctor, SEVERITY_ERROR, "domain-wrong-tag",
-                      doctor_text("%s: its share has the tag \"%s\", the guest looks for \"" TAG
-                                  "\"",
-                                  domain->name, device->tag),
-                      attach_again(domain));
+    if (strcmp(device->tag, SHARE_TAG) != 0)
+        doctor_report(
+            doctor, SEVERITY_ERROR, "domain-wrong-tag",
+            doctor_text("%s: its share has the tag \"%s\", the guest looks for \"" SHARE_TAG "\"",
+                        domain->name, device->tag),
+            attach_again(domain));
     if (strcmp(device->cache, "none") != 0)
         doctor_report(doctor, SEVERITY_ERROR, "domain-cache-mode",
                       doctor_text("%s: its share has cache mode %s, not none: the guest may see a "
@@ -197,12 +195,14 @@ static void check_share(struct doctor *doctor, const struct doctor_domain *domai
             doctor_text("%s: its memory is not shared: virtiofs cannot work", domain->name),
             attach_again(domain));
     if (device->binary[0] && access(device->binary, X_OK) < 0)
-        doctor_report(doctor, SEVERITY_ERROR, "domain-virtiofsd-missing",
-                      doctor_text("%s: its virtiofsd %s cannot be run: the VM will not start",
-                                  domain->name, device->binary),
-                      doctor_text("apt install --reinstall qemu-system-common, or correct <binary "
-                                  "path> with: virsh edit %s",
-                                  domain->name));
+        doctor_report(
+            doctor, SEVERITY_ERROR, "domain-virtiofsd-missing",
+            doctor_text("%s: its virtiofsd %s cannot be run: the VM will not start", domain->name,
+                        device->binary),
+            doctor_text("apt install --reinstall qemu-system-common (Debian 12), virtiofsd "
+                        "(Debian 13 and others), or correct <binary path> with: virsh "
+                        "edit %s",
+                        domain->name));
 }
 
 static void check_shares(struct doctor *doctor)
@@ -280,32 +280,30 @@ static void check_reading(struct doctor *doctor)
     }
 }
 
-/* A virtiofsd's share: the mount on the root of its own mount namespace. */
+/* The share that a virtiofsd serves: the mount on the root of its mount namespace. */
 static bool read_served_share(const struct doctor *doctor, pid_t pid, struct mount_entry *ret)
 {
+    _cleanup_(mounts_close) struct mounts mounts = {0};
     char path[CONFIG_PATH_MAX + 32];
-    _cleanup_free_ char *text = NULL;
-    const char *rest;
-    size_t length;
 
     snprintf(path, sizeof(path), "%s/%d/mountinfo", doctor->config.proc_root, (int)pid);
-    if (read_file_full(AT_FDCWD, path, MOUNTINFO_MAX, &text, &length) < 0)
+    if (mounts_open(&mounts, path) < 0)
         return false;
-    rest = text;
-    while (mountinfo_next(&rest, &length, ret))
+    while (mounts_next(&mounts, ret))
         if (strcmp(ret->path, "/") == 0 && strcmp(ret->type, POWERCAPFS_TYPE) == 0)
             return true;
     return false;
 }
 
-/* A daemon that was killed, and whose connection nobody kept, took its mount with it. */
+/* The mount of a daemon that was killed ends with it, unless the service manager kept its
+   connection: a virtiofsd may still serve the ended one. */
 static void check_served(struct doctor *doctor, pid_t pid, const char *comm, void *userdata)
 {
     const struct mount_entry *current = userdata;
     struct mount_entry served;
 
     if (strcmp(comm, "virtiofsd") != 0 || !read_served_share(doctor, pid, &served) ||
-        strcmp(served.device, current->device) == 0)
+        served.device == current->device)
         return;
     for (size_t i = 0; i < doctor->n_domains; i++)
         if (strcmp(served.root + (served.root[0] == '/'), doctor->domains[i].uuid) == 0)
@@ -322,7 +320,7 @@ static void check_stale(struct doctor *doctor)
 {
     struct mount_entry current;
 
-    if (mountpoint_find(doctor->config.mountpoint, &current) == 0 &&
+    if (mount_find_at(doctor->config.mountpoint, &current) == 0 &&
         strcmp(current.type, POWERCAPFS_TYPE) == 0)
         doctor_each_process(doctor, check_served, &current);
 }

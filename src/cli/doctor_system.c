@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The host below the daemon: sensors, kernel, clock, what packages install. */
+/* Checks of the host below the daemon: sensors, kernel, clock, and files that packages install. */
 
 #include "cli/doctor_check.h"
 
@@ -21,14 +21,14 @@
 #define HOOK "/etc/libvirt/hooks/qemu.d/virtjoule"
 #define CLOCKSOURCES "/sys/devices/system/clocksource/clocksource0"
 
-/* Where Debian, Fedora and Arch put it. */
+/* Where Debian, Fedora and Arch install virtiofsd. */
 static const char *const virtiofsd_paths[] = {"/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd",
                                               "/usr/lib/virtiofsd"};
 
 typedef int (*config_parser)(const char *text, size_t length, struct config *config,
                              struct config_error *ret_error);
 
-/* @return 0 or a negative errno; then it is reported, and the configuration is as it was */
+/* @return 0; or a negative errno after a report, the configuration is then as it was */
 static int read_config_file(struct doctor *doctor, const char *path, config_parser parse)
 {
     _cleanup_free_ char *text = NULL;
@@ -78,14 +78,14 @@ static void check_sensors(struct doctor *doctor)
     struct energy_source *source = NULL;
     int r;
 
-    /* The files are root's: what they say to others says nothing of the daemon. */
-    if (config->energy == CONFIG_ENERGY_ESTIMATE || geteuid() != 0)
+    /* The files are root's: whether another user may read them says nothing of the daemon. */
+    if (strcmp(config->energy, "estimate") == 0 || geteuid() != 0)
         return;
     r = rapl_new(&source, config->sysfs_root);
     energy_source_free(source);
     if (r == -ENOENT)
         doctor_report(doctor,
-                      config->energy == CONFIG_ENERGY_RAPL ? SEVERITY_ERROR : SEVERITY_WARNING,
+                      strcmp(config->energy, "rapl") == 0 ? SEVERITY_ERROR : SEVERITY_WARNING,
                       "sensor-missing",
                       doctor_text("no RAPL zone below %s/class/powercap: energy can only be "
                                   "estimated",
@@ -112,12 +112,12 @@ static void check_filtering(struct doctor *doctor)
     _cleanup_close_ int fd = -1;
     uint64_t value;
 
-    if (doctor->config.energy == CONFIG_ENERGY_ESTIMATE || !path)
+    if (strcmp(doctor->config.energy, "estimate") == 0 || !path)
         return;
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || pread(fd, &value, sizeof(value), 0xbc) != sizeof(value))
         doctor_report(doctor, SEVERITY_INFO, "filtering-unknown",
-                      doctor_text("whether the CPU blurs its energy counters cannot be told: no "
+                      doctor_text("whether the CPU blurs its energy counters is unknown: no "
                                   "MSR 0xBC"),
                       doctor_text("modprobe msr (AMD and most VMs have no such register)"));
     else if (le64toh(value) & 1)
@@ -135,7 +135,7 @@ static void check_filtering(struct doctor *doctor)
 
 static void check_btf(struct doctor *doctor)
 {
-    if (doctor->config.provider == CONFIG_PROVIDER_PROCFS ||
+    if (strcmp(doctor->config.provider, "procfs") == 0 ||
         doctor_access(doctor, "/sys/kernel/btf/vmlinux", R_OK))
         return;
     doctor_report(doctor, SEVERITY_WARNING, "kernel-without-btf",
@@ -153,7 +153,7 @@ static void check_clocksource(struct doctor *doctor)
 
     if (doctor_read(doctor, CLOCKSOURCES "/current_clocksource", name, sizeof(name)) < 0)
         return;
-    for (size_t i = 0; i < sizeof(slow) / sizeof(slow[0]); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(slow); i++)
         if (strcmp(name, slow[i]) == 0)
             doctor_report(doctor, SEVERITY_WARNING, "clocksource-slow",
                           doctor_text("the kernel's clock is %s: slow to read and coarse", name),
@@ -161,11 +161,11 @@ static void check_clocksource(struct doctor *doctor)
                                       "with clocksource=tsc tsc=reliable"));
 }
 
-/* What packages install. */
+/* Files that packages install. */
 
 static bool has_virtiofsd(const struct doctor *doctor)
 {
-    for (size_t i = 0; i < sizeof(virtiofsd_paths) / sizeof(virtiofsd_paths[0]); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(virtiofsd_paths); i++)
         if (doctor_access(doctor, virtiofsd_paths[i], X_OK))
             return true;
     return false;
@@ -193,7 +193,7 @@ static void check_hook(struct doctor *doctor)
                                   "virtjoule && systemctl restart libvirtd"));
     else if (!doctor_access(doctor, HOOK, X_OK))
         doctor_report(doctor, SEVERITY_WARNING, "hook-not-executable",
-                      doctor_text(HOOK " is not executable: libvirt passes it over"),
+                      doctor_text(HOOK " is not executable: libvirt ignores it"),
                       doctor_text("chmod 0755 " HOOK " && systemctl restart libvirtd"));
 }
 

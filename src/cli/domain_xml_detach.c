@@ -7,51 +7,39 @@
 #include <string.h>
 
 #include "cli/domain_xml_internal.h"
-#include "util/cleanup.h"
 #include "util/parse.h"
 
-static bool is(const char *field, const char *value)
+static bool was_added(const struct domain *domain, const char *name)
 {
-    return field && strcmp(field, value) == 0;
+    return xml_attribute_is(domain->record, name, ADDED);
 }
 
-static size_t count_children(const struct domain *domain, size_t parent)
-{
-    size_t n = 0;
-
-    for (size_t i = parent + 1; i < domain->xml.n; i++)
-        n += domain->xml.elements[i].parent == parent;
-    return n;
-}
-
-/* Devices that the operator added and that are served by other processes as well. */
+/* Devices that the operator added and that other processes serve as well. */
 static bool others_need_shared_memory(const struct domain *domain)
 {
-    static const char *const kinds[] = {"interface", "disk"};
-
-    FOR_EACH_CHILD (i, domain, domain->devices, "filesystem") {
-        size_t driver = domain_child(domain, i, "driver");
-
-        if (i != domain->share && driver != XML_NONE &&
-            xml_attribute_is(&domain->xml, driver, "type", "virtiofs"))
+    XML_FOR_EACH_CHILD(filesystem, domain->devices, "filesystem")
+    if (filesystem != domain->share && filesystem_is_virtiofs(filesystem))
+        return true;
+    for (xmlNode *device = domain->devices->children; device; device = device->next)
+        if ((xml_is(device, "interface") || xml_is(device, "disk")) &&
+            xml_attribute_is(device, "type", "vhostuser"))
             return true;
-    }
-    for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++)
-        FOR_EACH_CHILD (i, domain, domain->devices, kinds[k])
-            if (xml_attribute_is(&domain->xml, i, "type", "vhostuser"))
-                return true;
     return false;
 }
 
-/* @return whether the child goes, or a negative errno */
-static int restore_backing(struct domain *domain, size_t child, const char *attribute,
-                           const char *set, const char *former, const char *only_former)
+/* Memory. */
+
+/* Where a child of memoryBacking is still as it was set: it goes if it was added, else it gets
+   its former value, which can only have been this one. */
+static void restore_backing(struct domain *domain, xmlNode *child, const char *attribute,
+                            const char *set, const char *former)
 {
-    if (child == XML_NONE || !xml_attribute_is(&domain->xml, child, attribute, set))
-        return 0;
-    if (is(former, ADDED))
-        return 1;
-    return is(former, only_former) ? domain_set_attribute(domain, child, attribute, former) : 0;
+    if (!xml_attribute_is(child, attribute, set))
+        return;
+    if (was_added(domain, (const char *)child->name))
+        domain_remove(domain, child);
+    else if (xml_attribute_is(domain->record, (const char *)child->name, former))
+        domain_set(domain, child, attribute, former);
 }
 
 static bool is_listed(const char *list, const char *id)
@@ -64,115 +52,92 @@ static bool is_listed(const char *list, const char *id)
     return false;
 }
 
-static int restore_cells(struct domain *domain, const struct record *record)
+static void restore_memory(struct domain *domain)
 {
-    size_t numa = domain->numa;
+    _cleanup_free_ char *cells = xml_attribute(domain->record, "cells");
 
-    FOR_EACH_CHILD (cell, domain, numa, "cell") {
-        _cleanup_free_ char *id = xml_attribute_copy(&domain->xml, cell, "id");
+    XML_FOR_EACH_CHILD(cell, domain->numa, "cell")
+    {
+        _cleanup_free_ char *id = xml_attribute(cell, "id");
 
-        if (id && is_listed(record->cells, id) &&
-            xml_attribute_is(&domain->xml, cell, "memAccess", "shared") &&
-            domain_set_attribute(domain, cell, "memAccess", "private") < 0)
-            return -ENOMEM;
+        if (id && is_listed(cells, id) && xml_attribute_is(cell, "memAccess", "shared"))
+            domain_set(domain, cell, "memAccess", "private");
     }
-    return 0;
+    restore_backing(domain, domain->source, "type", "memfd", "anonymous");
+    restore_backing(domain, domain->access, "mode", "shared", "private");
+    if (domain->backing && was_added(domain, "backing") &&
+        xmlChildElementCount(domain->backing) == 0)
+        domain_remove(domain, domain->backing);
 }
 
-static int restore_memory(struct domain *domain, const struct record *record)
-{
-    int source, access, r = restore_cells(domain, record);
-
-    if (r < 0)
-        return r;
-    source = restore_backing(domain, domain->source, "type", "memfd", record->source, "anonymous");
-    access = restore_backing(domain, domain->access, "mode", "shared", record->access, "private");
-    if (source < 0 || access < 0)
-        return -ENOMEM;
-    if (is(record->backing, ADDED) && domain->backing != XML_NONE &&
-        count_children(domain, domain->backing) == (size_t)source + (size_t)access)
-        return xml_remove(&domain->xml, domain->backing);
-    if (source)
-        r = xml_remove(&domain->xml, domain->source);
-    if (r == 0 && access)
-        r = xml_remove(&domain->xml, domain->access);
-    return r;
-}
+/* The device. */
 
 /* The number of the PCI bus that a device is on; or -ENOENT. */
-static int bus_of(const struct domain *domain, size_t address)
+static int bus_of(const xmlNode *device)
 {
-    _cleanup_free_ char *text = NULL;
-    long bus;
+    const xmlNode *address = xml_child(device, "address");
+    _cleanup_free_ char *text = xml_attribute(address, "bus");
+    long bus = text ? strtol(text, NULL, 0) : -1;
 
-    if (address == XML_NONE || !xml_attribute_is(&domain->xml, address, "type", "pci"))
-        return -ENOENT;
-    text = xml_attribute_copy(&domain->xml, address, "bus");
-    bus = text ? strtol(text, NULL, 0) : -1;
-    return bus >= 0 && bus <= UINT8_MAX ? (int)bus : -ENOENT;
+    return xml_attribute_is(address, "type", "pci") && bus >= 0 && bus <= UINT8_MAX ? (int)bus
+                                                                                    : -ENOENT;
 }
 
 /* The port that libvirt added for the share, if nothing else is on it. */
-static int remove_port(struct domain *domain, const struct record *record)
+static void remove_port(struct domain *domain)
 {
-    int bus = bus_of(domain, domain_child(domain, domain->share, "address"));
-    size_t port = XML_NONE, n_users = 0;
+    _cleanup_free_ char *recorded = xml_attribute(domain->record, "ports");
+    int bus = bus_of(domain->share);
+    xmlNode *port = NULL;
+    size_t n_users = 0;
     char index[16];
     uint64_t ports;
 
-    if (bus < 0 || !record->ports || parse_u64(record->ports, strlen(record->ports), &ports) < 0 ||
+    if (bus < 0 || !recorded || parse_u64(recorded, strlen(recorded), &ports) < 0 ||
         (uint64_t)bus <= ports)
-        return 0;
+        return;
     snprintf(index, sizeof(index), "%d", bus);
-    FOR_EACH_CHILD (i, domain, domain->devices, "controller")
-        if (xml_attribute_is(&domain->xml, i, "type", "pci") &&
-            xml_attribute_is(&domain->xml, i, "index", index))
-            port = i;
-    for (size_t i = domain->devices + 1; i < domain->xml.n; i++)
-        if (domain->xml.elements[i].parent == domain->devices)
-            n_users += bus_of(domain, domain_child(domain, i, "address")) == bus;
-    return port != XML_NONE && n_users == 1 ? xml_remove(&domain->xml, port) : 0;
+    XML_FOR_EACH_CHILD(controller, domain->devices, "controller")
+    if (xml_attribute_is(controller, "type", "pci") && xml_attribute_is(controller, "index", index))
+        port = controller;
+    for (xmlNode *device = domain->devices->children; device; device = device->next)
+        n_users += bus_of(device) == bus;
+    if (port && n_users == 1)
+        domain_remove(domain, port);
 }
 
-static int remove_share(struct domain *domain, const struct record *record)
+static void remove_share(struct domain *domain)
 {
-    int r;
-
-    if (domain->share == XML_NONE || !is(record->device, ADDED) ||
-        !domain_share_is_virtiofs(domain))
-        return 0;
-    r = remove_port(domain, record);
-    return r < 0 ? r : xml_remove(&domain->xml, domain->share);
+    if (!was_added(domain, "device") || !filesystem_is_virtiofs(domain->share))
+        return;
+    remove_port(domain);
+    domain_remove(domain, domain->share);
+    domain->share = NULL;
 }
 
-static int remove_record(struct domain *domain, const struct record *record)
+static void remove_record(struct domain *domain)
 {
-    bool alone = count_children(domain, domain->metadata) == 1;
+    bool alone = xmlChildElementCount(domain->metadata) == 1 && was_added(domain, "metadata");
 
-    return xml_remove(&domain->xml,
-                      alone && is(record->metadata, ADDED) ? domain->metadata : domain->record);
+    domain_remove(domain, alone ? domain->metadata : domain->record);
+    domain->record = NULL;
 }
 
 int domain_xml_detach(const char *xml, size_t length, char **ret, const char **ret_problem)
 {
-    _cleanup_(record_deinit) struct record record = {0};
     _cleanup_(domain_deinit) struct domain domain = {0};
     int r = domain_parse(&domain, xml, length);
 
     *ret_problem = "libvirt gave no domain's XML";
     if (r < 0)
         return r;
-    if (domain.record == XML_NONE) {
+    if (!domain.record) {
         *ret_problem = "its share was not attached by virtjoule: take it out as it was put in";
-        return domain.share == XML_NONE ? DOMAIN_XML_UNCHANGED : -ENOENT;
+        return domain.share ? -ENOENT : DOMAIN_XML_UNCHANGED;
     }
-    record_read(&domain, &record);
-    r = remove_share(&domain, &record);
-    if (r == 0 && !others_need_shared_memory(&domain))
-        r = restore_memory(&domain, &record);
-    if (r == 0)
-        r = remove_record(&domain, &record);
-    if (r == 0)
-        r = xml_text_apply(&domain.xml, ret);
-    return r < 0 ? r : DOMAIN_XML_CHANGED;
+    remove_share(&domain);
+    if (!others_need_shared_memory(&domain))
+        restore_memory(&domain);
+    remove_record(&domain);
+    return domain_print(&domain, ret);
 }

@@ -5,76 +5,69 @@
    domain_xml_detach.c. */
 
 #include "cli/domain_xml.h"
-#include "util/xml_text.h"
+#include "util/xml.h"
 
-#define RECORD_URI "urn:virtjoule:share:1"
+/* In the record: there was none before. */
 #define ADDED "added"
 
-/** A domain's XML and the elements that matter, as indices or XML_NONE. */
+/** A domain's tree and the elements that matter in it; NULL: there is none. */
 struct domain {
-    struct xml_text xml;
-    size_t metadata;
-    size_t record;
-    size_t backing; /* memoryBacking, and within it */
-    size_t source;
-    size_t access;
-    size_t numa; /* of the CPU: holds the cells */
-    size_t devices;
-    size_t share; /* the file system with our tag */
+    xmlDoc *document;
+    xmlNode *root;
+    xmlNode *metadata;
+    xmlNode *record;  /* of what an attach changed */
+    xmlNode *backing; /* memoryBacking, and within it: */
+    xmlNode *source;
+    xmlNode *access;
+    xmlNode *numa; /* of the CPU: holds the cells */
+    xmlNode *devices;
+    xmlNode *share; /* the file system with our tag */
+
+    /* What editing came to. */
+    bool changed;
+    int error; /* the first: a negative errno, or 0 */
 };
 
-/** @return 0; -EINVAL: no domain's XML; -ENOMEM. To be given to domain_deinit() in any case. */
+/** Reads a domain that can be edited: with memory and devices, as libvirt always writes it.
+    @return 0; -EINVAL: no such XML; -ENOMEM. To be given to domain_deinit() in any case */
 int domain_parse(struct domain *ret, const char *text, size_t length);
 void domain_deinit(struct domain *domain);
 
-/** The first child of that name; of XML_NONE there is none. */
-size_t domain_child(const struct domain *domain, size_t parent, const char *name);
+/** The text of a domain after its editing, if nothing failed and anything was changed.
+    @return a domain_xml_result or a negative errno */
+int domain_print(const struct domain *domain, char **ret);
 
-/* Each child of that name in turn. */
-#define FOR_EACH_CHILD(i, domain, parent, name)                                                    \
-    for (size_t i = domain_child((domain), (parent), (name)); i != XML_NONE;                       \
-         i = xml_next_child(&(domain)->xml, (parent), (name), i))
+/* Editing. */
 
-/** Replaces the value of an attribute that is there. @return 0, -EINVAL or -ENOMEM */
-int domain_set_attribute(struct domain *domain, size_t element, const char *name,
-                         const char *value);
+void domain_set(struct domain *domain, xmlNode *element, const char *name, const char *value);
+void domain_remove(struct domain *domain, xmlNode *element);
+
+/** Puts an element behind the last child that has one of these names (the list ends with NULL);
+    before all children where there is none.
+    @param element  owned by the domain from here on; NULL is an error, out of memory */
+void domain_insert(struct domain *domain, xmlNode *parent, const char *const *names,
+                   xmlNode *element);
+
+/** A new share's device, in no tree; NULL when out of memory. */
+xmlNode *domain_new_device(const struct domain_share *share);
+
+/** A new record, without an attribute; NULL when out of memory. */
+xmlNode *domain_new_record(xmlDoc *document);
+
+/* Memory. */
+
+/** Whether virtiofsd can map all of the domain's memory. */
+bool domain_memory_is_shared(const struct domain *domain);
 
 /** Whether all cells, or without any the whole, have shared memory, wherever it comes from. */
 bool domain_access_is_shared(const struct domain *domain);
 
-/** Whether memoryBacking's mode, which holds for cells without their own, is shared. */
-bool domain_backing_is_shared(const struct domain *domain);
-
 /** Whether a memory device is private: its own mode goes before all others. */
 bool domain_has_private_device(const struct domain *domain);
 
-/** Whether the source of memory is one that no other process can map. */
+/** Whether memory comes from a source that no other process can map. */
 bool domain_source_is_anonymous(const struct domain *domain);
 bool domain_has_huge_pages(const struct domain *domain);
 
-/** Whether virtiofsd can map the domain's memory. */
-bool domain_memory_is_shared(const struct domain *domain);
-
-/** Whether the file system with our tag is a virtiofs. */
-bool domain_share_is_virtiofs(const struct domain *domain);
-
-/** The text of an attribute in single quotes, in new memory; NULL when out of memory. */
-char *domain_escape(const char *text);
-
-/* What was changed: NULL for nothing, "added" where there was none, else the former value. */
-struct record {
-    char *device;
-    char *ports; /* the highest PCI controller before: libvirt may add one for the device */
-    char *metadata;
-    char *backing;
-    char *source;
-    char *access;
-    char *cells; /* the private ones, by id, with a comma behind each */
-};
-
-/** Reads the record, if there is one, into a zeroed struct. */
-void record_read(const struct domain *domain, struct record *ret);
-void record_deinit(struct record *record);
-
-/** The record as an element. @return 0 or -ENOMEM */
-int record_format(const struct record *record, char **ret);
+/** Whether a file system is a virtiofs. */
+bool filesystem_is_virtiofs(const xmlNode *filesystem);

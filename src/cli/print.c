@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "util/macros.h"
 #include "util/utf8.h"
 
 static const char *text_of(struct json_object *object, const char *key)
@@ -124,7 +125,7 @@ void print_vm(FILE *stream, struct json_object *answer)
 
     print_name(stream, text_of(answer, "name"), 0);
     fprintf(stream, " (%s)\n", is_true(answer, "running") ? "running" : "off");
-    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(lines); i++)
         fprintf(stream, "  %-16s %s\n", lines[i].label, text_of(answer, lines[i].key));
     print_zone_joules(stream, answer);
     print_origin(stream, answer);
@@ -190,4 +191,10 @@ void print_host(FILE *stream, struct json_object *answer)
     for (size_t i = 0; i < json_object_array_length(zones); i++)
         print_static_power(stream, json_object_array_get_idx(zones, i));
     print_meters(stream, json_object_object_get(answer, "meters"));
+}
+
+void print_json(struct json_object *object)
+{
+    puts(json_object_to_json_string_ext(object,
+                                        JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
 }

@@ -8,9 +8,10 @@
 
 /**
  * Whether a domain has its energy share: a directory that is named by the
- * domain's own UUID, wherever the trees are mounted. A search for bytes, not a
- * parser: what libvirt passes a hook is not for the hook to judge.
+ * domain's own UUID, wherever the trees are mounted. This searches for bytes and
+ * parses no XML, unlike cli/domain_xml.h: libvirt waits for its hook, which must
+ * answer in 40 ms, and whether the XML is right is not for the hook to judge.
  * @param xml  any bytes
- * @param ret  the UUID as it is spelt there, NUL-terminated
+ * @param ret  the UUID as the XML spells it, NUL-terminated; untouched without a share
  */
 bool find_share_uuid(const char *xml, size_t length, char ret[UUID_TEXT_LENGTH + 1]);

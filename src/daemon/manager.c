@@ -68,7 +68,7 @@ static void charge_readers(struct manager *manager, struct usage *usage)
     const struct snapshot *snapshot = snapshot_board_acquire(manager->board);
 
     for (size_t i = 0; snapshot && i < snapshot->n_vms; i++) {
-        uint64_t cpu_ns[SOCKETS_MAX];
+        uint64_t cpu_ns[PACKAGES_MAX];
 
         powercapfs_take_cpu(manager->powercapfs, snapshot->vms[i].id, cpu_ns);
         usage_charge(usage, snapshot->vms[i].uuid, cpu_ns);

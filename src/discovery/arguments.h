@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The arguments of a running program, as /proc/PID/cmdline has them, and the
- * comma-separated lists that QEMU and swtpm take as values. Nothing here
+ * The arguments of a running program, as in /proc/PID/cmdline, and the
+ * comma-separated lists that QEMU and swtpm accept as values. Nothing here
  * allocates or fails: broken text reads as fewer arguments or empty values.
  */
 
@@ -18,8 +18,8 @@ struct arguments {
 };
 
 /**
- * The next argument, NUL-terminated, or NULL at the end. One that lacks its
- * NUL was cut by the reader's buffer and is not given.
+ * The next argument, NUL-terminated, or NULL at the end. An argument without its
+ * NUL was cut by the reader's buffer and is not returned.
  */
 const char *arguments_next(struct arguments *arguments);
 
@@ -44,8 +44,8 @@ void list_item_copy(const struct list_item *item, char *buffer, size_t size);
 const char *path_basename(const char *path);
 
 /**
- * The name of the program in an executable's path, which ends in " (deleted)"
- * when its package was upgraded under the running process.
+ * The name of the program in an executable's path, without the " (deleted)"
+ * that follows it after its package was upgraded under the running process.
  */
 const char *path_program(const char *path, size_t *ret_length);
 

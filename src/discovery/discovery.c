@@ -7,9 +7,9 @@
 #include <string.h>
 #include <systemd/sd-id128.h>
 
-#include "discovery/libvirt_watch.h"
 #include "discovery/proc_scan.h"
 #include "discovery/vm_merge.h"
+#include "libvirt/libvirt_watch.h"
 #include "util/cleanup.h"
 #include "util/log.h"
 
@@ -21,8 +21,8 @@ struct discovery {
 
 DEFINE_CLEANUP(struct discovery *, discovery_free);
 
-/* An installation without machine-id has the null name space: its derived UUIDs are stable on
- * the machine still, but not different from another such machine's. */
+/* Without a machine-id the null name space serves: derived UUIDs stay stable on this machine, but
+ * may equal those of another such machine. */
 static struct vm_uuid_spaces read_uuid_spaces(void)
 {
     struct vm_uuid_spaces spaces = {0};
@@ -72,7 +72,7 @@ struct discovery *discovery_free(struct discovery *discovery)
     return NULL;
 }
 
-static bool has_domain_news(const struct discovery *discovery)
+static bool domains_changed(const struct discovery *discovery)
 {
     struct pollfd event = {.fd = discovery_event_fd(discovery), .events = POLLIN};
 
@@ -87,7 +87,7 @@ int discovery_refresh(struct discovery *discovery, const struct process_changes 
     size_t n_domains = 0;
     int r;
 
-    if (!changes->all && changes->n == 0 && !has_domain_news(discovery))
+    if (!changes->all && changes->n == 0 && !domains_changed(discovery))
         return 0;
     if (discovery->libvirt) {
         r = libvirt_watch_domains(discovery->libvirt, &domains, &n_domains);

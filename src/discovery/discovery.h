@@ -11,7 +11,7 @@
 
 struct discovery_config {
     const char *libvirt_uri; /* NULL or empty: without libvirt */
-    bool procfs;             /* whether QEMU processes that libvirt does not know count */
+    bool procfs;             /* whether QEMU processes unknown to libvirt are VMs */
     const char *proc_root;   /* "/proc" */
 };
 
@@ -24,9 +24,9 @@ int discovery_new(const struct discovery_config *config, struct discovery **ret)
 struct discovery *discovery_free(struct discovery *discovery);
 
 /**
- * Looks again. Never waits for libvirt.
- * @param changes  the processes to look at; after a failure, all must be
- * @param ret      a new table; vm_table_deinit() it
+ * Looks at the processes and domains again. Never waits for libvirt.
+ * @param changes  the processes to look at; all of them after a failure
+ * @param ret      a new table, to be freed with vm_table_deinit()
  * @return 1; 0 when nothing changed, ret is then untouched; or a negative errno:
  *         out of memory, or proc_root cannot be read
  */
@@ -34,16 +34,15 @@ int discovery_refresh(struct discovery *discovery, const struct process_changes 
                       struct vm_table *ret);
 
 /**
- * Has libvirt keep the energy of running VMs with them, and answers how much
- * of it may be shown. Never waits for libvirt.
- * @param leaves  gets in another order, with ceiling_uj answered
+ * Stores the energy of running VMs in their libvirt metadata, and returns how much
+ * of it each tree may show. Never waits for libvirt.
+ * @param departures  reordered on return, with ceiling_uj filled in
  */
 void discovery_publish_energy(struct discovery *discovery, struct vm_departure *departures,
                               size_t n);
 
 /**
- * A descriptor that turns readable when it is worth to refresh before the next
- * tick, since libvirt's domains changed, and is read by discovery_refresh();
- * or -1 without libvirt.
+ * A descriptor that turns readable when libvirt's domains changed and a refresh before the next
+ * tick is worthwhile; discovery_refresh() resets it. -1 without libvirt.
  */
 int discovery_event_fd(const struct discovery *discovery);

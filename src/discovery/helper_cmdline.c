@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "discovery/arguments.h"
-#include "discovery/vm_names.h"
+#include "shared/vm_names.h"
 
 /*
  *     virtiofsd --socket-path=PATH ...       virtiofsd --socket-path PATH ...

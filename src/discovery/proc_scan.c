@@ -14,36 +14,36 @@
 #include "util/parse.h"
 
 /*
- * Where the kernel tells which processes began, changed or ended (the bpf
- * provider of usage), only those are looked at, and the cost of a tick grows
- * with the VMs alone. The rest of this is about doing without.
+ * Where the kernel reports which processes began, changed or ended (the bpf
+ * provider of usage), only those are examined, and the cost of a tick grows
+ * with the VMs alone. The rest of this comment is about hosts without those reports.
  *
- * Every tick looks at every process of the host, so the look must be cheap,
- * and yet nothing about a PID is for ever: it may be given to another process
+ * There every tick checks every process of the host, so the check must be cheap.
+ * But nothing about a PID is final: it may be given to another process
  * between two ticks, and any process may exec QEMU at any time, a second after
  * its start (libvirtd forks, prepares, execs) or after a year (a shell script
  * that ends in "exec qemu-system-x86_64").
  *
- * One readlink of /proc/PID/exe per process and tick answers both for what
- * matters most: whatever the PID was before, if its executable is the same
- * file as at the last tick, and that is not QEMU, it is no VM now. It is a
+ * One readlink of /proc/PID/exe per process and tick answers both questions in
+ * nearly all cases: if the executable is the same file as at the last tick, and
+ * that file is not QEMU, the process is no VM now. It is a
  * single system call, a fraction of the cost of opening, reading and closing a
- * file of /proc. An executable that changed, or a PID that is new, is examined
+ * file of /proc. A process with a new PID or another executable is examined
  * in full.
  *
- * What the link cannot tell is covered so:
+ * The link leaves four gaps, which are covered so:
  *
  *  - A process that is part of a VM is checked by its start time every tick.
- *  - QEMU that runs no VM is examined every tick: there is hardly ever one, and
- *    its command line is empty for some microseconds of its exec.
- *  - The same executable need not be the same process: the PID may have been
- *    reused within one tick by another copy of the same program (or another
- *    kernel thread: they have no executable).
+ *  - A QEMU process without a VM is examined every tick: there is hardly ever one, and
+ *    a command line is empty for some microseconds during exec.
+ *  - The same executable does not prove the same process: the PID may have been
+ *    reused within one tick by another copy of the program (or by another
+ *    kernel thread: those have no executable).
  *  - The control group of a helper may be set after its start: libvirt starts
  *    virtiofsd and swtpm first, and moves them to the VM's group later.
  *
- * For the last two, the uninteresting are examined again in their first ticks,
- * and then rarely, each tick another part of them.
+ * For the last two, processes that are part of no VM are examined again in their first
+ * ticks, and after that rarely, another part of them each tick.
  */
 
 #define YOUNG_SCANS 8
@@ -55,9 +55,9 @@ struct entry {
     ssize_t borrowed;    /* index of the known process that this one is a copy of, or -1 */
 };
 
-/* Two parallel arrays, sorted by PID. While the next population is made, what did not change is
- * borrowed from the known one; whichever of the two is given up leaves it to the other. */
-struct population {
+/* Two parallel arrays, sorted by PID. The next list borrows unchanged processes from the known one;
+ * the list that is freed leaves the borrowed processes to the other. */
+struct process_list {
     struct process *processes;
     struct entry *entries;
     size_t n;
@@ -66,55 +66,55 @@ struct population {
 struct proc_scan {
     DIR *proc;
     struct vm_uuid_spaces spaces;
-    struct population known;
+    struct process_list known;
     unsigned scans;
 };
 
-/* What the link /proc/PID/exe says. */
+/* The target of the link /proc/PID/exe. */
 struct executable {
     char path[PATH_MAX];
-    bool unreadable; /* a process of another user, and we are not root */
+    bool unreadable; /* a process of another user, while the daemon is not root */
     uint64_t hash;
 };
 
-static void population_deinit(struct population *population)
+static void process_list_deinit(struct process_list *list)
 {
-    for (size_t i = 0; i < population->n; i++)
-        process_deinit(&population->processes[i]);
-    free(population->processes);
-    free(population->entries);
-    *population = (struct population){0};
+    for (size_t i = 0; i < list->n; i++)
+        process_deinit(&list->processes[i]);
+    free(list->processes);
+    free(list->entries);
+    *list = (struct process_list){0};
 }
 
-static int population_init(struct population *population, size_t n)
+static int process_list_init(struct process_list *list, size_t n)
 {
-    *population = (struct population){
-        .processes = calloc(n + 1, sizeof(*population->processes)),
-        .entries = calloc(n + 1, sizeof(*population->entries)),
+    *list = (struct process_list){
+        .processes = calloc(n + 1, sizeof(*list->processes)),
+        .entries = calloc(n + 1, sizeof(*list->entries)),
     };
-    if (population->processes && population->entries)
+    if (list->processes && list->entries)
         return 0;
-    population_deinit(population);
+    process_list_deinit(list);
     return -ENOMEM;
 }
 
-/* The next population takes the place of the known one. */
-static void population_replace(struct population *known, struct population *next)
+/* The next list takes the place of the known one. */
+static void process_list_replace(struct process_list *known, struct process_list *next)
 {
     for (size_t i = 0; i < next->n; i++)
         if (next->entries[i].borrowed >= 0)
             known->processes[next->entries[i].borrowed] = (struct process){0};
-    population_deinit(known);
+    process_list_deinit(known);
     *known = *next;
 }
 
-/* The next population could not be finished. */
-static void population_discard(struct population *next)
+/* Frees a next list that could not be finished. */
+static void process_list_discard(struct process_list *next)
 {
     for (size_t i = 0; i < next->n; i++)
         if (next->entries[i].borrowed >= 0)
             next->processes[i] = (struct process){0};
-    population_deinit(next);
+    process_list_deinit(next);
 }
 
 static uint64_t hash_text(const char *text)
@@ -126,7 +126,8 @@ static uint64_t hash_text(const char *text)
     return hash;
 }
 
-/* Kernel threads and zombies have no executable: their path is empty. False: no such process. */
+/* Kernel threads and zombies have no executable: their path is empty.
+ * @return false when there is no such process */
 static bool read_executable(int proc_fd, pid_t pid, struct executable *ret)
 {
     char path[32];
@@ -207,7 +208,7 @@ static int list_all(DIR *proc, pid_t **ret, size_t *ret_n)
 }
 
 /* The PIDs that changed and those that belong to VMs, sorted, each once. */
-static int list_few(const struct population *known, const pid_t *changed, size_t n_changed,
+static int list_few(const struct process_list *known, const pid_t *changed, size_t n_changed,
                     pid_t **ret, size_t *ret_n)
 {
     pid_t *pids = calloc(n_changed + known->n + 1, sizeof(*pids));
@@ -225,14 +226,14 @@ static int list_few(const struct population *known, const pid_t *changed, size_t
     return 0;
 }
 
-/* Whether what is known of a process still holds, but for a VM's vCPUs, which are counted here;
- * its executable is the one that was seen. */
+/* Whether the known facts about a process still hold. Its executable is known to be unchanged; the
+ * vCPUs of a VM are counted anew here. */
 static bool is_settled(const struct proc_scan *scan, struct process *process,
                        const struct entry *entry, const char *executable)
 {
     bool due = (scan->scans + (unsigned)process->id.pid) % EXAMINE_EVERY_SCANS == 0;
 
-    /* A QEMU process stays the VM it is, and its command line is not cheap to read. */
+    /* A QEMU process stays the same VM, and reading its command line is expensive. */
     if (process->kind == PROCESS_QEMU)
         return process_update_qemu(dirfd(scan->proc), process, due);
     if (due || entry->scans < YOUNG_SCANS || path_is_qemu(executable))
@@ -240,7 +241,7 @@ static bool is_settled(const struct proc_scan *scan, struct process *process,
     return process->kind == PROCESS_OTHER || process_lives(dirfd(scan->proc), &process->id);
 }
 
-/* Reads what a process is. If it was a VM before, it is that VM still. */
+/* Reads what a process is. A process that was a VM before stays that VM. */
 static int examine(struct proc_scan *scan, pid_t pid, const struct executable *executable,
                    const struct process *old, struct process *ret)
 {
@@ -253,8 +254,9 @@ static int examine(struct proc_scan *scan, pid_t pid, const struct executable *e
     return r;
 }
 
-/* What is known of a process is true of the next population as well. */
-static void borrow_process(const struct population *known, size_t index, struct population *next)
+/* Takes an unchanged process over into the next list. */
+static void borrow_process(const struct process_list *known, size_t index,
+                           struct process_list *next)
 {
     next->processes[next->n] = known->processes[index];
     next->entries[next->n] = known->entries[index];
@@ -262,10 +264,11 @@ static void borrow_process(const struct population *known, size_t index, struct 
     next->n++;
 }
 
-/* Looks at a process for the next population. It is known by that index, or not at all (-1).
- * @param changed  what is known of it does not count */
+/* Adds a process to the next list.
+ * @param known    its index in the known list, or -1
+ * @param changed  the kernel reported a change: the process must be examined */
 static int add_process(struct proc_scan *scan, pid_t pid, ssize_t known, bool changed,
-                       struct population *next)
+                       struct process_list *next)
 {
     struct process *old = known >= 0 ? &scan->known.processes[known] : NULL;
     struct entry *entry = &next->entries[next->n];
@@ -298,7 +301,8 @@ static int add_process(struct proc_scan *scan, pid_t pid, ssize_t known, bool ch
 }
 
 static int add_processes(struct proc_scan *scan, const struct process_changes *changes,
-                         const pid_t *changed, const pid_t *pids, size_t n, struct population *next)
+                         const pid_t *changed, const pid_t *pids, size_t n,
+                         struct process_list *next)
 {
     size_t old = 0;
 
@@ -323,7 +327,7 @@ static int add_processes(struct proc_scan *scan, const struct process_changes *c
 }
 
 static int scan_processes(struct proc_scan *scan, const struct process_changes *changes,
-                          struct population *next, struct vm_table *ret)
+                          struct process_list *next, struct vm_table *ret)
 {
     _cleanup_free_ pid_t *pids = NULL, *changed = NULL;
     size_t n = 0;
@@ -340,7 +344,7 @@ static int scan_processes(struct proc_scan *scan, const struct process_changes *
                      : list_few(&scan->known, changed, changes->n, &pids, &n);
     if (r < 0)
         return r;
-    r = population_init(next, n);
+    r = process_list_init(next, n);
     if (r < 0)
         return r;
     r = add_processes(scan, changes, changed, pids, n, next);
@@ -355,14 +359,14 @@ static int scan_processes(struct proc_scan *scan, const struct process_changes *
 int proc_scan_refresh(struct proc_scan *scan, const struct process_changes *changes,
                       struct vm_table *ret)
 {
-    struct population next = {0};
+    struct process_list next = {0};
     int r = scan_processes(scan, changes, &next, ret);
 
     if (r < 0) {
-        population_discard(&next);
+        process_list_discard(&next);
         return r;
     }
-    population_replace(&scan->known, &next);
+    process_list_replace(&scan->known, &next);
     scan->scans++;
     return 0;
 }
@@ -388,7 +392,7 @@ struct proc_scan *proc_scan_free(struct proc_scan *scan)
 {
     if (!scan)
         return NULL;
-    population_deinit(&scan->known);
+    process_list_deinit(&scan->known);
     closedir(scan->proc);
     free(scan);
     return NULL;

@@ -4,7 +4,7 @@
 #include "discovery/vm.h"
 #include "discovery/vm_uuid.h"
 
-/** Finds VMs among the processes, and remembers what it found out about each. */
+/** Finds VMs among the host's processes, and remembers the facts about each process. */
 struct proc_scan;
 
 /**
@@ -18,11 +18,11 @@ int proc_scan_new(const char *proc_root, const struct vm_uuid_spaces *spaces,
 struct proc_scan *proc_scan_free(struct proc_scan *scan);
 
 /**
- * Looks at processes.
- * @param changes  those to look at; the others that belong to a VM are as they were
- * @param ret  the VMs that have a living QEMU process
- * @return 0 or a negative errno (out of memory, directory unreadable); what
- *         was known stays known
+ * Examines processes.
+ * @param changes  the processes to examine; other processes of VMs are unchanged
+ * @param ret      the VMs that have a living QEMU process
+ * @return 0 or a negative errno (out of memory, directory unreadable); the
+ *         known facts then stay
  */
 int proc_scan_refresh(struct proc_scan *scan, const struct process_changes *changes,
                       struct vm_table *ret);

@@ -10,15 +10,15 @@
 
 #include "discovery/arguments.h"
 #include "discovery/helper_cmdline.h"
-#include "discovery/vm_names.h"
 #include "host/machine_cgroup.h"
 #include "host/proc_text.h"
+#include "shared/vm_names.h"
 #include "util/cleanup.h"
 #include "util/file.h"
 #include "util/parse.h"
 
-/* libvirt's longest command lines have some tens of kilobytes. What is cut off a longer one is
- * devices. */
+/* libvirt's longest command lines have some tens of kilobytes. The part cut off a longer one
+ * describes devices. */
 #define CMDLINE_MAX (256 * 1024)
 
 void process_deinit(struct process *process)
@@ -76,7 +76,7 @@ bool comm_is_vcpu(const char *comm)
            number[strspn(number, "0123456789")] == '/';
 }
 
-/* 0 where QEMU does not name its threads. */
+/* @return 0 where QEMU does not name its threads */
 static unsigned count_vcpu_threads(int proc_fd, pid_t pid)
 {
     char path[32];
@@ -90,7 +90,7 @@ static unsigned count_vcpu_threads(int proc_fd, pid_t pid)
     task = task_fd >= 0 ? fdopendir(task_fd) : NULL;
     if (!task)
         return 0;
-    task_fd = -1; /* the stream has it */
+    task_fd = -1; /* the stream owns it */
     while ((entry = readdir(task))) {
         char comm_path[sizeof(entry->d_name) + 8], comm[64];
 
@@ -103,7 +103,7 @@ static unsigned count_vcpu_threads(int proc_fd, pid_t pid)
     return n;
 }
 
-/* vCPUs come and go while QEMU runs: its command line tells those at the start. */
+/* vCPUs come and go while QEMU runs: the command line states their number at the start. */
 static void count_vcpus(int proc_fd, uint64_t threads, struct process *process)
 {
     unsigned n = count_vcpu_threads(proc_fd, process->id.pid);
@@ -124,7 +124,7 @@ bool process_update_qemu(int proc_fd, struct process *process, bool recount)
 }
 
 /* vhost kernel threads are called "vhost-PID" after the process that opened /dev/vhost-*. (Since
- * Linux 6.4 they are threads of that process, and need no looking for.) */
+ * Linux 6.4 they are threads of that process, and are found with it.) */
 static bool vhost_owner(const char *comm, pid_t *ret)
 {
     static const char prefix[] = VHOST_PREFIX;
@@ -242,7 +242,7 @@ int process_examine(int proc_fd, pid_t pid, const char *executable, struct proce
     struct proc_stat stat;
     int r = read_stat(proc_fd, pid, &stat);
 
-    /* A VM must not seem to be gone because we cannot look. */
+    /* A VM must not seem to be gone because the daemon is short of memory or descriptors. */
     if (r < 0)
         return is_shortage(r) ? r : 0;
     process.id = (struct process_id){pid, stat.start_ticks};

@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * One process of the host, seen as a part of a VM or not.
+ * One process of the host, which may be part of a VM.
  */
 
 #include <stdbool.h>
@@ -20,7 +20,7 @@ enum process_kind {
     PROCESS_VHOST,  /* kernel thread of a QEMU process */
 };
 
-/** What /proc tells about a process. */
+/** The facts that /proc gives about a process. */
 struct process {
     struct process_id id;
     enum process_kind kind;
@@ -28,10 +28,10 @@ struct process {
     pid_t owner;                  /* PROCESS_VHOST: its QEMU */
     struct qemu_cmdline *cmdline; /* PROCESS_QEMU, else NULL */
     unsigned vcpus;               /* PROCESS_QEMU: present now, 1 or more */
-    uint64_t threads;             /* PROCESS_QEMU: how many it had when its vCPUs were counted */
-    char *machine;                /* control group of the VM, or NULL */
-    char *socket;                 /* PROCESS_HELPER: where it serves, or NULL */
-    uuid_t uuid;                  /* PROCESS_QEMU: the VM's, null until vm_uuids_assign() */
+    uint64_t threads; /* PROCESS_QEMU: how many there were when the vCPUs were counted */
+    char *machine;    /* control group of the VM, or NULL */
+    char *socket;     /* PROCESS_HELPER: where it serves, or NULL */
+    uuid_t uuid;      /* PROCESS_QEMU: the VM's; null until vm_uuids_assign() */
 };
 
 /** Releases what the process holds and empties it. */
@@ -41,20 +41,20 @@ void process_deinit(struct process *process);
  * Reads what a process is.
  * @param proc_fd     the proc file system's directory
  * @param executable  target of /proc/PID/exe; empty for a process that has none;
- *                    NULL where it must not be read, argv[0] then counts
+ *                    NULL when reading the link is not permitted: argv[0] then counts
  * @return 1; 0 when the process is gone, ret is then untouched; or -ENOMEM
  */
 int process_examine(int proc_fd, pid_t pid, const char *executable, struct process *ret);
 
 /**
- * Reads whether a process is still the one it was, and no zombie.
+ * Whether a process still exists under its PID and start time, and is no zombie.
  * @return whether it is
  */
 bool process_lives(int proc_fd, const struct process_id *id);
 
 /**
- * Like process_lives() for a PROCESS_QEMU, and counts its vCPUs anew if its
- * threads are not as many as before, or recount is set.
+ * Like process_lives() for a PROCESS_QEMU, and counts the vCPUs anew if the number of
+ * threads changed or recount is set.
  */
 bool process_update_qemu(int proc_fd, struct process *process, bool recount);
 

@@ -7,17 +7,17 @@
 #include <string.h>
 
 #include "discovery/arguments.h"
-#include "discovery/vm_names.h"
+#include "shared/vm_names.h"
 #include "util/cleanup.h"
 #include "util/parse.h"
 
 /*
  * QEMU's options begin with one or two dashes, and the value is always the
- * next argument. Only the options of the table below matter. Telling the
- * values of all others from options would take a table of all of QEMU's
- * options in every version; it is not needed, because a value that begins with
- * a dash is an error or a strange file name everywhere but in -append, whose
- * text may be a tenant's: so -append is in the table, and swallows its value.
+ * next argument. Only the options of the table below matter. To tell the values of
+ * all other options from options would take a table of QEMU's
+ * options in every version. It is not needed: a value that begins with
+ * a dash is an error or a strange file name, except for -append, whose
+ * text a tenant may control. So -append is in the table, and its value is skipped.
  *
  * Where an option is given twice, the later one counts, key by key.
  */
@@ -52,7 +52,7 @@ static int take_name(struct state *state, const char *value)
         guest_key |= list_item_has_key(&item, "guest");
         debug_threads |= list_item_has_key(&item, "debug-threads");
     }
-    /* libvirt writes "guest=NAME,debug-threads=on"; nobody else spells both. */
+    /* libvirt writes "guest=NAME,debug-threads=on"; no other manager writes both. */
     if (guest_key && debug_threads)
         state->cmdline.manager = VM_MANAGER_LIBVIRT;
     return 0;
@@ -64,7 +64,7 @@ static int take_id(struct state *state, const char *value)
     return 0;
 }
 
-/* The null UUID is what QEMU shows a guest that has none: it must not unite VMs. */
+/* QEMU shows the null UUID to a guest that has none: it must not merge VMs. */
 static int take_uuid(struct state *state, const char *value)
 {
     uuid_t uuid;
@@ -124,7 +124,7 @@ static int add_socket(struct qemu_cmdline *cmdline, const char *path)
 {
     size_t n = cmdline->n_sockets;
 
-    /* Grown at powers of two: each of them is an array that is full. */
+    /* The array grows at powers of two: at each of these lengths it is full. */
     if ((n & (n - 1)) == 0) {
         char **grown = realloc(cmdline->sockets, (n > 0 ? 2 * n : 1) * sizeof(*grown));
 
@@ -182,7 +182,7 @@ static const struct option *find_option(const char *argument)
     return NULL;
 }
 
-/* QEMU answers these and exits. "help" as the value of any option lists what it may be. */
+/* QEMU prints a text for these and exits. "help" as an option's value lists the possible values. */
 static bool asks_for_text(const char *argument)
 {
     static const char *const words[] = {"-h",        "-help", "--help", "-version",
@@ -194,7 +194,7 @@ static bool asks_for_text(const char *argument)
     return false;
 }
 
-/* As QEMU counts: the CPUs, else their maximum, else the product of what the topology says. */
+/* As QEMU counts: the CPUs, else their maximum, else the product of the topology's levels. */
 static unsigned count_vcpus(const uint64_t *smp)
 {
     uint64_t product = 1;

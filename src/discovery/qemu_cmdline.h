@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * What a QEMU process says of its VM on its command line.
+ * The description of a VM on the command line of its QEMU process.
  */
 
 #include <stdbool.h>
@@ -21,7 +21,7 @@ struct qemu_cmdline {
     size_t n_sockets;
 };
 
-/** Releases what the command line holds and empties it. */
+/** Frees the command line's memory and empties it. */
 void qemu_cmdline_deinit(struct qemu_cmdline *cmdline);
 
 /**
@@ -33,8 +33,8 @@ bool path_is_qemu(const char *path);
 /**
  * Reads the command line of a process whose executable path_is_qemu().
  * @param text  /proc/PID/cmdline: NUL-separated, any bytes, maybe cut
- * @return 1 for a VM; 0 where QEMU runs none (asked for its version or a list,
- *         probed with the machine "none", or the text is empty), ret is then
+ * @return 1 for a VM; 0 where QEMU runs none (it prints its version or a list,
+ *         is probed with the machine "none", or the text is empty); ret is then
  *         untouched; or -ENOMEM
  */
 int parse_qemu_cmdline(const char *text, size_t length, struct qemu_cmdline *ret);

@@ -17,7 +17,7 @@
 #define VM_NAME_MAX 256
 #define UUID_TEXT_SIZE 37
 
-/** A process, for ever: a PID alone is given to another process later. */
+/** The identity of a process: a PID alone may be given to another process later. */
 struct process_id {
     pid_t pid;
     uint64_t start_ticks; /* field 22 of /proc/PID/stat: clock ticks after boot */
@@ -35,52 +35,54 @@ struct vm_process {
 
 /** Who manages the VM. */
 enum vm_manager {
-    VM_MANAGER_NONE, /* a QEMU process somebody started */
+    VM_MANAGER_NONE, /* a QEMU process without a manager */
     VM_MANAGER_LIBVIRT,
     VM_MANAGER_PROXMOX,
     VM_MANAGER_KUBEVIRT,
 };
 
 /**
- * A VM's energy as it goes with the VM to another host, by enum zone_kind: the sums over its zones
+ * The energy of a VM that moves to another host, by enum zone_kind: the sums over all zones
  * of that kind. Below 2^61.
  */
 struct migrated_energy {
-    uint64_t total_uj[ZONE_KINDS]; /* used so far, wherever it ran */
-    uint64_t bound_uj[ZONE_KINDS]; /* its guest has been shown no more; >= total_uj */
+    uint64_t total_uj[ZONE_KINDS]; /* used so far, on all hosts */
+    uint64_t bound_uj[ZONE_KINDS]; /* the most that its guest has been shown; >= total_uj */
 };
 
-/** What a VM brought with it when it began to run here. */
+/** The energy with which a VM arrived when it started here. */
 struct vm_arrival {
     bool present;
-    bool own; /* written on this host */
+    bool own; /* this host wrote it */
     struct migrated_energy energy;
 };
 
 struct vm {
     uuid_t uuid;            /* the key of the VM's totals */
-    char name[VM_NAME_MAX]; /* as given, any bytes but NUL; never empty */
+    char name[VM_NAME_MAX]; /* as given: any bytes except NUL, never empty */
     enum vm_manager manager;
     bool defined;   /* a persistent libvirt domain: its tree exists while it is off */
     bool running;   /* at least one QEMU process lives */
     unsigned vcpus; /* 1 or more */
     unsigned
-        start_number; /* changes with each start, arrival and return; 0: carried is not known */
+        start_number; /* changes with each start, arrival and return; 0: the arrival is not known */
     struct vm_arrival arrival;
     struct vm_process *processes;
     size_t n_processes;
 };
 
-/** A running VM's energy, for libvirt to keep with the VM. */
+/** A running VM's energy, to be kept in its libvirt metadata. */
 struct vm_departure {
     uuid_t uuid;
-    unsigned start_number; /* as in struct vm: what a later run brings is not overwritten unread */
-    struct migrated_energy energy;   /* to be kept at the next writing */
-    uint64_t need_uj[ZONE_KINDS];    /* what is kept must be anew as soon as its bound is below */
-    uint64_t ceiling_uj[ZONE_KINDS]; /* answer: no more may be shown; UINT64_MAX: no limit */
+    unsigned
+        start_number; /* as in struct vm: metadata of a later start is not overwritten unread */
+    struct migrated_energy energy; /* for the next write */
+    uint64_t need_uj[ZONE_KINDS];  /* a write is due when the written bound is lower */
+    uint64_t
+        ceiling_uj[ZONE_KINDS]; /* returned: the tree must not show more; UINT64_MAX: no limit */
 };
 
-/** Processes that may have begun, ended, or become another program or a VM's. */
+/** Processes that may have started, ended, run another program or joined a VM. */
 struct process_changes {
     bool all; /* any process may have */
     const pid_t *pids;
@@ -93,7 +95,7 @@ struct vm_table {
     size_t n;
 };
 
-/** Releases what the table holds and empties it. */
+/** Frees the table's memory and empties it. */
 void vm_table_deinit(struct vm_table *table);
 
 /** The VM of that UUID, or NULL. */

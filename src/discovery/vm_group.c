@@ -8,25 +8,25 @@
 
 #include "util/cleanup.h"
 
-/* What leads from a helper to its VM: a control group's or a socket's path. */
+/* Leads from a helper to its VM: the path of a control group or of a socket. */
 struct link {
     const char *path;
     const unsigned char *uuid;
 };
 
 /* A process and the VM it belongs to. */
-struct member {
+struct vm_member {
     const unsigned char *uuid;
     const struct process *process;
 };
 
-/* All that one call needs; sorted arrays make each look-up logarithmic. */
+/* The work space of one call; sorted arrays make each look-up logarithmic. */
 struct grouping {
     const struct process *processes;
     size_t n_processes;
     struct link *links;
     size_t n_links;
-    struct member *members;
+    struct vm_member *members;
     size_t n_members;
 };
 
@@ -46,7 +46,7 @@ static int compare_links(const void *a, const void *b)
 /* By VM; within it QEMU first, then by age. */
 static int compare_members(const void *a, const void *b)
 {
-    const struct member *x = a, *y = b;
+    const struct vm_member *x = a, *y = b;
     const struct process *p = x->process, *q = y->process;
     int r = uuid_compare(x->uuid, y->uuid);
 
@@ -97,7 +97,7 @@ static void collect_qemus(struct grouping *grouping)
 
         if (process->kind != PROCESS_QEMU)
             continue;
-        grouping->members[grouping->n_members++] = (struct member){process->uuid, process};
+        grouping->members[grouping->n_members++] = (struct vm_member){process->uuid, process};
         if (process->machine)
             add_link(grouping, process->machine, process);
         for (size_t k = 0; k < process->cmdline->n_sockets; k++)
@@ -141,7 +141,7 @@ static void collect_helpers(struct grouping *grouping)
             continue;
         uuid = find_vm(grouping, process);
         if (uuid)
-            grouping->members[grouping->n_members++] = (struct member){uuid, process};
+            grouping->members[grouping->n_members++] = (struct vm_member){uuid, process};
     }
     qsort(grouping->members, grouping->n_members, sizeof(*grouping->members), compare_members);
 }
@@ -156,8 +156,8 @@ static void name_vm(const struct process *qemu, char *name)
         snprintf(name, VM_NAME_MAX, "qemu-%d", qemu->id.pid);
 }
 
-/* The first member is the VM's oldest QEMU process: it speaks for the VM. */
-static int make_vm(const struct member *members, size_t n, struct vm *ret)
+/* The first member is the VM's oldest QEMU process: its command line describes the VM. */
+static int make_vm(const struct vm_member *members, size_t n, struct vm *ret)
 {
     const struct process *qemu = members[0].process;
     struct vm vm = {
@@ -200,7 +200,7 @@ int vm_group_processes(const struct process *processes, size_t n, struct vm_tabl
     if (!table.vms)
         return -ENOMEM;
     for (size_t begin = 0, end = 0; begin < grouping.n_members; begin = end) {
-        const struct member *members = grouping.members;
+        const struct vm_member *members = grouping.members;
 
         while (end < grouping.n_members &&
                uuid_compare(members[end].uuid, members[begin].uuid) == 0)

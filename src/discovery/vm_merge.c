@@ -20,12 +20,12 @@ static void apply_domain(struct vm *vm, const struct libvirt_domain *domain)
     uuid_copy(vm->uuid, domain->uuid);
     memcpy(vm->name, domain->name, sizeof(vm->name));
     vm->defined = domain->defined;
-    /* No event tells of a vCPU that is plugged: libvirt's number may be old, a process' is not. */
+    /* libvirt sends no event for a plugged vCPU: its number may be old, the process' is current. */
     if (!vm->running)
         vm->vcpus = domain->vcpus;
     vm->start_number = domain->start_number;
     vm->arrival = domain->arrival;
-    /* KubeVirt's VMs are libvirt's as well: the nearer manager is told. */
+    /* libvirt manages KubeVirt's VMs too: the manager nearest to the user is reported. */
     if (vm->manager != VM_MANAGER_KUBEVIRT)
         vm->manager = VM_MANAGER_LIBVIRT;
 }
@@ -49,7 +49,7 @@ int vm_merge(struct vm_table *found, const struct libvirt_domain *domains, size_
             f++;
             continue;
         }
-        /* A transient domain that does not run here ended a moment ago, or runs elsewhere. */
+        /* A transient domain without a process ended a moment ago, or runs on another host. */
         if (order == 0 || domains[d].defined) {
             if (order == 0)
                 vms[n] = take_vm(&found->vms[f++]);

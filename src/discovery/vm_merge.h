@@ -4,12 +4,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "discovery/libvirt_watch.h"
 #include "discovery/vm.h"
+#include "libvirt/libvirt_watch.h"
 
 /**
- * Unites what libvirt and /proc know of the VMs: libvirt tells name, vCPUs and
- * whether the VM is defined, /proc the processes and thereby whether it runs.
+ * Merges libvirt's domains with the VMs found in /proc: libvirt gives the name, the vCPUs and
+ * whether the VM is defined, /proc the processes and thereby whether the VM runs.
  * @param found           VMs with their processes, sorted by UUID; the processes
  *                        that go into the result are taken out of it
  * @param domains         sorted by UUID, each UUID once

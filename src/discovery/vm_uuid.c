@@ -11,22 +11,21 @@
 #include "util/cleanup.h"
 
 /*
- * A VM's totals are kept under its UUID, so it must be the same each time the
- * VM starts, and never another VM's:
+ * A VM's totals are kept under its UUID, so the UUID must be the same each time the
+ * VM starts, and never that of another VM:
  *
- *  - One given on the command line is taken as it is. Several processes with
- *    the same one are one VM.
- *  - Else it is derived (RFC 4122, version 5) from the machine's id and the
+ *  - A UUID on the command line is taken as it is. Several processes with
+ *    the same UUID are one VM.
+ *  - Otherwise it is derived (RFC 4122, version 5) from the machine's id and the
  *    VM's -id, which a host has once, else its -name.
- *  - Names need not be unique. Of two living processes with one name, the one
- *    that was there first keeps the name's UUID; the other's is derived from
- *    its PID and start time as well. It keeps that while it lives, also when
- *    the first one ends: a counter must not change hands.
- *  - With neither id nor name, PID and start time are all there is. Those
- *    repeat after a reboot, so the boot's id stands for the machine's.
- *  - A child of a QEMU process that has the same command line is that VM's as
- *    well: QEMU forks to go to the background, to run a network script or to
- *    wait for its own end (-run-with async-teardown).
+ *  - Names need not be unique. Of two living processes with one name, the older
+ *    keeps the name's UUID; the other's is derived from
+ *    its PID and start time as well, and stays so even when
+ *    the older process ends: a counter must not move to another VM.
+ *  - Without id and name, PID and start time identify the VM. They
+ *    may repeat after a reboot, so the boot's id replaces the machine's.
+ *  - A child of a QEMU process with the same command line belongs to that VM: QEMU forks to go to
+ * the background, to run a network script or to wait for its own end (-run-with async-teardown).
  */
 
 struct newcomer {
@@ -58,8 +57,8 @@ static int compare_ages(const struct process_id *a, const struct process_id *b)
     return (a->pid > b->pid) - (a->pid < b->pid);
 }
 
-/* Parents are older than their children: where the text says otherwise it is not followed, so
- * that no chain of parents goes in circles. */
+/* A parent that is not older than its child is not followed, so that no chain of parents goes in
+ * circles. */
 static struct process *find_ancestor(struct process *process, struct process *processes, size_t n)
 {
     struct process *first = process;
@@ -84,7 +83,7 @@ static void derive(const uuid_t space, const struct process *process, bool with_
         length = snprintf(text, sizeof(text), "id:%s", cmdline->id);
     else if (cmdline->name[0] != '\0')
         length = snprintf(text, sizeof(text), "name:%s", cmdline->name);
-    /* Behind a NUL, which no name can hold. */
+    /* Follows a NUL byte, which no name can contain. */
     if (with_process)
         length += snprintf(text + length, sizeof(text) - (size_t)length, "%cpid:%d start:%" PRIu64,
                            '\0', process->id.pid, process->id.start_ticks);

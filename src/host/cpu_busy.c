@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "host/cpu_busy.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -18,9 +19,9 @@
 
 struct cpu {
     bool online;
-    uint64_t since_ns; /* when it was seen coming online, with these idle + steal ticks */
-    uint64_t base_ticks;
-    uint64_t before_ns; /* busy time of earlier times online */
+    uint64_t since_ns;   /* when it was first seen online */
+    uint64_t base_ticks; /* idle + steal then */
+    uint64_t before_ns;  /* busy time until then */
     uint64_t busy_ns;
 };
 
@@ -116,7 +117,7 @@ int cpu_busy_update(struct cpu_busy *busy, uint64_t time_ns)
     return 0;
 }
 
-/* A CPU as it is saved. */
+/* The saved form of a CPU. */
 struct saved_cpu {
     uint64_t online;
     uint64_t since_ns;
@@ -188,5 +189,6 @@ uint64_t cpu_busy_arrivals(const struct cpu_busy *busy)
 
 uint64_t cpu_busy_ns(const struct cpu_busy *busy, size_t cpu)
 {
+    assert(cpu < CPUS_MAX);
     return busy->cpus[cpu].busy_ns;
 }

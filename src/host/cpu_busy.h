@@ -7,11 +7,11 @@
 #include "util/buffer.h"
 
 /*
- * How long each CPU was busy: time that passed less idle, iowait and steal of
- * /proc/stat. The kernel measures idle time at its edges, in nanoseconds, and
- * only prints it in clock ticks, while it samples user and system time at
- * ticks and so misses short bursts. What the printing cuts off is not lost:
- * the totals are cumulative, so that it shows in the next interval.
+ * How long each CPU was busy: the time that passed less idle, iowait and steal
+ * of /proc/stat. The kernel measures idle time at its edges, in nanoseconds,
+ * and only prints it in clock ticks, while it samples user and system time at
+ * ticks and so misses short bursts. The part of a tick that the printing cuts
+ * off is not lost: the totals are cumulative, and it shows in a later interval.
  */
 struct cpu_busy;
 
@@ -28,16 +28,16 @@ size_t cpu_busy_count(const struct cpu_busy *busy);
 /** CPUs online at the last update. */
 size_t cpu_busy_online(const struct cpu_busy *busy);
 
-/** How often a CPU came online: where this changes, one did, and its socket may be known now. */
+/** How often a CPU came online: when this has changed, sysfs may know more CPUs' sockets. */
 uint64_t cpu_busy_arrivals(const struct cpu_busy *busy);
 
 /** Appends the state as of the last update, for cpu_busy_restore(). @return 0 or -ENOMEM */
 int cpu_busy_save(const struct cpu_busy *busy, struct buffer *ret);
 
 /**
- * Continues from a state that a former process saved, in place of what
- * cpu_busy_new() began with: the next update covers the time since. Of a CPU
- * that went offline and returned meanwhile, that time counts as busy.
+ * Continues from a state that a former process saved, in place of the state
+ * after cpu_busy_new(): the next update covers the time since the saved state.
+ * If a CPU went offline and returned meanwhile, that time counts as busy.
  * @param bytes  untrusted; the state is taken from it
  * @return 0, or -EBADMSG, then nothing has changed
  */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "host/cpu_counters.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <linux/perf_event.h>
 #include <stdlib.h>
@@ -20,7 +21,8 @@ static int open_event(const struct cpu_counter *counter, size_t cpu)
         .type = counter->type,
         .size = sizeof(attr),
         .config = counter->config,
-        /* All the time or not at all: shares of a sampled count would be guesses. */
+        /* The event counts all the time or not at all: a share of a sampled count would be a guess.
+         */
         .pinned = 1,
     };
 
@@ -81,5 +83,6 @@ void cpu_counters_reopen(struct cpu_counters *counters)
 
 int cpu_counters_fd(const struct cpu_counters *counters, size_t counter, size_t cpu)
 {
+    assert(counter < counters->n && cpu < counters->n_cpus);
     return counters->fds[cpu * counters->n + counter];
 }

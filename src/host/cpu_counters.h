@@ -2,14 +2,14 @@
 #pragma once
 
 /*
- * Hardware counters (PMU) on every CPU, as perf events that count all the time
- * and are read by eBPF programs.
+ * Hardware counters (PMU) on every CPU: perf events that count all the time,
+ * for eBPF programs to read.
  */
 
 #include <stddef.h>
 #include <stdint.h>
 
-/** What to count, in the terms of perf_event_open(2). */
+/** An event to count, in the terms of perf_event_open(2). */
 struct cpu_counter {
     uint32_t type;
     uint64_t config;
@@ -20,7 +20,7 @@ struct cpu_counters;
 /**
  * Opens one event of each kind on every CPU that is online.
  * @param counters    n of them; must outlive the object
- * @param n_cpus      CPUs that may be or come online
+ * @param n_cpus      CPUs that are online or may come online
  * @param ret_in_use  bit per counter that the machine has
  * @return 0 or -ENOMEM
  */
@@ -28,7 +28,7 @@ int cpu_counters_new(struct cpu_counters **ret, const struct cpu_counter *counte
                      size_t n_cpus, unsigned *ret_in_use);
 struct cpu_counters *cpu_counters_free(struct cpu_counters *counters);
 
-/** Opens all anew, since CPUs came or went: an event ends with its CPU. */
+/** Opens all events anew, after CPUs came or went: an event ends when its CPU goes offline. */
 void cpu_counters_reopen(struct cpu_counters *counters);
 
 /** The event's descriptor, or -1. */

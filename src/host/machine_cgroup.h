@@ -9,8 +9,8 @@
 #include <stddef.h>
 
 enum machine_cgroup_type {
-    MACHINE_CGROUP_SCOPE, /* libvirt's or Proxmox's: whatever is in it works for the VM */
-    MACHINE_CGROUP_POD,   /* KubeVirt's: a pod is one VM, but holds its management as well */
+    MACHINE_CGROUP_SCOPE, /* libvirt's or Proxmox's: every process in it works for the VM */
+    MACHINE_CGROUP_POD,   /* KubeVirt's: a pod is one VM, and holds processes that manage the VM */
 };
 
 struct machine_cgroup {
@@ -22,7 +22,7 @@ struct machine_cgroup {
 /**
  * Finds the VM's control group in /proc/PID/cgroup.
  * @param text  lines "id:controllers:path" of cgroup v1, v2 or both, maybe cut
- * @return 1, or 0 where the process is in none; ret is then untouched
+ * @return 1, or 0 where the process is in no VM's group; ret is then untouched
  */
 int parse_machine_cgroup(const char *text, size_t length, struct machine_cgroup *ret);
 
@@ -38,7 +38,7 @@ int parse_cgroup_line(const char *text, size_t length, const char *controller, c
 /**
  * Whether only the host's service manager can have made the group: it is a
  * scope, and all groups above it are slices (libvirt without systemd: "machine"
- * and "*.partition"). What a user or a container makes is below a service or a
- * scope, and may have any name.
+ * and "*.partition"). A group that a user or a container makes is below a
+ * service or a scope, and may have any name.
  */
 bool machine_cgroup_is_private(const struct machine_cgroup *cgroup);

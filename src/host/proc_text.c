@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "util/cursor.h"
+#include "util/macros.h"
 
 static bool skip_words(struct cursor *c, unsigned n)
 {
@@ -17,7 +18,7 @@ static bool skip_words(struct cursor *c, unsigned n)
     return true;
 }
 
-/* The comm may hold ") " itself, and nothing after it can: its end is the last parenthesis. */
+/* The comm may hold ") " itself, and no later field can: the comm ends at the last parenthesis. */
 static bool take_comm(struct cursor *c, char *ret, size_t size)
 {
     const char *close = memrchr(c->p, ')', (size_t)(c->end - c->p));
@@ -104,7 +105,7 @@ static int parse_value(struct cursor line, struct proc_key *key)
     return 0;
 }
 
-/* A node's meminfo says "Node 0 " at the head of each line. */
+/* Each line of a node's meminfo begins with "Node 0 ". */
 static void skip_node(struct cursor *line)
 {
     struct cursor c = *line;
@@ -114,7 +115,7 @@ static void skip_node(struct cursor *line)
         *line = c;
 }
 
-/* A text that does not end in a newline was cut: values may be missing, so it is refused. */
+/* A text that does not end in a newline was cut, and values may be missing: it is refused. */
 static int parse_keys(const char *text, size_t length, struct proc_key *keys, size_t n)
 {
     struct cursor c = {text, text + length};
@@ -145,7 +146,7 @@ int parse_proc_memory(const char *text, size_t length, struct proc_memory *ret)
         {"RssShmem:", " kB", 1024, &memory.shared, false},
         {"HugetlbPages:", " kB", 1024, &memory.huge, false},
     };
-    int r = parse_keys(text, length, keys, sizeof(keys) / sizeof(keys[0]));
+    int r = parse_keys(text, length, keys, ARRAY_SIZE(keys));
 
     if (r < 0)
         return r;
@@ -156,13 +157,13 @@ int parse_proc_memory(const char *text, size_t length, struct proc_memory *ret)
 int parse_proc_io(const char *text, size_t length, uint64_t *ret_bytes)
 {
     uint64_t read_bytes, write_bytes, sum;
-    /* cancelled_write_bytes is not taken off: it may be of another process's writes, and a
+    /* cancelled_write_bytes is not subtracted: it may count the writes of another process, and a
      * counter that goes backwards has no deltas. */
     struct proc_key keys[] = {
         {"read_bytes:", "", 1, &read_bytes, false},
         {"write_bytes:", "", 1, &write_bytes, false},
     };
-    int r = parse_keys(text, length, keys, sizeof(keys) / sizeof(keys[0]));
+    int r = parse_keys(text, length, keys, ARRAY_SIZE(keys));
 
     if (r < 0)
         return r;
@@ -189,8 +190,8 @@ static int parse_cpu(struct cursor *c, struct proc_cpu *ret)
     return 0;
 }
 
-/* Counts the CPUs, and stores them where there is room to. The lines stand at the file's head:
- * the first other line ends them, and what follows its third byte may be cut. */
+/* Counts the CPUs, and stores them where ret is not NULL. Their lines are the first ones: another
+ * line ends them, and only its first three bytes are needed, so that the text may be cut after. */
 static int walk_cpus(const char *text, size_t length, struct proc_cpu *ret, size_t *ret_n)
 {
     struct cursor c = {text, text + length};
@@ -244,7 +245,7 @@ int parse_meminfo_used(const char *text, size_t length, uint64_t *ret_bytes)
         {"Shmem:", " kB", 1024, &shared, false},
         {"SReclaimable:", " kB", 1024, &reclaimable, false},
     };
-    int r = parse_keys(text, length, keys, sizeof(keys) / sizeof(keys[0]));
+    int r = parse_keys(text, length, keys, ARRAY_SIZE(keys));
     __uint128_t available;
 
     if (r < 0)
@@ -255,7 +256,7 @@ int parse_meminfo_used(const char *text, size_t length, uint64_t *ret_bytes)
         available = (__uint128_t)buffers + cached + swap_cached;
     else
         available = file;
-    /* The kernel does not read them at one moment. */
+    /* The kernel does not read the counts at one moment. */
     available = available > shared ? available - shared : 0;
     available += (__uint128_t)free + reclaimable;
     if (available > total)

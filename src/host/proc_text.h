@@ -3,7 +3,7 @@
 
 /*
  * Parsers of /proc texts: pure functions over a buffer that need not be
- * NUL-terminated. All return 0 or -EBADMSG for a text that is not of the
+ * NUL-terminated. All return 0, or -EBADMSG for a text that is not of the
  * kernel's form, and leave the output untouched on failure.
  */
 
@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/** What is used of /proc/PID/stat and /proc/PID/task/TID/stat. */
+/** The used fields of /proc/PID/stat and /proc/PID/task/TID/stat. */
 struct proc_stat {
     pid_t pid;
     char comm[64]; /* may hold any byte, ')' and newline included */
@@ -60,6 +60,6 @@ int parse_proc_cpus(const char *text, size_t length, struct proc_cpu *ret, size_
 /**
  * /proc/meminfo, or devices/system/node/nodeN/meminfo in sysfs: memory in use, in bytes.
  * MemTotal - MemFree - page cache other than shared memory - reclaimable slab.
- * (MemAvailable, which also leaves the kernel its reserves, is not told per node.)
+ * (A node's meminfo has no MemAvailable, which also leaves the kernel its reserves.)
  */
 int parse_meminfo_used(const char *text, size_t length, uint64_t *ret_bytes);

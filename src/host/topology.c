@@ -22,7 +22,7 @@
 
 #define NO_SOCKET UINT8_MAX
 
-/* Where it is read from, and a list of CPUs to read into. */
+/* The directory to read from, and a list of CPUs to read into. */
 struct reader {
     int system_fd; /* <sysfs_root>/devices/system, or -1 */
     unsigned sockets_max;
@@ -87,7 +87,7 @@ static int compare_node(const void *a, const void *b)
     return (x->number > y->number) - (x->number < y->number);
 }
 
-/* Fills the numbers of the nodes, which are nodeN directories; their numbers may skip. */
+/* Lists the nodes by their nodeN directories; the numbers may skip. */
 static int list_nodes(const struct reader *reader, struct topology *topology)
 {
     _cleanup_close_ int fd = openat(reader->system_fd, "node", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -96,7 +96,7 @@ static int list_nodes(const struct reader *reader, struct topology *topology)
 
     if (!dir)
         return fd < 0 ? 0 /* a kernel without NUMA */ : -ENOMEM;
-    fd = -1; /* the stream has it */
+    fd = -1; /* the stream owns it */
     while ((entry = readdir(dir))) {
         struct topology_node *grown;
         uint64_t number;

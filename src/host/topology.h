@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * Which socket each CPU and each NUMA node belongs to, and which CPUs share a core.
+ * The socket of each CPU and of each NUMA node, and the CPUs that share a core.
  */
 
 #include <stddef.h>
@@ -11,31 +11,31 @@
 /** A NUMA node. A socket may have several (sub-NUMA clustering). */
 struct topology_node {
     unsigned number; /* as in nodeN; numbers may skip */
-    uint8_t socket;  /* of its CPUs; of the nearest node with CPUs where it has none */
+    uint8_t socket;  /* that of its CPUs; without CPUs, that of the nearest node with CPUs */
 };
 
 struct topology {
     size_t n_cpus;
     uint8_t *socket;             /* by CPU number: physical package id, 0 .. sockets_max - 1 */
-    int16_t *sibling;            /* by CPU number: the other thread of its core, or -1; with more
-                                    than two: the next one, cyclic */
+    int16_t *sibling;            /* by CPU number: the other thread of its core, or -1; of more than
+                                    two threads the next one, cyclic */
     struct topology_node *nodes; /* sorted by number; at least one */
     size_t n_nodes;
 };
 
 /**
- * Reads, below <sysfs_root>/devices/system, of the CPUs 0 to n_cpus - 1
- * cpu/cpuN/topology/{physical_package_id,thread_siblings_list}, and of all
- * nodes node/nodeN/{cpulist,distance}.
+ * Reads, below <sysfs_root>/devices/system, the files
+ * cpu/cpuN/topology/{physical_package_id,thread_siblings_list} of the CPUs 0 to
+ * n_cpus - 1, and node/nodeN/{cpulist,distance} of all nodes.
  *
  * A CPU that is missing, offline, or without a package (-1 in some VMs) counts
- * to socket 0 and has no sibling; so does, with a warning, the socket of one
- * whose id is not below sockets_max. A node without CPUs (CXL, HBM) belongs to
- * the socket of the nearest node that has some. Without any node directory
- * there is one node 0 on socket 0.
+ * to socket 0 and has no sibling. A CPU whose socket's id is not below
+ * sockets_max counts to socket 0 as well, with a warning. A node without CPUs
+ * (CXL, HBM) belongs to the socket of the nearest node with CPUs. Without any
+ * node directory there is one node 0 on socket 0.
  *
- * sysfs tells of CPUs and nodes that are online: who owns a topology reads it
- * again when the set of CPUs online has changed (/proc/stat shows it).
+ * sysfs lists only CPUs and nodes that are online: the owner of a topology
+ * reads it again when the set of online CPUs has changed (see /proc/stat).
  * @param ret  is overwritten, not released
  * @return 0 or -ENOMEM; ret is then untouched
  */
@@ -44,5 +44,5 @@ int topology_read(struct topology *ret, const char *sysfs_root, size_t n_cpus,
 
 void topology_deinit(struct topology *topology);
 
-/** The socket of the node with that number; 0 for a node that is not known. */
+/** The socket of the node with that number; 0 for an unknown node. */
 unsigned topology_node_socket(const struct topology *topology, unsigned number);

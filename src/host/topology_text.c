@@ -16,7 +16,7 @@ static bool take_range(struct cursor *c, int64_t above, uint64_t *ret_first, uin
     return *ret_last <= INT_MAX && *ret_first <= *ret_last && (int64_t)*ret_first > above;
 }
 
-/* Checks the list, and marks its CPUs where there is something to mark. */
+/* Checks the list, and marks its CPUs where listed is not NULL. */
 static int walk_cpulist(struct cursor c, bool *listed, size_t n_cpus)
 {
     int64_t above = -1;

@@ -4,7 +4,7 @@
 /*
  * Parsers of sysfs texts on CPUs and NUMA nodes: pure functions over a buffer.
  * All return 0, or -EBADMSG for a text that is not of the kernel's form or was
- * cut; the output is then untouched.
+ * cut, and leave the output untouched then.
  */
 
 #include <stdbool.h>

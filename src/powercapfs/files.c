@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "powercapfs/files.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -9,14 +10,14 @@
 #include <sys/random.h>
 
 #include "util/cleanup.h"
+#include "util/search.h"
 
-#define SLOT_NONE UINT32_MAX
+#define FILE_NONE UINT32_MAX
 
-/* One open file. */
-struct slot {
+struct open_file {
     bool open;
     uint32_t vm_id;
-    uint32_t next_free; /* SLOT_NONE ends the list; only of slots that are not open */
+    uint32_t next_free; /* of a file that is not open; FILE_NONE ends the chain */
     uint64_t inode;
     struct open_text text;
 };
@@ -26,20 +27,20 @@ struct vm_counts {
     uint32_t vm_id;
     uint32_t n_open;
     uint64_t reads;
-    uint64_t cpu_ns[SOCKETS_MAX];
+    uint64_t cpu_ns[PACKAGES_MAX]; /* by package */
 };
 
 /*
- * A handle is nonce << 32 | slot. The nonce is this process' own, so handles
- * given out by a predecessor are told apart, and no handle is ever followed
- * as a pointer.
+ * A handle is nonce << 32 | index. Each process has a nonce of its own, so the
+ * handles of a former one are recognised, and no handle is ever followed as a
+ * pointer.
  */
 struct open_files {
     uint32_t nonce; /* never 0 */
     uint32_t first_free;
-    struct slot *slots;
+    struct open_file *list; /* OPEN_FILES_MAX of them, open or not */
 
-    pthread_mutex_t lock;     /* of what follows */
+    pthread_mutex_t lock;     /* guards the members below */
     struct vm_counts *counts; /* sorted by VM id */
     size_t n_counts;
     size_t room;
@@ -47,18 +48,18 @@ struct open_files {
 
 int open_files_new(struct open_files **ret)
 {
-    _cleanup_free_ struct slot *slots = calloc(OPEN_FILES_MAX, sizeof(*slots));
+    _cleanup_free_ struct open_file *list = calloc(OPEN_FILES_MAX, sizeof(*list));
     _cleanup_free_ struct open_files *files = calloc(1, sizeof(*files));
 
-    if (!slots || !files)
+    if (!list || !files)
         return -ENOMEM;
     while (files->nonce == 0)
         if (getrandom(&files->nonce, sizeof(files->nonce), 0) < 0)
             return -errno;
     for (uint32_t i = 0; i < OPEN_FILES_MAX; i++)
-        slots[i].next_free = i + 1 < OPEN_FILES_MAX ? i + 1 : SLOT_NONE;
+        list[i].next_free = i + 1 < OPEN_FILES_MAX ? i + 1 : FILE_NONE;
     pthread_mutex_init(&files->lock, NULL);
-    files->slots = TAKE_PTR(slots);
+    files->list = TAKE_PTR(list);
     *ret = TAKE_PTR(files);
     return 0;
 }
@@ -69,25 +70,27 @@ struct open_files *open_files_free(struct open_files *files)
         return NULL;
     pthread_mutex_destroy(&files->lock);
     free(files->counts);
-    free(files->slots);
+    free(files->list);
     free(files);
     return NULL;
+}
+
+struct sought {
+    const struct vm_counts *counts;
+    uint32_t vm_id;
+};
+
+static bool counts_are_before(size_t i, const void *userdata)
+{
+    const struct sought *sought = userdata;
+
+    return sought->counts[i].vm_id < sought->vm_id;
 }
 
 /* Position of the first counts whose id is not below the given one. */
 static size_t counts_seek(const struct open_files *files, uint32_t vm_id)
 {
-    size_t low = 0, high = files->n_counts;
-
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-
-        if (files->counts[middle].vm_id < vm_id)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
+    return lower_bound(files->n_counts, counts_are_before, &(struct sought){files->counts, vm_id});
 }
 
 static struct vm_counts *counts_find(const struct open_files *files, uint32_t vm_id)
@@ -141,7 +144,7 @@ static void counts_drop(struct open_files *files, struct vm_counts *counts)
     files->n_counts--;
 }
 
-/* Takes one of the VM's open files. */
+/* Counts another open file of the VM. @return false: a bound is reached */
 static bool count_open(struct open_files *files, uint32_t vm_id)
 {
     struct vm_counts *counts;
@@ -162,56 +165,55 @@ static void count_close(struct open_files *files, uint32_t vm_id)
 
     pthread_mutex_lock(&files->lock);
     counts = counts_find(files, vm_id);
-    if (counts) {
-        counts->n_open--;
-        if (counts->n_open == 0 && counts->reads == 0)
-            counts_drop(files, counts);
-    }
+    assert(counts && counts->n_open > 0);
+    counts->n_open--;
+    if (counts->n_open == 0 && counts->reads == 0)
+        counts_drop(files, counts);
     pthread_mutex_unlock(&files->lock);
 }
 
 uint64_t open_files_open(struct open_files *files, uint32_t vm_id, uint64_t inode)
 {
     uint32_t index = files->first_free;
-    struct slot *slot;
+    struct open_file *file;
 
-    if (index == SLOT_NONE || !count_open(files, vm_id))
+    if (index == FILE_NONE || !count_open(files, vm_id))
         return 0;
-    slot = &files->slots[index];
-    files->first_free = slot->next_free;
-    slot->open = true;
-    slot->vm_id = vm_id;
-    slot->inode = inode;
-    slot->text.length = 0;
+    file = &files->list[index];
+    files->first_free = file->next_free;
+    file->open = true;
+    file->vm_id = vm_id;
+    file->inode = inode;
+    file->text.length = 0;
     return (uint64_t)files->nonce << 32 | index;
 }
 
-static struct slot *slot_find(const struct open_files *files, uint64_t handle)
+static struct open_file *file_find(const struct open_files *files, uint64_t handle)
 {
     uint32_t index = (uint32_t)handle;
 
-    if (handle >> 32 != files->nonce || index >= OPEN_FILES_MAX || !files->slots[index].open)
+    if (handle >> 32 != files->nonce || index >= OPEN_FILES_MAX || !files->list[index].open)
         return NULL;
-    return &files->slots[index];
+    return &files->list[index];
 }
 
 void open_files_close(struct open_files *files, uint64_t handle)
 {
-    struct slot *slot = slot_find(files, handle);
+    struct open_file *file = file_find(files, handle);
 
-    if (!slot)
+    if (!file)
         return;
-    count_close(files, slot->vm_id);
-    slot->open = false;
-    slot->next_free = files->first_free;
-    files->first_free = (uint32_t)(slot - files->slots);
+    count_close(files, file->vm_id);
+    file->open = false;
+    file->next_free = files->first_free;
+    files->first_free = (uint32_t)(file - files->list);
 }
 
 struct open_text *open_files_text(struct open_files *files, uint64_t handle, uint64_t inode)
 {
-    struct slot *slot = slot_find(files, handle);
+    struct open_file *file = file_find(files, handle);
 
-    return slot && slot->inode == inode ? &slot->text : NULL;
+    return file && file->inode == inode ? &file->text : NULL;
 }
 
 void open_files_count_read(struct open_files *files, uint32_t vm_id)
@@ -225,22 +227,23 @@ void open_files_count_read(struct open_files *files, uint32_t vm_id)
     pthread_mutex_unlock(&files->lock);
 }
 
-void open_files_charge(struct open_files *files, uint32_t vm_id, unsigned socket, uint64_t cpu_ns)
+void open_files_charge(struct open_files *files, uint32_t vm_id, unsigned package, uint64_t cpu_ns)
 {
     struct vm_counts *counts;
 
+    assert(package < PACKAGES_MAX);
     pthread_mutex_lock(&files->lock);
     counts = counts_get(files, vm_id);
     if (counts)
-        counts->cpu_ns[socket] += cpu_ns;
+        counts->cpu_ns[package] += cpu_ns;
     pthread_mutex_unlock(&files->lock);
 }
 
-void open_files_take_cpu(struct open_files *files, uint32_t vm_id, uint64_t ret_ns[SOCKETS_MAX])
+void open_files_take_cpu(struct open_files *files, uint32_t vm_id, uint64_t ret_ns[PACKAGES_MAX])
 {
     struct vm_counts *counts;
 
-    memset(ret_ns, 0, SOCKETS_MAX * sizeof(*ret_ns));
+    memset(ret_ns, 0, PACKAGES_MAX * sizeof(*ret_ns));
     pthread_mutex_lock(&files->lock);
     counts = counts_find(files, vm_id);
     if (counts) {

@@ -6,10 +6,10 @@
  * time that its requests take.
  *
  * A reader may take a value in several reads; a shell's `read` takes one byte
- * at a time. What it got at offset 0 is therefore kept with the open file,
- * and later offsets are served from it. That is a help and no dependency: a
- * file without kept text (opened with a daemon that is dead by now, or beyond
- * a bound) still reads right when it is read at once.
+ * at a time. The text that was read at offset 0 is therefore kept with the
+ * open file, and later offsets are served from it. A file without kept text
+ * (opened with a daemon that is dead by now, or beyond a bound) still reads
+ * right when it is read at once.
  *
  * Bounds keep one guest from using up what the others need.
  */
@@ -17,13 +17,12 @@
 #include <stdint.h>
 
 #include "powercapfs/tree.h"
-#include "usage/usage.h"
 
 #define OPEN_FILES_MAX 8192
 #define OPEN_FILES_PER_VM 256
-#define OPEN_FILES_VMS_MAX 65536 /* VMs that are counted */
+#define OPEN_FILES_VMS_MAX 65536 /* VMs with counts */
 
-/** What an open file's reader sees. */
+/** The text of an open file as its reader sees it. */
 struct open_text {
     size_t length; /* 0: nothing has been read yet */
     char text[TREE_TEXT_MAX];
@@ -36,7 +35,7 @@ int open_files_new(struct open_files **ret);
 struct open_files *open_files_free(struct open_files *files);
 
 /**
- * Opens a file of a VM. Of one thread's use, together with _close() and _text().
+ * Opens a file of a VM. One thread alone may call this, _close() and _text().
  * @return its handle, to be used as fuse_file_info.fh; 0 when a bound is reached
  */
 uint64_t open_files_open(struct open_files *files, uint32_t vm_id, uint64_t inode);
@@ -44,19 +43,19 @@ uint64_t open_files_open(struct open_files *files, uint32_t vm_id, uint64_t inod
 /** Closes the file; any number is accepted. */
 void open_files_close(struct open_files *files, uint64_t handle);
 
-/** The kept text of an open file; NULL when the handle is none of this process for that inode. */
+/** The kept text of an open file; NULL unless this process gave the handle for that inode. */
 struct open_text *open_files_text(struct open_files *files, uint64_t handle, uint64_t inode);
 
 /** Counts one read of a VM that exists. */
 void open_files_count_read(struct open_files *files, uint32_t vm_id);
 
-/** Counts CPU time spent for a VM that exists, on a socket below SOCKETS_MAX. */
-void open_files_charge(struct open_files *files, uint32_t vm_id, unsigned socket, uint64_t cpu_ns);
+/** Counts CPU time spent for a VM that exists, on a package below PACKAGES_MAX. */
+void open_files_charge(struct open_files *files, uint32_t vm_id, unsigned package, uint64_t cpu_ns);
 
-/** CPU time counted since the previous call. */
-void open_files_take_cpu(struct open_files *files, uint32_t vm_id, uint64_t ret_ns[SOCKETS_MAX]);
+/** CPU time counted since the previous call, by package. */
+void open_files_take_cpu(struct open_files *files, uint32_t vm_id, uint64_t ret_ns[PACKAGES_MAX]);
 
-/** Reads counted so far. Thread-safe, as are the other functions of counts. */
+/** Reads counted so far. Any thread may call this, and the other functions of counts. */
 uint64_t open_files_reads(struct open_files *files, uint32_t vm_id);
 
 /** Drops a VM's counts. */

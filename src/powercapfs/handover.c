@@ -51,8 +51,8 @@ bool fuse_init_is_whole(const char *request, size_t length)
     return header.opcode == FUSE_INIT && header.len == length;
 }
 
-/* @return why the connection cannot be continued, or NULL */
-static const char *check(int init_fd, const char *mountpoint, struct kept_connection *ret)
+/* Completes what receive() found. @return why the connection cannot be continued, or NULL */
+static const char *complete(int init_fd, const char *mountpoint, struct handover *ret)
 {
     ssize_t n;
 
@@ -71,8 +71,8 @@ static const char *check(int init_fd, const char *mountpoint, struct kept_connec
     return NULL;
 }
 
-/* Picks the connection's descriptors. @return whether there was any of that name */
-static bool receive(struct descriptors *descriptors, struct kept_connection *ret, int *ret_init_fd)
+/* Picks the connection's descriptors. @return whether there was any of the store's name */
+static bool receive(struct descriptors *descriptors, struct handover *ret, int *ret_init_fd)
 {
     bool any = false;
 
@@ -89,16 +89,7 @@ static bool receive(struct descriptors *descriptors, struct kept_connection *ret
     return any;
 }
 
-static void close_connection(struct kept_connection *connection)
-{
-    if (connection->fd >= 0)
-        close(connection->fd);
-    if (connection->memory_fd >= 0)
-        close(connection->memory_fd);
-}
-
-bool kept_connection_take(struct descriptors *descriptors, const char *mountpoint,
-                          struct kept_connection *ret)
+bool handover_take(struct descriptors *descriptors, const char *mountpoint, struct handover *ret)
 {
     _cleanup_close_ int init_fd = -1;
     const char *problem;
@@ -106,52 +97,52 @@ bool kept_connection_take(struct descriptors *descriptors, const char *mountpoin
     ret->fd = ret->memory_fd = -1;
     if (!receive(descriptors, ret, &init_fd))
         return false;
-    problem = check(init_fd, mountpoint, ret);
+    problem = complete(init_fd, mountpoint, ret);
     if (!problem)
         return true;
     log_warning("the former daemon's connection cannot be continued, a new one is made",
                 F_STRING("path", mountpoint), F_STRING("reason", problem));
-    close_connection(ret);
-    connection_drop();
+    cleanup_close(&ret->fd);
+    cleanup_close(&ret->memory_fd);
+    handover_drop();
     return false;
 }
 
-void connection_drop(void)
+void handover_drop(void)
 {
     descriptors_forget(STORE_NAME);
-    /* As long as somebody holds the connection, a look at its mount waits for an answer. */
-    connection_settle();
+    /* As long as a process holds the connection, a look at its mount waits for an answer. */
+    handover_settle();
 }
 
-void connection_settle(void)
+void handover_settle(void)
 {
     sd_notify_barrier(false, BARRIER_USEC);
 }
 
-int connection_keep(int fuse_fd, int memory_fd, const void *init, size_t length)
+int handover_keep(int fuse_fd, int memory_fd, const void *init, size_t length)
 {
+    _cleanup_close_ int sender = -1, init_fd = -1;
     int sockets[2], r;
 
     if (length > FUSE_INIT_MAX)
         return -E2BIG;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0)
         return -errno;
-    r = send(sockets[0], init, length, MSG_DONTWAIT) < 0 ? -errno : 0;
-    /* Not to be polled: a connection that was unmounted is told from one that was never there. */
-    if (r == 0)
-        r = sd_pid_notify_with_fds(0, false, "FDSTORE=1\nFDPOLL=0\nFDNAME=" STORE_NAME,
-                                   (const int[]){fuse_fd, sockets[1], memory_fd}, 3);
-    close(sockets[1]);
-    if (r > 0)
-        return sockets[0];
-    close(sockets[0]);
-    return r < 0 ? r : -ENOTCONN;
+    sender = sockets[0];
+    init_fd = sockets[1];
+    if (send(sender, init, length, MSG_DONTWAIT) < 0)
+        return -errno;
+    r = descriptors_keep(STORE_NAME, (const int[]){fuse_fd, init_fd, memory_fd}, 3);
+    return r < 0 ? r : TAKE_FD(sender);
 }
 
-bool connection_is_kept(int keep_fd)
+bool handover_is_kept(int keep_fd)
 {
-    /* One that does not keep it may not have come to close it yet. */
-    if (keep_fd >= 0)
-        sd_notify_barrier(false, BARRIER_USEC);
-    return keep_fd >= 0 && !has_event(keep_fd, POLLHUP);
+    if (keep_fd < 0)
+        return false;
+    /* Until the service manager has processed the message, it holds the descriptors also where it
+     * does not keep them. */
+    handover_settle();
+    return !has_event(keep_fd, POLLHUP);
 }

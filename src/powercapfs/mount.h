@@ -5,84 +5,46 @@
  * The directory that powercapfs is mounted on.
  */
 
-#include <limits.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <sys/types.h>
 
 #define POWERCAPFS_TYPE "fuse.virtjoule"
 
-/** What is used of a line of /proc/self/mountinfo; longer texts are cut. */
-struct mount_entry {
-    char device[32];     /* MAJOR:MINOR: one for each connection to a FUSE server */
-    char root[PATH_MAX]; /* which directory of the file system is mounted */
-    char path[PATH_MAX]; /* the mount point */
-    char type[64];
-    char source[256];
-};
-
-/**
- * Finds a mount by its id in the text of /proc/self/mountinfo.
- * @return 0, -ENOENT, or -EBADMSG when that mount's line is not of the form
- */
-int mountinfo_find(const char *text, size_t length, uint64_t mount_id, struct mount_entry *ret);
-
-/**
- * Takes the next line of /proc/PID/mountinfo; those not of the form are passed over.
- * @param text, length  moved behind the line
- * @return false at the end
- */
-bool mountinfo_next(const char **text, size_t *length, struct mount_entry *ret);
-
-/**
- * What is mounted on the path. Asks nothing of the mount itself.
- * @return 0; -ENODATA when nothing is mounted there; -ENOENT, -ENOTDIR for
- *         the path; or another negative errno
- */
-int mountpoint_find(const char *path, struct mount_entry *ret);
-
 /**
  * Is one of our mounts on the path, alive or dead, here or in the mount
- * namespace of PID 1? (A sandbox may hide it from us.) Asks nothing of the
+ * namespace of PID 1? (A sandbox may hide it from us.) Sends no request to the
  * mount itself.
  */
 bool mountpoint_is_ours(const char *path);
 
 /**
- * Is one of our mounts on the path that is served, or will be: kept for the
- * next process? Takes a tenth of a second where it is not served.
+ * Is one of our mounts on the path, and is it served, or kept for the next
+ * process to serve? Takes a tenth of a second where no process serves it.
  */
 bool mountpoint_is_alive(const char *path);
 
 /**
- * Asks all of the top directory that the kernel then knows by itself for as
- * long as it is mounted; waits until it is served. @return 0 or a negative errno
+ * Asks for all attributes of the top directory, which the kernel then caches
+ * for as long as it is mounted; waits until the mount is served.
+ * @return 0 or a negative errno
  */
 int mountpoint_introduce(const char *path);
 
 /**
- * Has a child look at the mount, which waits for as long as nobody serves it;
- * its exit status is 1 if the mount is dead.
- * @param ret_pidfd  readable when it has its answer; the caller's
- * @return its PID, to be waited for, or a negative errno
+ * Has a child process look at the mount. The child waits for as long as no
+ * process serves the mount; its exit status is 1 if the mount is dead.
+ * @param ret_pidfd  readable when the child has its answer; the caller's
+ * @return the child's PID, to be waited for, or a negative errno
  */
 pid_t mountpoint_ask(const char *path, int *ret_pidfd);
 
-/** Takes all of our mounts on the path down, alive or dead. @return 0 or a negative errno, logged
- */
+/** Takes down all our mounts on the path, alive or dead. @return 0 or a negative errno, logged */
 int mountpoint_release(const char *path);
 
 /**
- * The file system that a path is in, without asking it anything.
- * @return 0, or a negative errno, such as -ENOENT
- */
-int mountpoint_device(const char *path, dev_t *ret);
-
-/**
- * Makes a second mount of the file system on a path that is nowhere to be seen:
- * as long as its descriptor is open, unmounting the path does not end the file
- * system.
+ * Makes a second mount of the file system on a path. The second mount is on no
+ * path itself: as long as its descriptor is open, unmounting the path does not
+ * end the file system.
  * @return a descriptor for mount_put_back(), or a negative errno
  */
 int mount_spare(const char *path);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "util/cleanup.h"
+#include "util/search.h"
 #include "util/utf8.h"
 
 /* "@" and a UUID. */
@@ -49,7 +50,7 @@ void tree_name_sanitise(const char *name, tree_name ret)
     defuse_suffix(ret, n);
 }
 
-/* Appends "@<uuid>" to a name, shortened between characters where there is no room for it. */
+/* Appends "@<uuid>" to a name, which is cut between characters where the suffix does not fit. */
 static void name_add_uuid(tree_name name, const char *uuid_text)
 {
     size_t length = strlen(name);
@@ -111,20 +112,23 @@ void tree_names_deinit(struct tree_names *names)
     *names = (struct tree_names){0};
 }
 
+struct sought {
+    const struct tree_names *names;
+    const char *name;
+};
+
+static bool name_is_before(size_t i, const void *userdata)
+{
+    const struct sought *sought = userdata;
+
+    return strcmp(sought->names->names[sought->names->order[i]], sought->name) < 0;
+}
+
 ssize_t tree_names_find(const struct tree_names *names, const char *name)
 {
-    size_t low = 0, high = names->n;
+    size_t i = lower_bound(names->n, name_is_before, &(struct sought){names, name});
 
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        int difference = strcmp(name, names->names[names->order[middle]]);
-
-        if (difference == 0)
-            return names->order[middle];
-        if (difference < 0)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return -ENOENT;
+    if (i == names->n || strcmp(names->names[names->order[i]], name) != 0)
+        return -ENOENT;
+    return names->order[i];
 }

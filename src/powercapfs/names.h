@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The names of by-name/: made from what tenants call their VMs, so from any
- * bytes, and yet each a single, unique and harmless file name.
+ * The names in by-name/. Tenants name their VMs, so a VM's name may hold any
+ * bytes; each name here is a single, unique and harmless file name.
  */
 
 #include <limits.h>
@@ -18,7 +18,7 @@ typedef char tree_name[NAME_MAX + 1];
  * Makes a file name of a VM's name: '/', control bytes, a leading '.', and
  * bytes that are not UTF-8 turn into '_', an empty name too; longer ones are
  * cut between characters. A name that ends like a collision name ("@" and a
- * UUID) has that '@' replaced, so no VM can pose as another.
+ * UUID) has that '@' replaced, so that no VM can pose as another.
  */
 void tree_name_sanitise(const char *name, tree_name ret);
 
@@ -30,12 +30,12 @@ struct tree_names {
 };
 
 /**
- * Of VMs with the same file name the first by UUID has it; the others get
- * "<name>@<uuid>".
+ * Where several VMs have the same file name, the first by UUID gets it, and
+ * the others get "<name>@<uuid>".
  * @return 0 or -ENOMEM
  */
 int tree_names_init(struct tree_names *ret, const struct snapshot *snapshot);
 void tree_names_deinit(struct tree_names *names);
 
-/** Position of the VM that goes by a name in the snapshot's vms, or -ENOENT. O(log n) */
+/** Position in the snapshot's vms of the VM with that file name, or -ENOENT. O(log n) */
 ssize_t tree_names_find(const struct tree_names *names, const char *name);

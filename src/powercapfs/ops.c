@@ -3,19 +3,18 @@
 /*
  * The answers to FUSE requests.
  *
- * Each costs a look into the current snapshot and a short text: no request
- * waits for the host's sensors, the tick or another guest. What is where and
- * what it says is powercapfs_tree's, the by-name links are powercapfs_names',
- * the state of open files is powercapfs_files'.
+ * An answer costs a look into the current snapshot and a short text: no request
+ * waits for the host's sensors, the tick or another guest. tree.c knows the
+ * nodes and their texts, names.c the links in by-name/, files.c the state of
+ * open files.
  *
- * Nothing is cached by the kernel (zero timeouts, direct I/O), so a VM comes
- * and goes with the snapshots. A VM that has gone is ENOENT to a lookup; a
- * file of it that is still open then fails with ESTALE, as a file of a
- * removed sysfs device fails: the last value repeated for ever would read as
- * a VM that draws nothing.
+ * The kernel caches nothing (zero timeouts, direct I/O), so a VM comes and goes
+ * with the snapshots. A lookup of a VM that is gone gives ENOENT; a file of it
+ * that is still open fails with ESTALE, as a file of a removed sysfs device
+ * does: the last value repeated for ever would read as a VM that draws nothing.
  *
- * The mount is read-only, so the kernel refuses writes itself; the refusals
- * here stand for the case that somebody remounts it.
+ * The mount is read-only, so the kernel itself refuses writes; the refusals
+ * here are for the case that an operator remounts it.
  */
 
 #include "powercapfs/ops.h"
@@ -29,18 +28,19 @@
 #include "powercapfs/tree.h"
 #include "util/clock.h"
 
-/* What stat shows as a file's size, as sysfs does: readers skip empty files, none trusts it. */
+/* The size that stat reports for a file, as sysfs does: readers skip empty files, and no reader
+ * relies on the size. */
 #define FILE_SIZE 4096
 #define BY_NAME "by-name"
-/* How long the kernel may know the top directory's attributes, in seconds: as long as it is
- * mounted. They do not change, and whoever only passes by (service managers look at all mounts
- * when they make a sandbox) does not wait for a daemon that is being restarted. */
+/* How long the kernel may cache the top directory's attributes, in seconds: as long as it is
+ * mounted. They do not change, and a process that only passes by (service managers look at all
+ * mounts when they make a sandbox) does not wait for a daemon that is being restarted. */
 #define ROOT_TIMEOUT_S (365.0 * 24 * 3600)
 
-/* What an inode number stands for in one snapshot; no VM at the top level. */
-struct place {
+/* What an inode number stands for in one snapshot. */
+struct inode_ref {
     uint64_t inode;
-    const struct snapshot_vm *vm;
+    const struct snapshot_vm *vm; /* NULL at the top level */
     unsigned node;
     enum tree_node_type type;
 };
@@ -52,27 +52,27 @@ static const struct snapshot_vm *vm_with_tree(const struct snapshot *snapshot, u
     return vm && vm->has_tree ? vm : NULL;
 }
 
-/* @return 0 or -ESTALE: the kernel may hold numbers of what has gone */
-static int place_find(const struct snapshot *snapshot, uint64_t inode, struct place *ret)
+/* @return 0, or -ESTALE: the kernel may hold the number of a VM that is gone */
+static int inode_find(const struct snapshot *snapshot, uint64_t inode, struct inode_ref *ret)
 {
-    struct place place = {.inode = inode, .node = tree_inode_node(inode)};
+    struct inode_ref ref = {.inode = inode, .node = tree_inode_node(inode)};
 
     if (inode == TREE_INODE_ROOT || inode == TREE_INODE_BY_NAME) {
-        place.type = TREE_DIRECTORY;
-        *ret = place;
+        ref.type = TREE_DIRECTORY;
+        *ret = ref;
         return 0;
     }
-    place.vm = vm_with_tree(snapshot, tree_inode_vm(inode));
-    if (!place.vm || !tree_node_exists(place.vm, place.node))
+    ref.vm = vm_with_tree(snapshot, tree_inode_vm(inode));
+    if (!ref.vm || !tree_node_exists(ref.vm, ref.node))
         return -ESTALE;
-    place.type = tree_node_type(place.node);
-    *ret = place;
+    ref.type = tree_node_type(ref.node);
+    *ret = ref;
     return 0;
 }
 
-static struct place place_of(const struct snapshot_vm *vm, unsigned node)
+static struct inode_ref inode_of(const struct snapshot_vm *vm, unsigned node)
 {
-    return (struct place){
+    return (struct inode_ref){
         .inode = tree_inode(vm->id, node), .vm = vm, .node = node, .type = tree_node_type(node)};
 }
 
@@ -87,13 +87,13 @@ static mode_t type_bits(enum tree_node_type type)
     return bits[type];
 }
 
-static struct stat place_attributes(const struct powercapfs_server *server,
-                                    const struct place *place)
+static struct stat inode_attributes(const struct powercapfs_server *server,
+                                    const struct inode_ref *ref)
 {
     struct stat st = {
-        .st_ino = place->inode,
-        .st_mode = type_bits(place->type),
-        .st_nlink = 1, /* of directories too: no count of subdirectories for find(1) to rely on */
+        .st_ino = ref->inode,
+        .st_mode = type_bits(ref->type),
+        .st_nlink = 1, /* also of directories: find(1) must not rely on a count of subdirectories */
         .st_uid = server->uid,
         .st_gid = server->gid,
         .st_atim.tv_sec = server->start,
@@ -102,7 +102,7 @@ static struct stat place_attributes(const struct powercapfs_server *server,
     };
     char target[TREE_TEXT_MAX];
 
-    switch (place->type) {
+    switch (ref->type) {
     case TREE_DIRECTORY:
         st.st_mode |= server->directory_mode;
         break;
@@ -112,15 +112,15 @@ static struct stat place_attributes(const struct powercapfs_server *server,
         break;
     case TREE_LINK:
         st.st_mode |= 0777;
-        st.st_size = (off_t)tree_node_target(place->vm, place->node, target);
+        st.st_size = (off_t)tree_node_target(ref->vm, ref->node, target);
         break;
     }
     return st;
 }
 
 /*
- * Brings the names up to the current snapshot. It and what it points to
- * remain until the next call.
+ * Makes the names those of the current snapshot. The names and the snapshot
+ * remain valid until the next call.
  * @return 0, -ENOENT before the first snapshot, or -ENOMEM
  */
 static int names_refresh(struct powercapfs_server *server)
@@ -145,9 +145,9 @@ static int names_refresh(struct powercapfs_server *server)
     return 0;
 }
 
-/* The lookups of one kind of directory each: 0 or a negative errno. */
+/* Each of these looks a name up in one kind of directory. @return 0 or a negative errno */
 
-static int lookup_share(const struct snapshot *snapshot, const char *name, struct place *ret)
+static int lookup_share(const struct snapshot *snapshot, const char *name, struct inode_ref *ret)
 {
     const struct snapshot_vm *vm;
     uuid_t uuid;
@@ -155,14 +155,14 @@ static int lookup_share(const struct snapshot *snapshot, const char *name, struc
     if (!snapshot || uuid_parse(name, uuid) < 0)
         return -ENOENT;
     vm = snapshot_find_uuid(snapshot, uuid);
-    /* The comparison leaves only the one spelling that is listed. */
+    /* uuid_parse() takes upper case as well; only the listed spelling is to be found. */
     if (!vm || !vm->has_tree || strcmp(vm->uuid_text, name) != 0)
         return -ENOENT;
-    *ret = place_of(vm, TREE_NODE_SHARE);
+    *ret = inode_of(vm, TREE_NODE_SHARE);
     return 0;
 }
 
-static int lookup_by_name(struct powercapfs_server *server, const char *name, struct place *ret)
+static int lookup_by_name(struct powercapfs_server *server, const char *name, struct inode_ref *ret)
 {
     ssize_t position;
     int r = names_refresh(server);
@@ -172,15 +172,15 @@ static int lookup_by_name(struct powercapfs_server *server, const char *name, st
     position = tree_names_find(&server->names, name);
     if (position < 0)
         return (int)position;
-    *ret = place_of(&server->named->vms[position], TREE_NODE_NAME_LINK);
+    *ret = inode_of(&server->named->vms[position], TREE_NODE_NAME_LINK);
     return 0;
 }
 
 static int lookup_node(const struct snapshot *snapshot, uint64_t parent, const char *name,
-                       struct place *ret)
+                       struct inode_ref *ret)
 {
-    struct place directory;
-    int r = place_find(snapshot, parent, &directory);
+    struct inode_ref directory;
+    int r = inode_find(snapshot, parent, &directory);
 
     if (r < 0)
         return -ENOENT;
@@ -189,19 +189,19 @@ static int lookup_node(const struct snapshot *snapshot, uint64_t parent, const c
     r = tree_node_child(directory.vm, directory.node, name);
     if (r < 0)
         return r;
-    *ret = place_of(directory.vm, (unsigned)r);
+    *ret = inode_of(directory.vm, (unsigned)r);
     return 0;
 }
 
 static int lookup(struct powercapfs_server *server, const struct snapshot *snapshot,
-                  uint64_t parent, const char *name, struct place *ret)
+                  uint64_t parent, const char *name, struct inode_ref *ret)
 {
     if (parent == TREE_INODE_BY_NAME)
         return lookup_by_name(server, name, ret);
     if (parent != TREE_INODE_ROOT)
         return lookup_node(snapshot, parent, name, ret);
     if (strcmp(name, BY_NAME) == 0)
-        return place_find(snapshot, TREE_INODE_BY_NAME, ret);
+        return inode_find(snapshot, TREE_INODE_BY_NAME, ret);
     return lookup_share(snapshot, name, ret);
 }
 
@@ -210,12 +210,12 @@ static void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
     struct powercapfs_server *server = fuse_req_userdata(req);
     const struct snapshot *snapshot = snapshot_board_acquire(server->board);
     struct fuse_entry_param entry = {.generation = 1};
-    struct place place = {0};
-    int r = lookup(server, snapshot, parent, name, &place);
+    struct inode_ref ref = {0};
+    int r = lookup(server, snapshot, parent, name, &ref);
 
     if (r == 0) {
-        entry.ino = place.inode;
-        entry.attr = place_attributes(server, &place);
+        entry.ino = ref.inode;
+        entry.attr = inode_attributes(server, &ref);
     }
     snapshot_board_release(server->board, snapshot);
     if (r < 0)
@@ -229,11 +229,11 @@ static void fs_getattr(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *
     struct powercapfs_server *server = fuse_req_userdata(req);
     const struct snapshot *snapshot = snapshot_board_acquire(server->board);
     struct stat st = {0};
-    struct place place;
-    int r = place_find(snapshot, inode, &place);
+    struct inode_ref ref;
+    int r = inode_find(snapshot, inode, &ref);
 
     if (r == 0)
-        st = place_attributes(server, &place);
+        st = inode_attributes(server, &ref);
     snapshot_board_release(server->board, snapshot);
     if (r < 0)
         fuse_reply_err(req, -r);
@@ -246,13 +246,13 @@ static void fs_readlink(fuse_req_t req, fuse_ino_t inode)
     struct powercapfs_server *server = fuse_req_userdata(req);
     const struct snapshot *snapshot = snapshot_board_acquire(server->board);
     char target[TREE_TEXT_MAX];
-    struct place place;
-    int r = place_find(snapshot, inode, &place);
+    struct inode_ref ref;
+    int r = inode_find(snapshot, inode, &ref);
 
-    if (r == 0 && place.type != TREE_LINK)
+    if (r == 0 && ref.type != TREE_LINK)
         r = -EINVAL;
     if (r == 0)
-        tree_node_target(place.vm, place.node, target);
+        tree_node_target(ref.vm, ref.node, target);
     snapshot_board_release(server->board, snapshot);
     if (r < 0)
         fuse_reply_err(req, -r);
@@ -264,11 +264,11 @@ static void fs_open(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *inf
 {
     struct powercapfs_server *server = fuse_req_userdata(req);
     const struct snapshot *snapshot = snapshot_board_acquire(server->board);
-    struct place place;
-    int r = place_find(snapshot, inode, &place);
+    struct inode_ref ref;
+    int r = inode_find(snapshot, inode, &ref);
 
-    if (r == 0 && place.type != TREE_FILE)
-        r = place.type == TREE_DIRECTORY ? -EISDIR : -ELOOP;
+    if (r == 0 && ref.type != TREE_FILE)
+        r = ref.type == TREE_DIRECTORY ? -EISDIR : -ELOOP;
     if (r == 0 && ((info->flags & O_ACCMODE) != O_RDONLY || (info->flags & O_TRUNC)))
         r = -EROFS;
     snapshot_board_release(server->board, snapshot);
@@ -299,13 +299,13 @@ static int render(const struct powercapfs_server *server, uint64_t inode, struct
                              .time_ns = now_ns(),
                              .quantum_uj = server->quantum_uj,
                              .version = server->version};
-    struct place place;
-    int r = place_find(snapshot, inode, &place);
+    struct inode_ref ref;
+    int r = inode_find(snapshot, inode, &ref);
 
-    if (r == 0 && place.type != TREE_FILE)
+    if (r == 0 && ref.type != TREE_FILE)
         r = -EINVAL;
     if (r == 0)
-        text->length = tree_node_render(&view, place.vm, place.node, text->text);
+        text->length = tree_node_render(&view, ref.vm, ref.node, text->text);
     snapshot_board_release(server->board, snapshot);
     return r;
 }
@@ -336,10 +336,10 @@ static void fs_read(fuse_req_t req, fuse_ino_t inode, size_t size, off_t offset,
 }
 
 /*
- * A directory's entries stand at fixed offsets: "." before 1, ".." before 2,
+ * A directory's entries are at fixed offsets: "." before 1, ".." before 2,
  * child k before k + 3, where k is the VM's id or the node's number (by-name
- * itself is child 0 of the root). So a listing that goes on after a snapshot
- * changed neither repeats nor leaves out what was there all the time.
+ * itself is child 0 of the root). So a listing that goes on with another
+ * snapshot neither repeats nor leaves out an entry that both snapshots have.
  */
 struct listing {
     fuse_req_t req;
@@ -382,7 +382,7 @@ static void list_vms(const struct snapshot *snapshot, const struct tree_names *n
     }
 }
 
-static void list_nodes(const struct place *directory, uint64_t from, struct listing *listing)
+static void list_nodes(const struct inode_ref *directory, uint64_t from, struct listing *listing)
 {
     char name[TREE_TEXT_MAX];
     int node;
@@ -398,7 +398,7 @@ static void list_nodes(const struct place *directory, uint64_t from, struct list
     }
 }
 
-static uint64_t parent_inode(const struct place *directory)
+static uint64_t parent_inode(const struct inode_ref *directory)
 {
     if (!directory->vm || directory->node == TREE_NODE_SHARE)
         return TREE_INODE_ROOT;
@@ -408,9 +408,9 @@ static uint64_t parent_inode(const struct place *directory)
 static int list(struct powercapfs_server *server, const struct snapshot *snapshot, uint64_t inode,
                 off_t offset, struct listing *listing)
 {
-    struct place directory;
+    struct inode_ref directory;
     uint64_t from = offset > 2 ? (uint64_t)offset - 2 : 0;
-    int r = place_find(snapshot, inode, &directory);
+    int r = inode_find(snapshot, inode, &directory);
 
     if (r < 0)
         return r;
@@ -455,7 +455,7 @@ static void fs_readdir(fuse_req_t req, fuse_ino_t inode, size_t size, off_t offs
         fuse_reply_buf(req, listing.buffer, listing.used);
 }
 
-/* An operation that would change something. */
+/* Defines an operation that would change the file system: it is refused. */
 #define REFUSED(operation, ...)                                                                    \
     static void operation(fuse_req_t req, fuse_ino_t inode, __VA_ARGS__)                           \
     {                                                                                              \
@@ -465,7 +465,7 @@ static void fs_readdir(fuse_req_t req, fuse_ino_t inode, size_t size, off_t offs
 REFUSED(fs_setattr, struct stat *st, int to_set, struct fuse_file_info *info)
 REFUSED(fs_mknod, const char *name, mode_t mode, dev_t device)
 REFUSED(fs_mkdir, const char *name, mode_t mode)
-REFUSED(fs_unlink, const char *name) /* rmdir too */
+REFUSED(fs_unlink, const char *name) /* rmdir as well */
 REFUSED(fs_link, fuse_ino_t parent, const char *name)
 REFUSED(fs_rename, const char *name, fuse_ino_t parent, const char *to, unsigned flags)
 REFUSED(fs_write, const char *data, size_t size, off_t offset, struct fuse_file_info *info)

@@ -17,7 +17,7 @@
 
 #define LISTING_MAX 32768 /* bytes of one readdir reply */
 
-/** What requests are answered from. Of one thread's use, but for the counts in files. */
+/** The data from which one thread answers requests. Other threads may use the counts in files. */
 struct powercapfs_server {
     struct snapshot_board *board;
     struct open_files *files;
@@ -29,19 +29,18 @@ struct powercapfs_server {
     gid_t gid;
     time_t start; /* every node's times */
 
-    /* Of the newest snapshot when by-name/ was last used; holds a reference to it. */
-    const struct snapshot *named;
-    struct tree_names names;
+    const struct snapshot *named; /* the newest when by-name/ was last used; a reference */
+    struct tree_names names;      /* its VMs' names */
     char listing[LISTING_MAX];
 };
 
 /**
- * Fills a zeroed server; also on failure it is to be given to _deinit().
+ * Fills a zeroed server; give it to _deinit() after a failure as well.
  * @return 0 or a negative errno
  */
 int powercapfs_server_init(struct powercapfs_server *server, const struct powercapfs_config *config,
                            struct snapshot_board *board);
 void powercapfs_server_deinit(struct powercapfs_server *server);
 
-/** The operations; a session's user data is the server. */
+/** The operations. The user data of a session is the server. */
 extern const struct fuse_lowlevel_ops powercapfs_operations;

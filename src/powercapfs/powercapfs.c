@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The mount and the thread that serves it: requests wait in powercapfs_queue
- * for their VM's turn, and are answered at once by powercapfs_requests. The
- * CPU time that takes is counted to the VM. The mount may be one that a former
- * process made: see powercapfs_store.
+ * The mount and the thread that serves it: requests wait in queue.c for their
+ * VM's turn, and ops.c answers them at once. The CPU time of an answer is
+ * counted to the VM. The mount may be one that a former process made: see
+ * handover.h.
  *
- * Anybody with the right may unmount it by hand. A second mount of the file
- * system that nobody sees keeps it alive then, for those who hold a directory
- * of it (virtiofsd), and is what is put back.
+ * An operator may unmount it by hand. A second mount of the file system, which
+ * is on no path, keeps it alive then for the processes that hold a directory of
+ * it (virtiofsd), and is moved back to the mount point.
  */
 
 #include "powercapfs/powercapfs.h"
@@ -26,44 +26,44 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "host/mounts.h"
 #include "host/topology.h"
 #include "powercapfs/handover.h"
 #include "powercapfs/mount.h"
 #include "powercapfs/ops.h"
 #include "powercapfs/queue.h"
+#include "util/backoff.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
+#include "util/macros.h"
 #include "util/thread.h"
 
 #define PAUSE_USEC (100 * 1000)
-#define RETRY_MIN_NS NSEC_PER_SEC
-#define RETRY_MAX_NS (60 * NSEC_PER_SEC)
 
 struct powercapfs {
     struct powercapfs_server server;
     char *mountpoint;
     struct fuse_session *session;
-    struct request_queue *queue;
+    struct fuse_queue *queue;
     struct topology topology;
     int stop_fd;  /* eventfd: the thread is to end */
     bool mounted; /* by this process */
-    int keep_fd;  /* for connection_is_kept(); negative without a service manager */
+    int keep_fd;  /* for handover_is_kept(); negative without a service manager */
     bool running; /* the thread is to be joined */
     pthread_t thread;
-    atomic_bool ended; /* the thread, by itself: the connection was cut */
+    atomic_bool ended; /* the thread ended by itself: the connection was cut */
 
-    dev_t device;      /* the file system's */
-    int spare_fd;      /* mount_spare(), or negative */
-    uint64_t next_ns;  /* the mount is not tried before */
-    uint64_t retry_ns; /* how long to wait after another failure */
+    dev_t device; /* the file system's */
+    int spare_fd; /* mount_spare(), or negative */
+    struct backoff mount_retry;
 };
 
 DEFINE_CLEANUP(struct powercapfs *, powercapfs_free);
 
 /*
- * Counts to the VM what the thread has used since from_ns of its CPU time.
- * @return that time now
+ * Counts to the VM the CPU time that the thread has used since from_ns.
+ * @return the thread's CPU time now
  */
 static uint64_t charge(struct powercapfs *fs, uint32_t vm_id, uint64_t from_ns)
 {
@@ -71,42 +71,42 @@ static uint64_t charge(struct powercapfs *fs, uint32_t vm_id, uint64_t from_ns)
     bool exists = snapshot && snapshot_find_id(snapshot, vm_id);
     uint64_t to_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
     int cpu = sched_getcpu();
-    unsigned socket = cpu >= 0 && (size_t)cpu < fs->topology.n_cpus ? fs->topology.socket[cpu] : 0;
+    unsigned package = cpu >= 0 && (size_t)cpu < fs->topology.n_cpus ? fs->topology.socket[cpu] : 0;
 
     snapshot_board_release(fs->server.board, snapshot);
     if (exists)
-        open_files_charge(fs->server.files, vm_id, socket, to_ns - from_ns);
+        open_files_charge(fs->server.files, vm_id, package, to_ns - from_ns);
     return to_ns;
 }
 
 /*
  * Answers some of the requests that wait.
- * @param cpu_ns  the thread's CPU time up to which has been charged
+ * @param cpu_ns  the thread's CPU time that has been charged so far
  * @return 0 or a negative errno
  */
 static int answer(struct powercapfs *fs, uint64_t *cpu_ns)
 {
     int fd = fuse_session_fd(fs->session);
-    struct queued_request request;
-    int r = request_queue_fill(fs->queue, fd);
+    struct fuse_request request;
+    int r = fuse_queue_fill(fs->queue, fd);
 
-    for (unsigned n = 0; r == 0 && n < REQUEST_QUEUE_PLACES; n++) {
-        if (!request_queue_next(fs->queue, &request))
+    for (unsigned n = 0; r == 0 && n < FUSE_QUEUE_SLOTS; n++) {
+        if (!fuse_queue_next(fs->queue, &request))
             break;
         fuse_session_process_buf(fs->session,
                                  &(struct fuse_buf){.mem = request.bytes, .size = request.length});
-        request_queue_answered(fs->queue, &request);
+        fuse_queue_answered(fs->queue, &request);
         *cpu_ns = charge(fs, request.vm_id, *cpu_ns);
-        /* What has come meanwhile may be due before the rest. */
-        r = request_queue_fill(fs->queue, fd);
+        /* Requests that have arrived meanwhile may be due before the others. */
+        r = fuse_queue_fill(fs->queue, fd);
     }
     return r;
 }
 
 /*
- * Serves requests until told to stop or until the mount is taken away. The
- * loop is its own rather than libfuse's, which would sleep on in a read while
- * somebody keeps a file open: unmounting wakes it up only after the last one.
+ * Serves requests until the thread is to stop or the connection is cut.
+ * libfuse's own loop would sleep on in a read while a process keeps a file
+ * open: unmounting wakes it up only after the last file is closed.
  */
 static void *serve(void *data)
 {
@@ -119,13 +119,13 @@ static void *serve(void *data)
     int r = 0;
 
     while ((r == 0 || r == -ENOMEM) && !fuse_session_exited(fs->session)) {
-        if (poll(fds, 2, request_queue_length(fs->queue) > 0 ? 0 : -1) < 0 && errno != EINTR)
+        if (poll(fds, 2, fuse_queue_length(fs->queue) > 0 ? 0 : -1) < 0 && errno != EINTR)
             break;
         if (fds[1].revents)
             return NULL;
         r = answer(fs, &cpu_ns);
         if (r == -ENOMEM)
-            usleep(PAUSE_USEC); /* readers wait, rather than for ever */
+            usleep(PAUSE_USEC); /* readers wait for memory; ending here would leave them for ever */
     }
     atomic_store(&fs->ended, true);
     return NULL;
@@ -148,7 +148,7 @@ static int session_new(struct powercapfs *fs)
     char options[] = "ro,allow_other,default_permissions,nosuid,nodev,noexec,fsname=virtjoule,"
                      "subtype=virtjoule";
     char *arguments[] = {"virtjouled", "-o", options};
-    struct fuse_args args = FUSE_ARGS_INIT(sizeof(arguments) / sizeof(*arguments), arguments);
+    struct fuse_args args = FUSE_ARGS_INIT(ARRAY_SIZE(arguments), arguments);
 
     fuse_set_log_func(log_libfuse);
     fs->session =
@@ -157,15 +157,15 @@ static int session_new(struct powercapfs *fs)
     return fs->session ? 0 : -ENOMEM;
 }
 
-/* The kernel's first request waits already; it is handed on for the processes to come. */
+/* Answers the kernel's first request, which waits already, and keeps it for later processes. */
 static int session_begin(struct powercapfs *fs)
 {
     struct fuse_buf init = {0};
     int r = fuse_session_receive_buf(fs->session, &init);
 
     if (r > 0) {
-        fs->keep_fd = connection_keep(fuse_session_fd(fs->session), request_queue_memory(fs->queue),
-                                      init.mem, (size_t)r);
+        fs->keep_fd = handover_keep(fuse_session_fd(fs->session), fuse_queue_memory(fs->queue),
+                                    init.mem, (size_t)r);
         if (fs->keep_fd < 0 && fs->keep_fd != -ENOTCONN)
             log_warning("the mount cannot be kept over a restart", F_ERROR(fs->keep_fd));
         fuse_session_process_buf(fs->session, &init);
@@ -184,38 +184,39 @@ static int session_mount(struct powercapfs *fs)
     if (fuse_session_mount(fs->session, fs->mountpoint) != 0)
         return errno ? -errno : -EIO;
     fs->mounted = true;
-    /* At once: what fails from here on has to find the mount again. */
-    r = mountpoint_device(fs->mountpoint, &fs->device);
+    /* At once: after a later failure, powercapfs_free() recognises the mount by its device. */
+    r = mount_device(fs->mountpoint, &fs->device);
     if (r == 0)
-        r = request_queue_new(&fs->queue, -1);
+        r = fuse_queue_new(&fs->queue, -1);
     return r < 0 ? r : session_begin(fs);
 }
 
 /*
- * The reply to the repeated FUSE_INIT goes to the kernel, too. It refuses it
- * as one that nobody waits for, which libfuse passes over, unless the dead
- * process had not come to answer: then the mount waits for this one.
+ * libfuse sends the reply to the repeated FUSE_INIT to the kernel as well. If
+ * the dead process had answered, the kernel refuses the reply as one to no
+ * request, and libfuse ignores that; if not, the mount was waiting for this
+ * reply.
  */
-static int session_resume(struct powercapfs *fs, struct kept_connection *kept)
+static int session_resume(struct powercapfs *fs, struct handover *former)
 {
-    struct fuse_buf init = {.mem = kept->init, .size = kept->init_length};
+    struct fuse_buf init = {.mem = former->init, .size = former->init_length};
     char path[32];
-    int r = request_queue_new(&fs->queue, kept->memory_fd);
+    int r = fuse_queue_new(&fs->queue, former->memory_fd);
 
     if (r < 0)
         return r;
-    snprintf(path, sizeof(path), "/dev/fd/%d", kept->fd);
+    snprintf(path, sizeof(path), "/dev/fd/%d", former->fd);
     if (fuse_session_mount(fs->session, path) != 0)
         return -EIO;
     fuse_session_process_buf(fs->session, &init);
     if (fuse_session_exited(fs->session))
         return -EPROTO;
     log_info("the former daemon's mount is continued", F_STRING("path", fs->mountpoint),
-             F_UINT("requests", request_queue_length(fs->queue)));
-    return mountpoint_device(fs->mountpoint, &fs->device);
+             F_UINT("requests", fuse_queue_length(fs->queue)));
+    return mount_device(fs->mountpoint, &fs->device);
 }
 
-/* Mounted, by whomever: to be served. */
+/* After a new or a continued mount. */
 static int session_ready(struct powercapfs *fs)
 {
     int fd = fuse_session_fd(fs->session);
@@ -227,17 +228,17 @@ static int session_ready(struct powercapfs *fs)
 
 static int session_open(struct powercapfs *fs, struct descriptors *descriptors)
 {
-    struct kept_connection kept;
+    struct handover former;
     int r = session_new(fs);
 
     if (r < 0)
         return r;
-    r = kept_connection_take(descriptors, fs->mountpoint, &kept) ? session_resume(fs, &kept)
-                                                                 : session_mount(fs);
+    r = handover_take(descriptors, fs->mountpoint, &former) ? session_resume(fs, &former)
+                                                            : session_mount(fs);
     return r < 0 ? r : session_ready(fs);
 }
 
-/* Until the kernel knows the top directory. */
+/* Answers requests until the kernel knows the top directory. */
 static int session_introduce(struct powercapfs *fs)
 {
     struct fuse_buf buffer = {0};
@@ -287,14 +288,13 @@ static int allocate(struct powercapfs **ret, const struct powercapfs_config *con
     if (!fs)
         return -ENOMEM;
     fs->keep_fd = fs->spare_fd = -1;
-    fs->retry_ns = RETRY_MIN_NS;
     fs->stop_fd = eventfd(0, EFD_CLOEXEC);
     if (fs->stop_fd < 0)
         return -errno;
     fs->mountpoint = strdup(config->mountpoint);
     if (!fs->mountpoint)
         return -ENOMEM;
-    r = topology_read(&fs->topology, config->sysfs_root, (size_t)get_nprocs_conf(), SOCKETS_MAX);
+    r = topology_read(&fs->topology, config->sysfs_root, (size_t)get_nprocs_conf(), PACKAGES_MAX);
     if (r < 0)
         return r;
     r = powercapfs_server_init(&fs->server, config, board);
@@ -330,8 +330,8 @@ int powercapfs_mount(const struct powercapfs_config *config, struct snapshot_boa
 
     if (mountpoint_is_alive(config->mountpoint))
         return 0;
-    /* If it is still kept, then for another mount point, or what was mounted is no more. */
-    connection_drop();
+    /* A connection that is still kept is for another mount point, or its mount is gone. */
+    handover_drop();
     r = allocate(&fs, config, board);
     if (r == 0)
         r = session_new(fs);
@@ -339,8 +339,8 @@ int powercapfs_mount(const struct powercapfs_config *config, struct snapshot_boa
         r = session_mount(fs);
     if (r == 0)
         r = session_introduce(fs);
-    connection_settle();
-    if (r == 0 && !connection_is_kept(fs->keep_fd))
+    handover_settle();
+    if (r == 0 && !handover_is_kept(fs->keep_fd))
         r = -ENOTCONN;
     if (r < 0)
         log_error("cannot mount the powercap trees for the service manager to keep",
@@ -352,10 +352,10 @@ static bool is_in_place(const struct powercapfs *fs)
 {
     dev_t device;
 
-    return mountpoint_device(fs->mountpoint, &device) == 0 && device == fs->device;
+    return mount_device(fs->mountpoint, &device) == 0 && device == fs->device;
 }
 
-/* libfuse leaves the mount point alone then. */
+/* Has the kernel ended the connection? libfuse then leaves the mount point alone. */
 static bool is_cut(const struct powercapfs *fs)
 {
     struct pollfd pollfd = {.fd = fuse_session_fd(fs->session)};
@@ -391,13 +391,13 @@ static int mount_anew(struct powercapfs *fs)
     fs->running = false;
     close_spare(fs);
     if (fs->session && fs->mounted)
-        fuse_session_unmount(fs->session); /* frees what it has of it, no more */
+        fuse_session_unmount(fs->session); /* the mount is gone: this only frees libfuse's state */
     if (fs->session)
         fuse_session_destroy(TAKE_PTR(fs->session));
-    fs->queue = request_queue_free(fs->queue);
+    fs->queue = fuse_queue_free(fs->queue);
     if (fs->keep_fd >= 0) {
         close(TAKE_FD(fs->keep_fd));
-        connection_drop();
+        handover_drop();
     }
     r = session_new(fs);
     if (r == 0)
@@ -422,17 +422,16 @@ void powercapfs_keep_mounted(struct powercapfs *fs)
     bool ended = atomic_load(&fs->ended);
     int r;
 
-    if (now < fs->next_ns || (!ended && is_in_place(fs)))
+    if (!backoff_is_due(&fs->mount_retry, now) || (!ended && is_in_place(fs)))
         return;
     r = ended ? mount_anew(fs) : put_back(fs);
     if (r == 0) {
-        fs->retry_ns = RETRY_MIN_NS;
+        backoff_reset(&fs->mount_retry);
         return;
     }
     log_error("the mount was taken away, and cannot be put back yet",
               F_STRING("path", fs->mountpoint), F_ERROR(r));
-    fs->next_ns = now + fs->retry_ns;
-    fs->retry_ns = fs->retry_ns * 2 < RETRY_MAX_NS ? fs->retry_ns * 2 : RETRY_MAX_NS;
+    backoff_failed(&fs->mount_retry, now);
 }
 
 static void thread_stop(struct powercapfs *fs)
@@ -448,13 +447,13 @@ struct powercapfs *powercapfs_free(struct powercapfs *fs)
     if (fs->running)
         thread_stop(fs);
     close_spare(fs);
-    /* Not what somebody else has mounted there since. */
+    /* A mount that another process has made there since is left alone. */
     if (fs->mounted && fs->session && (is_in_place(fs) || is_cut(fs)) &&
-        !connection_is_kept(fs->keep_fd))
+        !handover_is_kept(fs->keep_fd))
         fuse_session_unmount(fs->session);
     if (fs->session)
         fuse_session_destroy(fs->session);
-    request_queue_free(fs->queue);
+    fuse_queue_free(fs->queue);
     topology_deinit(&fs->topology);
     powercapfs_server_deinit(&fs->server);
     if (fs->keep_fd >= 0)
@@ -471,7 +470,7 @@ uint64_t powercapfs_reads(struct powercapfs *fs, uint32_t vm_id)
     return fs ? open_files_reads(fs->server.files, vm_id) : 0;
 }
 
-void powercapfs_take_cpu(struct powercapfs *fs, uint32_t vm_id, uint64_t ret_ns[SOCKETS_MAX])
+void powercapfs_take_cpu(struct powercapfs *fs, uint32_t vm_id, uint64_t ret_ns[PACKAGES_MAX])
 {
     open_files_take_cpu(fs->server.files, vm_id, ret_ns);
 }

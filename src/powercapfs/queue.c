@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "powercapfs/queue.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <linux/fuse.h>
 #include <stdlib.h>
@@ -13,59 +14,61 @@
 #include "util/cleanup.h"
 
 #define PAGE 4096
-/* Of a connection as libfuse negotiates it: 256 pages of data, and a page for what precedes them.
-   The kernel refuses smaller buffers. Only pages that were written to take memory. */
-#define PLACE_SIZE (257 * (size_t)PAGE)
-#define MEMORY_SIZE (PAGE + REQUEST_QUEUE_PLACES * PLACE_SIZE)
+/* The largest request of a connection as libfuse negotiates it: 256 pages of data, and a page for
+   the headers before them. The kernel refuses smaller buffers. Only written pages take memory. */
+#define SLOT_SIZE (257 * (size_t)PAGE)
+#define MEMORY_SIZE (PAGE + FUSE_QUEUE_SLOTS * SLOT_SIZE)
 
+/* How the memory begins. Daemons of different versions hand it to each other: change the number
+   with the layout. */
 static const char form[] = "virtjoule requests 1";
 
-/* A request in the queue. The VM's n-th comes after all other VMs' (n-1)-th. */
-struct place {
-    size_t length; /* 0: the place is free */
+/* A request in the queue. In round n each VM has its n-th waiting request answered. */
+struct slot {
+    size_t length; /* 0: the slot is free */
     uint32_t vm_id;
     uint64_t round;
     uint64_t arrival;
 };
 
-struct request_queue {
+struct fuse_queue {
     int memory_fd;
-    char *memory; /* form, then the places' bytes from the second page on */
-    struct place places[REQUEST_QUEUE_PLACES];
+    char *memory; /* form, then the slots' bytes from the second page on */
+    struct slot slots[FUSE_QUEUE_SLOTS];
     size_t length;
     uint64_t round;
     uint64_t arrivals;
 };
 
-static char *bytes_at(const struct request_queue *queue, unsigned place)
+static char *bytes_at(const struct fuse_queue *queue, unsigned slot)
 {
-    return queue->memory + PAGE + place * PLACE_SIZE;
+    return queue->memory + PAGE + slot * SLOT_SIZE;
 }
 
-/* Takes in what the kernel has written into a place, now or for a predecessor. */
-static void add(struct request_queue *queue, unsigned place)
+/* Enters the request that the kernel has written into a slot, for this process or a former one. */
+static void add(struct fuse_queue *queue, unsigned slot)
 {
-    struct place request = {.round = queue->round, .arrival = queue->arrivals++};
+    struct slot request = {.round = queue->round, .arrival = queue->arrivals++};
     struct fuse_in_header header;
 
-    memcpy(&header, bytes_at(queue, place), sizeof(header));
-    if (header.len < sizeof(header) || header.len > PLACE_SIZE)
+    memcpy(&header, bytes_at(queue, slot), sizeof(header));
+    if (header.len < sizeof(header) || header.len > SLOT_SIZE)
         return;
     request.length = header.len;
     request.vm_id = tree_inode_vm(header.nodeid);
-    for (unsigned i = 0; i < REQUEST_QUEUE_PLACES; i++) {
-        const struct place *other = &queue->places[i];
+    for (unsigned i = 0; i < FUSE_QUEUE_SLOTS; i++) {
+        const struct slot *other = &queue->slots[i];
 
         if (other->length > 0 && other->vm_id == request.vm_id && other->round >= request.round)
             request.round = other->round + 1;
     }
-    queue->places[place] = request;
+    queue->slots[slot] = request;
     queue->length++;
 }
 
-DEFINE_CLEANUP(struct request_queue *, request_queue_free);
+DEFINE_CLEANUP(struct fuse_queue *, fuse_queue_free);
 
-static int map(struct request_queue *queue, int fd)
+static int map(struct fuse_queue *queue, int fd)
 {
     queue->memory = mmap(NULL, MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (queue->memory != MAP_FAILED)
@@ -74,7 +77,7 @@ static int map(struct request_queue *queue, int fd)
     return -errno;
 }
 
-static int adopt(struct request_queue *queue, int fd)
+static int adopt(struct fuse_queue *queue, int fd)
 {
     struct stat st;
     int r;
@@ -87,11 +90,11 @@ static int adopt(struct request_queue *queue, int fd)
     return memcmp(queue->memory, form, sizeof(form)) == 0 ? 0 : -EBADMSG;
 }
 
-static int create(struct request_queue *queue)
+static int create(struct fuse_queue *queue)
 {
     int r;
 
-    queue->memory_fd = memfd_create("virtjoule-requests", MFD_CLOEXEC);
+    queue->memory_fd = memfd_create("virtjoule-fuse-queue", MFD_CLOEXEC);
     if (queue->memory_fd < 0 || ftruncate(queue->memory_fd, MEMORY_SIZE) < 0)
         return -errno;
     r = map(queue, queue->memory_fd);
@@ -100,15 +103,15 @@ static int create(struct request_queue *queue)
     return r;
 }
 
-/* Also makes sure that the page is there: the kernel cannot fetch it for a process being killed. */
-static void clear(struct request_queue *queue, unsigned place)
+/* The write also makes the page present: the kernel cannot fetch it for a process being killed. */
+static void clear(struct fuse_queue *queue, unsigned slot)
 {
-    memset(bytes_at(queue, place), 0, sizeof(struct fuse_in_header));
+    memset(bytes_at(queue, slot), 0, sizeof(struct fuse_in_header));
 }
 
-int request_queue_new(struct request_queue **ret, int memory_fd)
+int fuse_queue_new(struct fuse_queue **ret, int memory_fd)
 {
-    _cleanup_(cleanup_request_queue_free) struct request_queue *queue = calloc(1, sizeof(*queue));
+    _cleanup_(cleanup_fuse_queue_free) struct fuse_queue *queue = calloc(1, sizeof(*queue));
     int r;
 
     if (!queue)
@@ -119,16 +122,16 @@ int request_queue_new(struct request_queue **ret, int memory_fd)
         return r;
     if (memory_fd >= 0)
         queue->memory_fd = memory_fd;
-    for (unsigned place = 0; place < REQUEST_QUEUE_PLACES; place++) {
-        add(queue, place);
-        if (queue->places[place].length == 0)
-            clear(queue, place);
+    for (unsigned slot = 0; slot < FUSE_QUEUE_SLOTS; slot++) {
+        add(queue, slot);
+        if (queue->slots[slot].length == 0)
+            clear(queue, slot);
     }
     *ret = TAKE_PTR(queue);
     return 0;
 }
 
-struct request_queue *request_queue_free(struct request_queue *queue)
+struct fuse_queue *fuse_queue_free(struct fuse_queue *queue)
 {
     if (!queue)
         return NULL;
@@ -140,33 +143,34 @@ struct request_queue *request_queue_free(struct request_queue *queue)
     return NULL;
 }
 
-int request_queue_memory(const struct request_queue *queue)
+int fuse_queue_memory(const struct fuse_queue *queue)
 {
     return queue->memory_fd;
 }
 
-size_t request_queue_length(const struct request_queue *queue)
+size_t fuse_queue_length(const struct fuse_queue *queue)
 {
     return queue->length;
 }
 
-static unsigned find_free(const struct request_queue *queue)
+static unsigned find_free(const struct fuse_queue *queue)
 {
-    unsigned place = 0;
+    unsigned slot = 0;
 
-    while (queue->places[place].length > 0)
-        place++;
-    return place;
+    assert(queue->length < FUSE_QUEUE_SLOTS);
+    while (queue->slots[slot].length > 0)
+        slot++;
+    return slot;
 }
 
-int request_queue_fill(struct request_queue *queue, int fuse_fd)
+int fuse_queue_fill(struct fuse_queue *queue, int fuse_fd)
 {
-    while (queue->length < REQUEST_QUEUE_PLACES) {
-        unsigned place = find_free(queue);
-        ssize_t n = read(fuse_fd, bytes_at(queue, place), PLACE_SIZE);
+    while (queue->length < FUSE_QUEUE_SLOTS) {
+        unsigned slot = find_free(queue);
+        ssize_t n = read(fuse_fd, bytes_at(queue, slot), SLOT_SIZE);
 
         if (n > 0)
-            add(queue, place);
+            add(queue, slot);
         else if (n == 0 || errno == EAGAIN)
             return 0;
         else if (errno != EINTR && errno != ENOENT) /* ENOENT: it was withdrawn meanwhile */
@@ -175,36 +179,37 @@ int request_queue_fill(struct request_queue *queue, int fuse_fd)
     return 0;
 }
 
-static bool comes_before(const struct place *a, const struct place *b)
+static bool comes_before(const struct slot *a, const struct slot *b)
 {
     return a->round != b->round ? a->round < b->round : a->arrival < b->arrival;
 }
 
-bool request_queue_next(struct request_queue *queue, struct queued_request *ret)
+bool fuse_queue_next(struct fuse_queue *queue, struct fuse_request *ret)
 {
-    const struct place *next = NULL;
+    const struct slot *next = NULL;
 
-    for (unsigned i = 0; i < REQUEST_QUEUE_PLACES; i++) {
-        const struct place *place = &queue->places[i];
+    for (unsigned i = 0; i < FUSE_QUEUE_SLOTS; i++) {
+        const struct slot *slot = &queue->slots[i];
 
-        if (place->length > 0 && (!next || comes_before(place, next)))
-            next = place;
+        if (slot->length > 0 && (!next || comes_before(slot, next)))
+            next = slot;
     }
     if (!next)
         return false;
     queue->round = next->round;
-    *ret = (struct queued_request){
-        .place = (unsigned)(next - queue->places),
+    *ret = (struct fuse_request){
+        .slot = (unsigned)(next - queue->slots),
         .vm_id = next->vm_id,
-        .bytes = bytes_at(queue, (unsigned)(next - queue->places)),
+        .bytes = bytes_at(queue, (unsigned)(next - queue->slots)),
         .length = next->length,
     };
     return true;
 }
 
-void request_queue_answered(struct request_queue *queue, const struct queued_request *request)
+void fuse_queue_answered(struct fuse_queue *queue, const struct fuse_request *request)
 {
-    clear(queue, request->place);
-    queue->places[request->place].length = 0;
+    assert(request->slot < FUSE_QUEUE_SLOTS && queue->slots[request->slot].length > 0);
+    clear(queue, request->slot);
+    queue->slots[request->slot].length = 0;
     queue->length--;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "powercapfs/tree.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -9,8 +10,8 @@
 #include "util/clock.h"
 
 /*
- * The numbers are part of the inode numbers, and those outlive the daemon:
- * add new nodes before NODE_COUNT, never reorder or remove one.
+ * The numbers are part of the inode numbers, which outlive the daemon: add new
+ * nodes before NODE_COUNT, never reorder or remove one.
  */
 enum {
     NODE_SHARE = TREE_NODE_SHARE,
@@ -101,8 +102,11 @@ static int render_zone_name(const struct tree_view *view, const struct snapshot_
 }
 
 /*
- * The total is cut to the quantum before it wraps: cut afterwards, the step
- * over the wrap would differ from what a reader makes of it, max - prev + cur + 1.
+ * The counter runs from 0 to the maximum and then begins anew, as the kernel's
+ * does, so a wrap is worth max - prev + cur + 1. Readers reckon
+ * max - prev + cur (see sample.h): each wrap costs them one microjoule. The
+ * total is cut to the quantum before it wraps; cut afterwards, the step over
+ * the wrap would be wrong by up to a quantum.
  */
 static int render_energy(const struct tree_view *view, const struct snapshot_vm *vm,
                          enum tree_zone zone, char ret[TREE_TEXT_MAX])
@@ -214,7 +218,7 @@ static const struct node nodes[NODE_COUNT] = {
     [NODE_VERSION] = FILE_OF("version", NODE_VIRTJOULE, ZONE_NONE, render_version),
 };
 
-/* The zones of the tree: subzones are in the package's directory and cannot be without it. */
+/* The zones of the tree. The subzones are in the package's directory, so they need the package. */
 static unsigned vm_zones(const struct snapshot_vm *vm)
 {
     if (vm->tree_zones & ZONE_BIT(TREE_PACKAGE))
@@ -239,11 +243,13 @@ bool tree_node_exists(const struct snapshot_vm *vm, unsigned node)
 
 enum tree_node_type tree_node_type(unsigned node)
 {
+    assert(node < NODE_COUNT || node == TREE_NODE_NAME_LINK);
     return node == TREE_NODE_NAME_LINK ? TREE_LINK : nodes[node].type;
 }
 
 unsigned tree_node_parent(unsigned node)
 {
+    assert(node < NODE_COUNT);
     return nodes[node].parent;
 }
 
@@ -268,7 +274,7 @@ int tree_node_child(const struct snapshot_vm *vm, unsigned directory, const char
     return -ENOENT;
 }
 
-/* The text, and for subzones their number behind it. */
+/* Writes the text, followed by the subzone's number where the node is numbered. */
 static size_t write_numbered(const struct snapshot_vm *vm, const struct node *node,
                              const char *text, char ret[TREE_TEXT_MAX])
 {
@@ -279,6 +285,7 @@ static size_t write_numbered(const struct snapshot_vm *vm, const struct node *no
 
 size_t tree_node_name(const struct snapshot_vm *vm, unsigned node, char ret[TREE_TEXT_MAX])
 {
+    assert(node < NODE_COUNT);
     return write_numbered(vm, &nodes[node], nodes[node].name, ret);
 }
 
@@ -286,11 +293,13 @@ size_t tree_node_target(const struct snapshot_vm *vm, unsigned node, char ret[TR
 {
     if (node == TREE_NODE_NAME_LINK)
         return (size_t)snprintf(ret, TREE_TEXT_MAX, "../%s", vm->uuid_text);
+    assert(node < NODE_COUNT && nodes[node].target);
     return write_numbered(vm, &nodes[node], nodes[node].target, ret);
 }
 
 size_t tree_node_render(const struct tree_view *view, const struct snapshot_vm *vm, unsigned node,
                         char ret[TREE_TEXT_MAX])
 {
+    assert(node < NODE_COUNT && nodes[node].render);
     return (size_t)nodes[node].render(view, vm, nodes[node].zone, ret);
 }

@@ -2,14 +2,14 @@
 #pragma once
 
 /*
- * One VM's powercap tree as a table of nodes: what is where, under which
- * inode number, and what its text is. Pure functions over a snapshot.
+ * One VM's powercap tree as a table of nodes: the place of each node, its
+ * inode number and its text. Pure functions over a snapshot.
  *
- * An inode number is (VM id << 8) | node. Both halves are stable: the id is
- * the UUID's for ever, and a node's number never changes once released, so a
- * new daemon that takes over the FUSE connection of a dead one gives every
- * file the number under which a guest already knows it. VM id 0 is the file
- * system's own top level.
+ * An inode number is (VM id << 8) | node. Both halves are stable: a UUID keeps
+ * its id for ever, and a node's number never changes once released. So a new
+ * daemon that takes over the FUSE connection of a dead one gives every file
+ * the number by which a guest knows it already. VM id 0 is the file system's
+ * own top level.
  */
 
 #include <stdbool.h>
@@ -24,11 +24,11 @@ enum tree_node_type {
     TREE_LINK,
 };
 
-/* Of the top level: VM id 0. The root's inode is FUSE's own, 1. */
+/* Inode numbers of the top level, VM id 0. FUSE fixes the root's. */
 #define TREE_INODE_ROOT UINT64_C(1)
 #define TREE_INODE_BY_NAME UINT64_C(2)
 
-/* Of every VM. Its directory, and the link to it in by-name/. */
+/* Nodes of every VM: its directory, and the link to it in by-name/. */
 #define TREE_NODE_SHARE 0U
 #define TREE_NODE_NAME_LINK 255U
 
@@ -51,7 +51,7 @@ static inline unsigned tree_inode_node(uint64_t inode)
     return (unsigned)(inode & 0xff);
 }
 
-/** Does the VM's tree have that node? Any number may be asked for, TREE_NODE_NAME_LINK included. */
+/** Does the VM's tree have that node? @param node  any number, TREE_NODE_NAME_LINK included */
 bool tree_node_exists(const struct snapshot_vm *vm, unsigned node);
 
 /** Type of a node that exists. */
@@ -60,7 +60,7 @@ enum tree_node_type tree_node_type(unsigned node);
 /** The directory that holds a node; TREE_NODE_SHARE for the share itself. */
 unsigned tree_node_parent(unsigned node);
 
-/** The node of that name in a directory of the VM. @return its number or -ENOENT */
+/** The node with that name in a directory of the VM. @return its number or -ENOENT */
 int tree_node_child(const struct snapshot_vm *vm, unsigned directory, const char *name);
 
 /** The first node from that number on that is in a directory of the VM, or -ENOENT. */
@@ -72,7 +72,7 @@ size_t tree_node_name(const struct snapshot_vm *vm, unsigned node, char ret[TREE
 /** Writes a link's relative target. @return its length */
 size_t tree_node_target(const struct snapshot_vm *vm, unsigned node, char ret[TREE_TEXT_MAX]);
 
-/** What a file's text is made from. */
+/** The data from which a file's text is made. */
 struct tree_view {
     const struct snapshot *snapshot;
     uint64_t time_ns; /* CLOCK_MONOTONIC, now */

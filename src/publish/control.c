@@ -15,13 +15,13 @@
 #include "util/cleanup.h"
 #include "util/log.h"
 
-/* Of the service manager's socket. */
+/* The name of the socket that the service manager listens on. */
 #define SOCKET_NAME "control"
 
 #define REQUEST_MAX 4096
 #define CLIENTS_MAX 16
 #define CLIENT_TIMEOUT_USEC UINT64_C(5000000)
-/* Nobody's connections, nor one that cannot be accepted, keep the loop from its ticks. */
+/* Rate-limit accepts so that connection floods cannot delay ticks. */
 #define CONNECTS_PER_INTERVAL 64
 #define CONNECTS_INTERVAL_USEC UINT64_C(1000000)
 
@@ -40,7 +40,7 @@ struct client {
 
 struct control {
     sd_event *event;
-    char path[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* empty: it is not ours to remove */
+    char path[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* empty: the service manager's */
     char *mountpoint;
     struct snapshot_board *board;
     struct control_actions actions;
@@ -76,7 +76,7 @@ static int on_client_timeout(sd_event_source *source, uint64_t usec, void *userd
     return 0;
 }
 
-/* What became of it shows in the snapshot. */
+/* Does what the request asks for. The snapshot shows the result. */
 static void client_act(const struct client *client)
 {
     const struct control_actions *actions = &client->control->actions;
@@ -253,7 +253,7 @@ static int listen_at(const char *path, gid_t group)
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
-    /* Nobody may connect between bind() and chown(). */
+    /* No other user may connect between bind() and chown(). */
     if (fchmod(fd, 0600) < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
         return -errno;
     if (group != (gid_t)-1 && (chown(path, (uid_t)-1, group) < 0 || chmod(path, 0660) < 0))
@@ -263,11 +263,11 @@ static int listen_at(const char *path, gid_t group)
     return TAKE_FD(fd);
 }
 
-/* A socket that the service manager listens on; -1: there is none. */
+/* @return a socket that the service manager listens on, or -1: there is none */
 static int inherit_socket(struct descriptors *descriptors)
 {
     for (int fd; (fd = descriptors_next(descriptors, SOCKET_NAME)) >= 0; close(fd))
-        /* Who has connected may be gone by the time of accept4(), which must not wait then. */
+        /* A client may disconnect before accept4(), which must not wait then. */
         if (sd_is_socket(fd, AF_UNIX, SOCK_STREAM, 1) > 0 && fcntl(fd, F_SETFL, O_NONBLOCK) == 0)
             return fd;
     return -1;

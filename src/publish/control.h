@@ -8,7 +8,7 @@
  *     {"command":"list"}             all zones and VMs
  *     {"command":"show","vm":"web"}  one VM, by name or UUID
  *     {"command":"show"}             the host's zones alone
- *     {"command":"prepare","vm":"UUID"}  that VM, which has its tree from now on
+ *     {"command":"prepare","vm":"UUID"}  makes the VM's tree, and shows the VM
  *
  * A refusal is {"error":"..."}; "no such VM" carries "not_found":true as well.
  * Energies are joules with all their microjoules.
@@ -24,20 +24,20 @@
 
 struct control;
 
-/** What a request may have done. */
+/** The actions that a request may ask for. */
 struct control_actions {
-    /* Makes a VM's tree and a snapshot that has it. @return 0 or a negative errno */
+    /* Makes a VM's tree, and posts a snapshot with it. @return 0 or a negative errno */
     int (*prepare)(void *userdata, const uuid_t uuid);
     void *userdata;
 };
 
 /**
- * Listens on a socket file, in the event loop. A socket named "control" that
- * the service manager listens on is served instead, and remains its: its file
- * is neither made nor removed.
- * @param path         replaced when a dead daemon left it
- * @param mountpoint   of the trees, for the answers' "tree"
- * @param descriptors  of the service manager
+ * Listens on a socket file, in the event loop. Where the service manager
+ * listens on a socket named "control", that one is served instead; its file
+ * belongs to the service manager and is neither made nor removed here.
+ * @param path         a file that a dead daemon left there is replaced
+ * @param mountpoint   of the trees, for "tree" in the answers
+ * @param descriptors  that the service manager handed over
  * @param actions      copied
  * @return 0; -EADDRINUSE when another daemon answers there; or another
  *         negative errno. The reason is logged.
@@ -49,11 +49,11 @@ int control_new(struct control **ret, sd_event *event, const char *path, const c
 /** Closes the socket, and removes it if it was made here; NULL is accepted. @return NULL */
 struct control *control_free(struct control *control);
 
-/** Whether a request asks to prepare a VM, and which. @param request any bytes */
+/** Does a request ask to prepare a VM? @param request any bytes @param ret  its UUID */
 bool control_asks_prepare(const char *request, size_t length, uuid_t ret);
 
 /**
- * Answers one request, what it asks to do having been done.
+ * Answers one request, after the action that it asks for.
  * @param request     any bytes
  * @param snapshot    NULL before the first
  * @param ret         JSON text, one line; to be freed

@@ -41,7 +41,7 @@ static json *json_zone_joules(const struct snapshot *snapshot, const uint64_t *e
 {
     json *object = json_object_new_object();
 
-    /* Two sources may have told of one zone, one after the other. */
+    /* Two sources may have measured one zone, one after the other. */
     for (size_t i = 0; i < snapshot->n_zones; i++) {
         const char *name = snapshot->zones[i].zone.name;
         uint64_t sum_uj = 0;
@@ -248,7 +248,7 @@ static json *answer_show(const struct snapshot *snapshot, const char *mountpoint
     return object;
 }
 
-/* The UUID that a request wants prepared. */
+/* @return whether the request asks to prepare a VM; then its UUID is in ret */
 static bool get_prepare(json *request, uuid_t ret)
 {
     json *command = NULL, *vm = NULL;
@@ -294,7 +294,7 @@ static json *answer(json *request, const struct snapshot *snapshot, const char *
     return json_error("unknown command");
 }
 
-/* @return NULL when it is no JSON */
+/* @return NULL for a text that is no JSON */
 static json *parse_request(const char *request, size_t length)
 {
     _cleanup_(cleanup_json_tokener_free) struct json_tokener *tokener = json_tokener_new_ex(8);

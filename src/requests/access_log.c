@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "requests/access_log.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -16,17 +17,17 @@
 #include "util/log.h"
 #include "util/utf8.h"
 
-/* One write for many lines. */
+/* Bytes of lines that are held back, for one write of many lines. */
 #define HELD_BACK_MAX ((size_t)65536)
 
 struct access_log {
     char *path;
     uint64_t max_bytes;
-    uint64_t file_bytes; /* in the file, the held back not included */
+    uint64_t file_bytes; /* in the file, without those held back */
     uint64_t dropped;
     int fd;
-    int error; /* that was last logged, or 0 */
-    bool full; /* was logged */
+    int error; /* the last that was logged, or 0 */
+    bool full; /* and that was logged */
     size_t length;
     size_t lines; /* in it */
     char held_back[HELD_BACK_MAX];
@@ -47,7 +48,7 @@ __attribute__((format(printf, 2, 3))) static void add(struct text *text, const c
     va_end(arguments);
 }
 
-/* How many bytes stand for themselves in a JSON string. */
+/* @return how many bytes need no escape in a JSON string */
 static size_t plain_length(const char *bytes, size_t length)
 {
     size_t n = 0;
@@ -57,7 +58,7 @@ static size_t plain_length(const char *bytes, size_t length)
     return n;
 }
 
-/* A JSON string (RFC 8259, section 7) of any bytes; DEL and what C1 controls are, escaped too. */
+/* Adds a JSON string (RFC 8259, section 7) of any bytes; DEL and C1 controls are escaped, too. */
 static void add_string(struct text *text, const char *bytes, size_t length)
 {
     add(text, "\"");
@@ -95,6 +96,7 @@ size_t access_log_format(const struct request_record *request, char line[ACCESS_
 {
     struct text text = {.bytes = line};
 
+    assert(request->path_length <= RECORD_PATH_MAX && request->method_length <= RECORD_METHOD_MAX);
     add(&text, "{\"time\":");
     add_time(&text, request->end_ns);
     add(&text, ",\"method\":");
@@ -141,7 +143,7 @@ int access_log_new(struct access_log **ret, const char *path, uint64_t max_bytes
     return 0;
 }
 
-/* A disk that is full or a pipe that nobody reads: lines are lost, the daemon goes on. */
+/* Where a disk is full or a pipe has no reader, lines are lost and the daemon goes on. */
 static void fail(struct access_log *log, int error)
 {
     log->dropped += log->lines;
@@ -199,7 +201,7 @@ void access_log_reopen(struct access_log *log)
     access_log_flush(log);
     fd = open_file(log->path, &bytes);
     if (fd < 0) {
-        log_warning("access log cannot be opened anew", F_STRING("file", log->path), F_ERROR(fd));
+        log_warning("access log cannot be reopened", F_STRING("file", log->path), F_ERROR(fd));
         return;
     }
     close(log->fd);

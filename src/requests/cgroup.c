@@ -40,7 +40,7 @@ bool cgroup_is_unit(const char *text)
             has_suffix(text, ".scope") || has_suffix(text, ".socket"));
 }
 
-/* A directory that goes while we look is none. */
+/* A directory that vanishes during the search counts as not there. */
 static int find_below(const char *directory, const char *unit, unsigned depth, char *path,
                       size_t size)
 {
@@ -58,7 +58,7 @@ static int find_below(const char *directory, const char *unit, unsigned depth, c
             continue;
         if (strcmp(entry->d_name, unit) == 0)
             return snprintf(path, size, "%s", below) < (int)size ? 0 : -ENAMETOOLONG;
-        /* Units are in slices only: what services make below theirs is their own. */
+        /* Units are in slices only: what a service makes below its cgroup is no unit. */
         if (depth == 0 || !has_suffix(entry->d_name, ".slice"))
             continue;
         r = find_below(below, unit, depth - 1, path, size);

@@ -9,15 +9,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/** An absolute path without "..", as long as a configuration keeps. */
+/** Whether it is an absolute path without "..", short enough for the configuration. */
 bool cgroup_is_path(const char *text);
 
-/** The name of a systemd unit that has a cgroup: "nginx.service", "app@1.service", "web.slice". */
+/** Whether it is the name of a systemd unit that has a cgroup: "nginx.service", "app@1.service",
+ * "web.slice". */
 bool cgroup_is_unit(const char *text);
 
 /**
- * Where the cgroup is now.
- * @param root  the cgroup2 mount, below which units are looked for
+ * Finds where the cgroup is now.
+ * @param root  the cgroup2 mount, below which units are searched
  * @param name  a path or a unit's name
  * @param path  set to the cgroup's directory
  * @return 0; -ENOENT: there is none now; or another negative errno

@@ -56,9 +56,9 @@ static void log_failure(const struct cgroup_watch *watch, int error)
     else if (error == -EMEDIUMTYPE)
         log_warning("not a directory of the unified hierarchy (cgroup v2)",
                     F_STRING("cgroup", watch->name));
-    else if (error == -EPERM) /* what it takes to attach, it took to load the program */
-        log_warning("another program on the cgroup, or above it, tolerates none beside it: its "
-                    "requests are followed when that has gone",
+    else if (error == -EPERM) /* not a capability: attaching takes none that loading did not take */
+        log_warning("another program on the cgroup, or above it, tolerates none beside it: "
+                    "requests of the cgroup are followed when that program has gone",
                     F_STRING("cgroup", watch->name));
     else
         log_warning("requests of a cgroup cannot be followed", F_STRING("cgroup", watch->name),

@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * Following the requests of a cgroup that may come late, go and come again.
+ * Following the requests of a cgroup that may appear late, vanish and return.
  *
  *     configured name --(each check)--> directory --(when it is a new one)--> request_programs
  */
@@ -14,23 +14,23 @@
 
 /** One cgroup of the configuration. */
 struct cgroup_watch {
-    const char *name;    /* its path or its unit's name; the owner's */
+    const char *name;    /* its path or its unit's name; not owned */
     int link;            /* of request_programs_watch(), or -1 */
-    ino_t inode;         /* of the directory that is watched */
-    char path[PATH_MAX]; /* of it */
-    int error;           /* that was last logged, or 0 */
+    ino_t inode;         /* of the watched directory */
+    char path[PATH_MAX]; /* of the watched directory */
+    int error;           /* the last that was logged, or 0 */
 };
 
 /** @param name  must outlive the watch */
 void cgroup_watch_init(struct cgroup_watch *watch, const char *name);
 
 /**
- * Watches the cgroup if it is there, and no longer one that has gone; logs what
+ * Begins to watch the cgroup if it is there, and ends when it has gone; logs what
  * changed.
  * @param root  the cgroup2 mount
  */
 void cgroup_watch_check(struct cgroup_watch *watch, struct request_programs *programs,
                         const char *root);
 
-/** Requests that have begun are followed to their end. */
+/** Ends the watch; requests that have begun are followed to their end. */
 void cgroup_watch_end(struct cgroup_watch *watch);

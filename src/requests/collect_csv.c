@@ -5,6 +5,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "util/macros.h"
+
 static int finish(FILE *stream)
 {
     return fflush(stream) != 0 || ferror(stream) ? -EIO : 0;
@@ -45,7 +47,7 @@ int collect_csv_write_row(FILE *stream, const char *label, const struct collect_
     fprintf(stream, "%" PRIu64 ",", row->sample_time_ns);
     write_label(stream, label);
     fprintf(stream, ",%s", attribution_mode_to_string(row->mode));
-    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
         fprintf(stream, ",%" PRIu64, numbers[i]);
     fputc(',', stream);
     for (size_t i = 0; i < row->n_frequencies; i++)

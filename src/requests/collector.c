@@ -6,13 +6,10 @@
 #include <string.h>
 
 #include "requests/collect_csv.h"
-#include "requests/energy_split.h"
+#include "requests/work_price.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
-
-/* uW x ns, per uJ */
-#define UW_NS_PER_UJ UINT64_C(1000000000)
 
 struct moment {
     uint64_t time_ns;
@@ -24,19 +21,19 @@ struct moment {
 struct collector {
     FILE *stream;
     const char *label;
-    const struct requests_config *config;
-    bool failed; /* was logged */
+    const struct request_config *config;
+    bool failed; /* and that was logged */
     bool begun;  /* the two below are known */
     struct moment from;
     uint64_t from_energy_uj;
-    size_t n; /* ever; the last SPLIT_POINTS are kept */
-    struct moment moments[SPLIT_POINTS];
+    size_t n; /* ever; the last PRICE_POINTS are kept */
+    struct moment moments[PRICE_POINTS];
 };
 
 DEFINE_CLEANUP(struct collector *, collector_free);
 
 int collector_new(struct collector **ret, const char *path, const char *label,
-                  const struct requests_config *config)
+                  const struct request_config *config)
 {
     _cleanup_(cleanup_collector_free) struct collector *collector = calloc(1, sizeof(*collector));
     int r = -ENOMEM;
@@ -62,7 +59,7 @@ struct collector *collector_free(struct collector *collector)
     if (collector->stream)
         fclose(collector->stream);
     free(collector->from.frequencies);
-    for (size_t i = 0; i < SPLIT_POINTS; i++)
+    for (size_t i = 0; i < PRICE_POINTS; i++)
         free(collector->moments[i].frequencies);
     free(collector);
     return NULL;
@@ -70,15 +67,10 @@ struct collector *collector_free(struct collector *collector)
 
 static struct moment *kept(struct collector *collector, size_t i)
 {
-    return &collector->moments[i % SPLIT_POINTS];
+    return &collector->moments[i % PRICE_POINTS];
 }
 
-static uint64_t between(uint64_t a, uint64_t b, uint64_t part, uint64_t whole)
-{
-    return a + (uint64_t)((__uint128_t)(b - a) * part / whole);
-}
-
-/* A frequency that is not among them was not used yet. */
+/* A frequency that is missing was not used yet. */
 static uint64_t runtime_at(const struct moment *moment, uint32_t khz)
 {
     for (size_t i = 0; i < moment->n_frequencies; i++)
@@ -90,7 +82,7 @@ static uint64_t runtime_at(const struct moment *moment, uint32_t khz)
 static int copy_frequencies(struct moment *moment, size_t n,
                             const struct request_frequency_time *frequencies)
 {
-    /* One more, as there may be none. */
+    /* One more, as n may be 0. */
     moment->frequencies = calloc(n + 1, sizeof(*moment->frequencies));
     if (!moment->frequencies)
         return -ENOMEM;
@@ -110,10 +102,10 @@ static int interpolate(const struct moment *a, const struct moment *b, uint64_t 
         .time_ns = time_ns,
         .totals =
             {
-                .work = between(from->work, to->work, part, whole),
-                .runtime_ns = between(from->runtime_ns, to->runtime_ns, part, whole),
-                .wakeups = between(from->wakeups, to->wakeups, part, whole),
-                .migrations = between(from->migrations, to->migrations, part, whole),
+                .work = value_between(from->work, to->work, part, whole),
+                .runtime_ns = value_between(from->runtime_ns, to->runtime_ns, part, whole),
+                .wakeups = value_between(from->wakeups, to->wakeups, part, whole),
+                .migrations = value_between(from->migrations, to->migrations, part, whole),
             },
     };
     int r = copy_frequencies(&moment, b->n_frequencies, b->frequencies);
@@ -121,11 +113,11 @@ static int interpolate(const struct moment *a, const struct moment *b, uint64_t 
     if (r < 0)
         return r;
     for (size_t i = 0; i < REQUEST_COUNTERS; i++)
-        moment.totals.counted[i] = between(from->counted[i], to->counted[i], part, whole);
+        moment.totals.counted[i] = value_between(from->counted[i], to->counted[i], part, whole);
     for (size_t i = 0; i < moment.n_frequencies; i++) {
         struct request_frequency_time *time = &moment.frequencies[i];
 
-        time->runtime_ns = between(runtime_at(a, time->khz), time->runtime_ns, part, whole);
+        time->runtime_ns = value_between(runtime_at(a, time->khz), time->runtime_ns, part, whole);
     }
     *ret = moment;
     return 0;
@@ -135,7 +127,7 @@ static int interpolate(const struct moment *a, const struct moment *b, uint64_t 
 static int find_moment(struct collector *collector, uint64_t time_ns, struct moment *ret)
 {
     size_t last = collector->n - 1;
-    size_t oldest = collector->n > SPLIT_POINTS ? collector->n - SPLIT_POINTS : 0;
+    size_t oldest = collector->n > PRICE_POINTS ? collector->n - PRICE_POINTS : 0;
 
     while (last > oldest && kept(collector, last - 1)->time_ns >= time_ns)
         last--;
@@ -150,8 +142,7 @@ static void write_row(struct collector *collector, const struct moment *to, uint
     const struct request_totals *a = &from->totals, *b = &to->totals;
     struct request_frequency_time frequencies[REQUEST_FREQUENCIES_MAX];
     uint64_t interval_ns = to->time_ns - from->time_ns;
-    uint64_t idle_uj =
-        (uint64_t)((__uint128_t)collector->config->idle_power_uw * interval_ns / UW_NS_PER_UJ);
+    uint64_t idle_uj = idle_energy_uj(collector->config->idle_power_uw, interval_ns);
     struct collect_row row = {
         .sample_time_ns = clock_ns(CLOCK_REALTIME) - (now_ns() - to->time_ns),
         .mode = collector->config->mode,
@@ -194,24 +185,24 @@ static int keep(struct collector *collector, uint64_t time_ns, const struct coll
 }
 
 void collector_add(struct collector *collector, uint64_t time_ns, const struct collect_work *work,
-                   const struct power_tree_reading *reading)
+                   const struct powercap_energy *energy)
 {
     struct moment to;
 
-    if (reading->reset)
+    if (energy->reset)
         collector->begun = false;
-    /* Without memory the next interval is longer. */
-    if (keep(collector, time_ns, work) < 0 || !reading->known || reading->delay_ns > time_ns)
+    /* Without memory for this moment the next interval is longer. */
+    if (keep(collector, time_ns, work) < 0 || !energy->known || energy->delay_ns > time_ns)
         return;
-    /* A delay that grew: this moment has its row already. */
-    if (collector->begun && time_ns - reading->delay_ns <= collector->from.time_ns)
+    /* Where the delay grew, this moment has its row already. */
+    if (collector->begun && time_ns - energy->delay_ns <= collector->from.time_ns)
         return;
-    if (find_moment(collector, time_ns - reading->delay_ns, &to) < 0)
+    if (find_moment(collector, time_ns - energy->delay_ns, &to) < 0)
         return;
     if (collector->begun)
-        write_row(collector, &to, reading->energy_uj - collector->from_energy_uj);
+        write_row(collector, &to, energy->energy_uj - collector->from_energy_uj);
     free(collector->from.frequencies);
     collector->from = to;
-    collector->from_energy_uj = reading->energy_uj;
+    collector->from_energy_uj = energy->energy_uj;
     collector->begun = true;
 }

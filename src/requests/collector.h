@@ -10,21 +10,21 @@
  *     energy, late by the tree's delay ------------------------+
  */
 
-#include "requests/power_tree.h"
+#include "requests/powercap_reader.h"
+#include "requests/request_config.h"
 #include "requests/request_programs.h"
-#include "requests/requests_config.h"
 
 struct collector;
 
 /**
- * Begins the file anew.
+ * Creates the file, or empties it.
  * @param label  any text; must outlive the collector, as must the configuration
  * @return 0 or a negative errno; the reason is logged
  */
 int collector_new(struct collector **ret, const char *path, const char *label,
-                  const struct requests_config *config);
+                  const struct request_config *config);
 
-/** What all tasks did until one moment. */
+/** What all tasks did up to one moment. */
 struct collect_work {
     struct request_totals totals;
     size_t n_frequencies; /* empty without cpufreq */
@@ -32,13 +32,13 @@ struct collect_work {
 };
 
 /**
- * Takes in what one tick saw, and writes a row if the energy is known. An
- * interval whose energy is not is part of the next one; after a reset of the
- * counter a new one begins.
+ * Adds what one tick has read, and writes a row if the energy is known. An
+ * interval whose energy is unknown becomes part of the next one; after a reset of the
+ * counter a new interval begins.
  * @param time_ns  CLOCK_MONOTONIC, growing
  */
 void collector_add(struct collector *collector, uint64_t time_ns, const struct collect_work *work,
-                   const struct power_tree_reading *reading);
+                   const struct powercap_energy *energy);
 
 /** NULL is accepted. @return NULL */
 struct collector *collector_free(struct collector *collector);

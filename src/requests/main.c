@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <sysexits.h>
 
-#include "requests/requests_manager.h"
+#include "requests/request_manager.h"
 #include "util/file.h"
 #include "util/log.h"
 
@@ -14,12 +14,12 @@ static const char usage_text[] =
     "Usage: virtjoule-requests [--config FILE] [--check-config]\n"
     "                          [--collect-csv FILE --collect-label LABEL]\n"
     "\n"
-    "Tells what each HTTP request to this machine's servers costs in energy.\n"
+    "Reports what each HTTP request to this machine's servers costs in energy.\n"
     "\n"
     "  --config FILE          the configuration; without it the defaults hold\n"
     "  --check-config         validate the configuration and exit\n"
     "  --collect-csv FILE     also write one row per interval, to fit weights from\n"
-    "  --collect-label LABEL  what the rows' column label says\n"
+    "  --collect-label LABEL  the text of the rows' column label\n"
     "  --version              print the version and exit\n"
     "  --help                 print this text and exit\n"
     "\n"
@@ -82,14 +82,14 @@ static int parse_arguments(int argc, char **argv, struct arguments *ret)
     return -1;
 }
 
-static int run(const struct requests_config *config, const struct collect_options *collect)
+static int run(const struct request_config *config, const struct collect_options *collect)
 {
-    struct requests_manager *manager = NULL;
-    int r = requests_manager_new(&manager, config, collect);
+    struct request_manager *manager = NULL;
+    int r = request_manager_new(&manager, config, collect);
 
     if (r == 0)
-        r = requests_manager_run(manager);
-    requests_manager_free(manager);
+        r = request_manager_run(manager);
+    request_manager_free(manager);
     if (r < 0)
         log_error("virtjoule-requests ends", F_ERROR(r));
     if (r == -EOPNOTSUPP)
@@ -100,18 +100,18 @@ static int run(const struct requests_config *config, const struct collect_option
 int main(int argc, char **argv)
 {
     struct arguments arguments = {0};
-    struct requests_config config;
+    struct request_config config;
     int status;
 
     if (open_standard_files() < 0)
         return EXIT_FAILURE;
-    /* A log or a client that has gone is no reason to end. */
+    /* A log reader or a client that has gone is no reason to end. */
     signal(SIGPIPE, SIG_IGN);
     status = parse_arguments(argc, argv, &arguments);
     if (status >= 0)
         return status;
-    requests_config_init(&config);
-    if (arguments.config_file && requests_config_load(arguments.config_file, &config) < 0)
+    request_config_init(&config);
+    if (arguments.config_file && request_config_load(arguments.config_file, &config) < 0)
         return EX_CONFIG;
     if (arguments.check_config) {
         log_info("configuration valid");

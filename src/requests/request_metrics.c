@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "requests/request_metrics.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "util/macros.h"
 #include "util/metrics_text.h"
 
 #define ENERGY_METRIC "virtjoule_request_energy_joules"
@@ -16,10 +18,10 @@
 /* RFC 9110, section 9, and PATCH; the last stands for all others. */
 static const char *const methods[] = {"GET",     "HEAD",    "POST",  "PUT",   "DELETE",
                                       "CONNECT", "OPTIONS", "TRACE", "PATCH", "other"};
-#define N_METHODS (sizeof(methods) / sizeof(methods[0]))
+#define N_METHODS ARRAY_SIZE(methods)
 
 static const char *const classes[] = {"none", "1xx", "2xx", "3xx", "4xx", "5xx"};
-#define N_CLASSES (sizeof(classes) / sizeof(classes[0]))
+#define N_CLASSES ARRAY_SIZE(classes)
 
 static const struct {
     uint64_t uj;
@@ -29,7 +31,7 @@ static const struct {
     {3000, "0.003"}, {10000, "0.01"}, {30000, "0.03"},  {100000, "0.1"},  {300000, "0.3"},
     {1000000, "1"},  {3000000, "3"},  {10000000, "10"}, {30000000, "30"},
 };
-#define N_BOUNDS (sizeof(bounds) / sizeof(bounds[0]))
+#define N_BOUNDS ARRAY_SIZE(bounds)
 
 struct series {
     unsigned method, class;
@@ -43,7 +45,7 @@ struct series {
 struct request_metrics {
     pthread_mutex_t lock; /* guards all below */
     struct request_sums sums;
-    size_t n_named; /* series with a route of their own */
+    size_t n_named; /* those with a route of their own */
     size_t n_series;
     struct series series[SERIES_ALL];
 };
@@ -127,7 +129,7 @@ static struct series *find_series(struct request_metrics *metrics, unsigned meth
     return NULL;
 }
 
-/* The request's series, made if need be. */
+/* @return the request's series, a new one if there is none yet */
 static struct series *get_series(struct request_metrics *metrics,
                                  const struct request_record *request)
 {
@@ -162,6 +164,7 @@ void request_metrics_add(struct request_metrics *metrics, const struct request_r
     struct series *series;
     size_t bucket = 0;
 
+    assert(request->path_length <= RECORD_PATH_MAX && request->method_length <= RECORD_METHOD_MAX);
     while (bucket < N_BOUNDS && request->energy_uj > bounds[bucket].uj)
         bucket++;
     pthread_mutex_lock(&metrics->lock);

@@ -3,8 +3,8 @@
 
 /*
  * Metrics of requests: a histogram of energy by method, status class and route,
- * and what no request could be charged with. Clients choose methods and targets,
- * so the number of series is bounded: what comes after counts as route "other".
+ * and the energy that is no request's. Clients choose methods and targets, so the
+ * number of series is bounded: once it is reached, requests count as route "other".
  *
  * Requests are added by one thread while another one renders.
  */
@@ -14,18 +14,18 @@
 
 #include "requests/request_record.h"
 
-/** Series with a route of their own; those of the route "other" are beside them. */
+/** Series with a route of their own; the series of the route "other" come on top. */
 #define REQUEST_SERIES_MAX 512
 #define REQUEST_ROUTE_MAX 64
 
 struct request_metrics;
 
-/** What the requests' sum is a part of. All are totals since the start. */
+/** The totals of which requests are a part, since the start. */
 struct request_sums {
     uint64_t background_uj;     /* the machine's energy that is no request's */
-    uint64_t bound_work;        /* of all tasks' work: what is some request's */
+    uint64_t bound_work;        /* of all tasks' work: what was done for requests */
     uint64_t work;              /* of all tasks */
-    uint64_t missed;            /* requests that nothing was told of */
+    uint64_t missed;            /* requests that are not in the histogram */
     uint64_t log_lines_dropped; /* of the access log */
 };
 

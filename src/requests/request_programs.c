@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "requests/request_programs.h"
 
+#include <assert.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
@@ -15,10 +16,11 @@
 
 #include "host/cpu_counters.h"
 #include "request_energy.skel.h"
-#include "requests/unread.h"
+#include "requests/fionread_probe.h"
 #include "util/cleanup.h"
 #include "util/file.h"
 #include "util/log.h"
+#include "util/macros.h"
 
 #define ALL_COUNTERS ((1u << REQUEST_COUNTERS) - 1)
 
@@ -27,11 +29,11 @@ struct request_programs {
     struct request_cpu *cpus;
     size_t n_cpus;
     struct cpu_counters *counters;
-    struct ring_buffer *ended;
-    bool watches_calls; /* or cannot */
-    bool wakes_readers; /* see bpf/request_unread.h */
-    uint64_t left_unread;
-    void (*on_request)(const struct request *request, void *userdata); /* while they are taken */
+    struct ring_buffer *events;
+    bool watches_calls; /* true also after attaching failed: tried once */
+    bool wakes_readers; /* see bpf/lib/fionread.bpf.h */
+    uint64_t partial_reads;
+    void (*on_request)(const struct request *request, void *userdata); /* while events are taken */
     void *userdata;
 };
 
@@ -46,10 +48,10 @@ static int on_ended(void *context, void *data, size_t size)
     return 0;
 }
 
-/* Which program the kernel refused, and why, is in what libbpf says first when it fails. */
+/* libbpf's first message of a failure: which program the kernel refused, and why. */
 static char first_warning[256];
 
-/* What the verifier has to say comes as one message of many lines. */
+/* The verifier's log comes as one message of many lines. */
 static int print_libbpf(enum libbpf_print_level level, const char *format, va_list arguments)
 {
     _cleanup_free_ char *text = NULL;
@@ -91,8 +93,8 @@ static void enter_counters(const struct request_programs *programs)
         }
 }
 
-/* Those of now; changes come from the kernel. */
-static void tell_frequencies(const struct request_programs *programs)
+/* Enters the frequencies of now; the kernel reports changes. */
+static void enter_frequencies(const struct request_programs *programs)
 {
     int fd = bpf_program__fd(programs->skeleton->progs.change_frequency);
 
@@ -106,7 +108,7 @@ static void tell_frequencies(const struct request_programs *programs)
         snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%zu/cpufreq/scaling_cur_freq",
                  cpu);
         if (read_sysfs_u64(AT_FDCWD, path, &khz) < 0)
-            continue; /* there is none, as in most virtual machines */
+            continue; /* the CPU has none, as in most virtual machines */
         arguments[0] = khz;
         arguments[1] = cpu;
         bpf_prog_test_run_opts(fd, &options);
@@ -117,12 +119,12 @@ void request_programs_update_cpus(struct request_programs *programs)
 {
     cpu_counters_reopen(programs->counters);
     enter_counters(programs);
-    tell_frequencies(programs);
+    enter_frequencies(programs);
 }
 
 /* Programs. */
 
-/* Which of the two ways to see a read the kernel has. */
+/* @param has_fexit  which of the two ways to see a read to try */
 static int open_skeleton(struct request_programs *programs, unsigned counts, bool has_fexit)
 {
     struct request_energy *skeleton = request_energy__open();
@@ -136,7 +138,7 @@ static int open_skeleton(struct request_programs *programs, unsigned counts, boo
     per_cpu[1] = skeleton->maps.cycles;
     per_cpu[2] = skeleton->maps.instructions;
     per_cpu[3] = skeleton->maps.cache_misses;
-    for (size_t i = 0; i < sizeof(per_cpu) / sizeof(per_cpu[0]) && r == 0; i++)
+    for (size_t i = 0; i < ARRAY_SIZE(per_cpu) && r == 0; i++)
         r = bpf_map__set_max_entries(per_cpu[i], (uint32_t)programs->n_cpus);
     if (r < 0)
         return r;
@@ -146,13 +148,13 @@ static int open_skeleton(struct request_programs *programs, unsigned counts, boo
     bpf_program__set_autoload(skeleton->progs.wake_readers, programs->wakes_readers);
     bpf_program__set_autoload(skeleton->progs.count_wakeup, counts & REQUEST_WAKEUPS);
     bpf_program__set_autoload(skeleton->progs.count_migration, counts & REQUEST_MIGRATIONS);
-    /* When it is needed; and not in every kernel. */
+    /* Attached when it is needed; not every kernel has it. */
     bpf_program__set_autoattach(skeleton->progs.enter_call, false);
-    /* Run by hand, and attached to maps and cgroups. */
+    /* Run by user space, or attached to a map or to cgroups. */
     bpf_program__set_autoattach(skeleton->progs.close_running_slice, false);
     bpf_program__set_autoattach(skeleton->progs.rewrite_response, false);
-    bpf_program__set_autoattach(skeleton->progs.take_in, false);
-    bpf_program__set_autoattach(skeleton->progs.take_in_older_ones, false);
+    bpf_program__set_autoattach(skeleton->progs.follow_connection, false);
+    bpf_program__set_autoattach(skeleton->progs.follow_older_connections, false);
     bpf_program__set_autoattach(skeleton->progs.wake_readers, false);
     r = request_energy__load(skeleton);
     return r < 0 ? r : request_energy__attach(skeleton);
@@ -197,9 +199,9 @@ static int map_cpus(struct request_programs *programs)
     if (cpus == MAP_FAILED)
         return -errno;
     programs->cpus = cpus;
-    programs->ended =
-        ring_buffer__new(bpf_map__fd(programs->skeleton->maps.ended), on_ended, programs, NULL);
-    return programs->ended ? 0 : -errno;
+    programs->events =
+        ring_buffer__new(bpf_map__fd(programs->skeleton->maps.events), on_ended, programs, NULL);
+    return programs->events ? 0 : -errno;
 }
 
 int request_programs_new(struct request_programs **ret, unsigned counts)
@@ -222,9 +224,9 @@ int request_programs_new(struct request_programs **ret, unsigned counts)
         return r;
     missing = counts & ALL_COUNTERS & ~in_use;
     if (missing)
-        log_warning("hardware counters cannot be had: their weights have no effect",
+        log_warning("hardware counters are not available: their weights have no effect",
                     F_UINT("mask", missing));
-    programs->wakes_readers = unread_is_forgotten() > 0;
+    programs->wakes_readers = fionread_is_broken() > 0;
     if (programs->wakes_readers)
         log_info("this kernel answers FIONREAD wrongly on connections that are followed: "
                  "requests longer than a server's buffer take up to 0.1 s more");
@@ -237,7 +239,7 @@ int request_programs_new(struct request_programs **ret, unsigned counts)
     if (r < 0)
         return r;
     enter_counters(programs);
-    tell_frequencies(programs);
+    enter_frequencies(programs);
     *ret = TAKE_PTR(programs);
     return 0;
 }
@@ -245,7 +247,7 @@ int request_programs_new(struct request_programs **ret, unsigned counts)
 struct request_programs *request_programs_free(struct request_programs *programs)
 {
     if (programs) {
-        ring_buffer__free(programs->ended);
+        ring_buffer__free(programs->events);
         if (programs->cpus)
             munmap(programs->cpus, programs->n_cpus * sizeof(*programs->cpus));
         request_energy__destroy(programs->skeleton);
@@ -265,6 +267,7 @@ int request_programs_set_frequency(struct request_programs *programs, uint32_t k
 {
     const struct request_frequency frequency = {.weight = weight};
 
+    assert(khz > 0);
     return bpf_map_update_elem(bpf_map__fd(programs->skeleton->maps.frequencies), &khz, &frequency,
                                BPF_ANY);
 }
@@ -287,7 +290,7 @@ size_t request_programs_read_frequencies(const struct request_programs *programs
     return i;
 }
 
-/* The kernel runs the program on every socket while its output is read; it has none. */
+/* The kernel runs the program on every socket while its output is read, which is empty. */
 static int run_on_sockets(const struct bpf_program *program)
 {
     _cleanup_(cleanup_bpf_link__destroy) struct bpf_link *link =
@@ -304,7 +307,7 @@ static int run_on_sockets(const struct bpf_program *program)
     return n < 0 ? -errno : 0;
 }
 
-/* What listens is of use while older connections are looked for: later on it is another. */
+/* The ports are valid during one search for older connections: later, others are listened on. */
 static void forget_listening(const struct request_programs *programs)
 {
     int fd = bpf_map__fd(programs->skeleton->maps.listening);
@@ -314,7 +317,7 @@ static void forget_listening(const struct request_programs *programs)
         ;
 }
 
-static int take_in_older(const struct request_programs *programs, int cgroup_fd)
+static int follow_older(const struct request_programs *programs, int cgroup_fd)
 {
     struct stat status;
     int r;
@@ -322,22 +325,22 @@ static int take_in_older(const struct request_programs *programs, int cgroup_fd)
     if (fstat(cgroup_fd, &status) < 0)
         return -errno;
     programs->skeleton->bss->older_cgroup = status.st_ino;
-    r = run_on_sockets(programs->skeleton->progs.take_in_older_ones);
+    r = run_on_sockets(programs->skeleton->progs.follow_older_connections);
     forget_listening(programs);
     return r;
 }
 
 int request_programs_watch(struct request_programs *programs, int fd, int *ret_link)
 {
-    int link = bpf_link_create(bpf_program__fd(programs->skeleton->progs.take_in), fd,
+    int link = bpf_link_create(bpf_program__fd(programs->skeleton->progs.follow_connection), fd,
                                BPF_CGROUP_SOCK_OPS, NULL);
     int r;
 
     if (link < 0)
         return link;
-    r = take_in_older(programs, fd);
+    r = follow_older(programs, fd);
     if (r < 0)
-        log_warning("connections that are there already are not followed", F_ERROR(r));
+        log_warning("connections that exist already are not followed", F_ERROR(r));
     *ret_link = link;
     return 0;
 }
@@ -355,7 +358,7 @@ static void close_slices(const struct request_programs *programs)
         LIBBPF_OPTS(bpf_test_run_opts, options, .flags = BPF_F_TEST_RUN_ON_CPU,
                     .cpu = (uint32_t)cpu);
 
-        /* It fails for a CPU that is offline: nothing runs there. */
+        /* The call fails for a CPU that is offline: nothing runs there. */
         bpf_prog_test_run_opts(fd, &options);
     }
 }
@@ -363,9 +366,9 @@ static void close_slices(const struct request_programs *programs)
 void request_programs_read(struct request_programs *programs, struct request_totals *ret)
 {
     struct request_totals totals = {
-        .unheard = programs->skeleton->bss->unheard,
-        .refused = programs->skeleton->bss->refused,
-        .taken = programs->skeleton->bss->taken,
+        .events_lost = programs->skeleton->bss->events_lost,
+        .requests_dropped = programs->skeleton->bss->requests_dropped,
+        .foreign = programs->skeleton->bss->foreign,
     };
 
     close_slices(programs);
@@ -385,18 +388,18 @@ void request_programs_read(struct request_programs *programs, struct request_tot
     *ret = totals;
 }
 
-/* What they send then goes its usual way, as if nobody had ever looked. */
-static void let_go(const struct request_programs *programs)
+/* What abandoned connections send goes its usual way again once they are out of the map. */
+static void release_abandoned(const struct request_programs *programs)
 {
     int sockets = bpf_map__fd(programs->skeleton->maps.sockets);
     uint64_t cookie;
 
-    while (bpf_map_lookup_and_delete_elem(bpf_map__fd(programs->skeleton->maps.left), NULL,
+    while (bpf_map_lookup_and_delete_elem(bpf_map__fd(programs->skeleton->maps.abandoned), NULL,
                                           &cookie) == 0)
         bpf_map_delete_elem(sockets, &cookie);
 }
 
-/* Tried once. */
+/* Attaching is tried once. */
 static void watch_calls(struct request_programs *programs)
 {
     struct request_energy *skeleton = programs->skeleton;
@@ -409,18 +412,18 @@ static void watch_calls(struct request_programs *programs)
         log_debug("a server does several requests at a time: system calls are watched");
     else
         log_warning("system calls are not seen: what a server does between requests counts as "
-                    "the last one's",
+                    "the last request's",
                     F_ERROR(-errno));
 }
 
-/* Where the kernel lets them stop too early, if any may have. */
+/* On a kernel that lets readers stop too early, after reads that left something. */
 static void wake_readers(struct request_programs *programs)
 {
-    uint64_t left_unread = programs->skeleton->bss->left_unread;
+    uint64_t partial_reads = programs->skeleton->bss->partial_reads;
 
-    if (!programs->wakes_readers || left_unread == programs->left_unread)
+    if (!programs->wakes_readers || partial_reads == programs->partial_reads)
         return;
-    programs->left_unread = left_unread;
+    programs->partial_reads = partial_reads;
     run_on_sockets(programs->skeleton->progs.wake_readers);
 }
 
@@ -428,10 +431,11 @@ int request_programs_take_ended(struct request_programs *programs,
                                 void (*on_request)(const struct request *request, void *userdata),
                                 void *userdata)
 {
-    let_go(programs);
+    assert(on_request);
+    release_abandoned(programs);
     watch_calls(programs);
     wake_readers(programs);
     programs->on_request = on_request;
     programs->userdata = userdata;
-    return ring_buffer__consume(programs->ended);
+    return ring_buffer__consume(programs->events);
 }

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "request_energy.h"
+#include "shared/request_energy.h"
 
 /** What may be counted beside CPU time: bit per enum request_counter, and these. */
 #define REQUEST_WAKEUPS (1u << REQUEST_COUNTERS)
@@ -25,14 +25,14 @@ struct request_totals {
     uint64_t work; /* of all tasks, in 2^-10 of the weights' unit */
     uint64_t bound_work;
     uint64_t bound_energy;      /* 2^-20 of a microjoule, as are all energies of the kernel */
-    uint64_t background_energy; /* some of it may turn out to be bound: it can step back */
+    uint64_t background_energy; /* can step back: some of it may turn out to be bound */
     uint64_t runtime_ns;
     uint64_t wakeups;
     uint64_t migrations;
     uint64_t counted[REQUEST_COUNTERS];
-    uint64_t unheard; /* requests that ended while the ring was full */
-    uint64_t refused; /* requests that found no room */
-    uint64_t taken;   /* connections that another program follows already (a sockmap) */
+    uint64_t events_lost;      /* requests that ended while the ring was full */
+    uint64_t requests_dropped; /* requests for which the map had no room */
+    uint64_t foreign;          /* connections that are in another program's map of sockets */
 };
 
 /** CPU time of all tasks at one frequency. */
@@ -43,23 +43,24 @@ struct request_frequency_time {
 
 /**
  * Loads the programs and begins to count work; no connection is followed yet.
- * What the machine does not have of hardware counters, frequencies and event
- * loop calls is done without.
- * @param counts  what is wanted; the rest is not counted, whatever its weight
- * @return 0 or a negative errno; the feature that is missing is logged
+ * Hardware counters, frequencies and the tracepoint of system calls are optional: the
+ * programs work without those that the machine lacks.
+ * @param counts  what to count; the rest is not counted, whatever its weight
+ * @return 0 or a negative errno; the missing feature is logged
  */
 int request_programs_new(struct request_programs **ret, unsigned counts);
 
 /** Detaches all; connections that were followed go on untouched. NULL is accepted. @return NULL */
 struct request_programs *request_programs_free(struct request_programs *programs);
 
-/** For work from now on. No field is added to a response while the factor is 0. */
+/** Sets the weights and the factor of work from now on. No field is added to a response while the
+ * factor is 0. */
 void request_programs_set(struct request_programs *programs,
                           const struct request_settings *settings);
 
 /**
- * Gives CPU time at a frequency its own weight; its time is counted anew.
- * @param weight  of a nanosecond, in 2^-REQUEST_WEIGHT_BITS; 0: as all other time
+ * Gives CPU time at a frequency its own weight; the time at that frequency is counted anew.
+ * @param weight  of a nanosecond, in 2^-REQUEST_WEIGHT_BITS; 0: the weight of all other time
  * @return 0 or a negative errno
  */
 int request_programs_set_frequency(struct request_programs *programs, uint32_t khz,
@@ -73,21 +74,21 @@ size_t request_programs_read_frequencies(const struct request_programs *programs
 void request_programs_update_cpus(struct request_programs *programs);
 
 /**
- * Follows the inbound connections of a cgroup's sockets; those that are there
- * already from their next request on. Programs of others on the cgroup run as well.
+ * Follows the inbound connections of a cgroup's sockets; connections that exist
+ * already from their next request on. Other programs on the cgroup run as well.
  * @param fd        of the cgroup's directory
- * @param ret_link  to give to request_programs_unwatch()
+ * @param ret_link  for request_programs_unwatch()
  * @return 0 or a negative errno
  */
 int request_programs_watch(struct request_programs *programs, int fd, int *ret_link);
 void request_programs_unwatch(int link);
 
-/** Counts what runs until now, and sums up. */
+/** Counts what running tasks did until now, and sums up all CPUs. */
 void request_programs_read(struct request_programs *programs, struct request_totals *ret);
 
 /**
- * Calls back for each request that is over, lets go of connections that are followed no longer, and
- * watches system calls once that is needed; to be called several times a second.
+ * Calls back for each request that is over, lets go of abandoned connections, and watches system
+ * calls once that is needed. To be called several times a second.
  * @return the requests' number, or a negative errno
  */
 int request_programs_take_ended(struct request_programs *programs,

@@ -41,8 +41,9 @@ struct sampler {
 /**
  * Turns readings into a sample.
  *
- * A counter that fell is a wrap: energy = max_energy_uj - last + now, as every reader of
- * powercap reckons.
+ * A counter that fell is a wrap: energy = max_energy_uj - last + now, as every
+ * reader of powercap reckons. The maximum is the counter's last value before 0,
+ * so each wrap loses one unit of the counter.
  * A difference that would mean more power than ZONE_POWER_MAX_W is no energy
  * but a counter that was reset (module reloaded, host resumed, zone replaced):
  * what was used meanwhile is unknown, and the counter starts anew.

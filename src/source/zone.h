@@ -8,6 +8,9 @@
 #define ZONES_MAX 64
 #define ZONE_NAME_MAX 32
 
+/* Processor packages of a host: their numbers are below. */
+#define PACKAGES_MAX 16
+
 enum zone_kind {
     ZONE_PACKAGE,
     ZONE_CORE,

@@ -5,15 +5,15 @@
  * The bpf usage provider: reads what the kernel side (bpf/vm_usage.bpf.c)
  * counted for each process it has listed, and adds it up by VM.
  *
- * The kernel lists processes that may belong to a VM before anybody could tell
- * to which. Until discovery has found out, what such a process used is kept:
- * its first interval counts when its VM is known. One that no VM has claimed
- * after a while is taken off the list, and was the host's all the time, for the
- * host has what is left of the CPUs' busy time. A child of a VM's process works
- * for that VM, known to discovery or not.
+ * The kernel side lists processes that may belong to a VM before discovery knows
+ * the VM. Until then the usage of such a process is kept, so that its first
+ * interval counts when its VM is known. A process that is assigned to no VM
+ * within ASSIGN_NS is taken off the list; its usage was the host's all the time,
+ * since the host gets the rest of the CPUs' busy time. A child of a VM's process
+ * works for that VM, known to discovery or not.
  *
- * The order of the kernel's map is of no use: populations are sorted by key, so
- * that this one, the last one, and what discovery found can be walked side by
+ * The kernel's map has no useful order: process tables are sorted by key, so
+ * that this table, the last one and discovery's processes can be walked side by
  * side. Nothing here grows with the number of other processes of the host.
  */
 
@@ -22,23 +22,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "usage/bpf_population.h"
+#include "memory/memory.h"
 #include "usage/bpf_programs.h"
 #include "usage/host_cpus.h"
-#include "usage/memory.h"
+#include "usage/process_table.h"
 #include "usage/usage_state.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
 
-/* How long a process may be unknown to discovery. */
-#define CLAIM_NS (10 * NSEC_PER_SEC)
+/* How long a listed process may be unknown to discovery. */
+#define ASSIGN_NS (10 * NSEC_PER_SEC)
 
-/* All processes are looked at again this often, whatever the kernel told. */
+/* How often all processes are examined again, whatever the kernel has reported. */
 #define RESCAN_NS (600 * NSEC_PER_SEC)
 
 /* A process that discovery found. */
-struct finding {
+struct discovered_process {
     struct vm_usage_key key;
     const struct vm *vm;
 };
@@ -48,10 +48,10 @@ struct bpf_usage {
     struct host_cpus *cpus;
     struct memory_reader *memory;
     struct bpf_programs *programs;
-    struct population known;        /* as of the last sample */
-    struct vm_usage_cpu *last_cpus; /* for the totals of their others, as of then */
+    struct process_table known;     /* as of the last sample */
+    struct vm_usage_cpu *last_cpus; /* as of then: for the CPU time outside the listed processes */
     uint64_t n_unlisted;            /* processes of VMs without a record, at the last sample */
-    uint64_t rescan_ns;             /* when all processes are to be looked at again */
+    uint64_t rescan_ns;             /* when all processes are due to be examined again */
     pid_t *changed;                 /* PIDs, for discovery */
     size_t n_changed;
 };
@@ -63,102 +63,105 @@ const struct cpu_counter bpf_usage_counters[VM_USAGE_COUNTERS] = {
 };
 
 static const struct vm_usage_process *record_before(const struct bpf_usage *usage,
-                                                    const struct member *member)
+                                                    const struct tracked_process *process)
 {
-    return population_record(&usage->known, &usage->known.members[member->before]);
+    return process_table_record(&usage->known, &usage->known.processes[process->before]);
 }
 
-/* What discovery found. */
+/* Discovery's processes. */
 
-static int list_findings(const struct vm_table *vms, struct finding **ret, size_t *ret_n)
+static int list_discovered(const struct vm_table *vms, struct discovered_process **ret,
+                           size_t *ret_n)
 {
-    struct finding *findings;
+    struct discovered_process *discovered;
     size_t n = 0;
 
     for (size_t i = 0; i < vms->n; i++)
         n += vms->vms[i].n_processes;
-    findings = calloc(n + 1, sizeof(*findings));
-    if (!findings)
+    discovered = calloc(n + 1, sizeof(*discovered));
+    if (!discovered)
         return -ENOMEM;
     n = 0;
     for (size_t i = 0; i < vms->n; i++)
         for (size_t j = 0; j < vms->vms[i].n_processes; j++) {
             const struct process_id *id = &vms->vms[i].processes[j].id;
 
-            findings[n++] = (struct finding){
+            discovered[n++] = (struct discovered_process){
                 .key = {.pid = (uint32_t)id->pid, .start_ticks = id->start_ticks},
                 .vm = &vms->vms[i],
             };
         }
-    qsort(findings, n, sizeof(*findings), vm_usage_key_compare);
-    *ret = findings;
+    qsort(discovered, n, sizeof(*discovered), vm_usage_key_compare);
+    *ret = discovered;
     *ret_n = n;
     return 0;
 }
 
-/* Processes that were there before us, or have a name of which the kernel side knows nothing. */
-static void add_findings(struct bpf_usage *usage, const struct finding *findings, size_t n)
+/* Lists processes that started before this daemon, or whose name the kernel side does not know. */
+static void add_discovered(struct bpf_usage *usage, const struct discovered_process *discovered,
+                           size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (!population_find(&usage->known, &findings[i].key))
-            bpf_programs_add(usage->programs, &findings[i].key);
+        if (!process_table_find(&usage->known, &discovered[i].key))
+            bpf_programs_add(usage->programs, &discovered[i].key);
 }
 
-static void claim(struct member *member, const uuid_t uuid)
+static void assign_vm(struct tracked_process *process, const uuid_t uuid)
 {
-    uuid_copy(member->uuid, uuid);
-    member->claimed = true;
+    uuid_copy(process->uuid, uuid);
+    process->assigned = true;
 }
 
-/* Each member is claimed by the VM that discovery found it in, or that it was claimed by before. */
-static void claim_members(struct bpf_usage *usage, struct population *population,
-                          const struct finding *findings, size_t n_findings)
+/* Assigns each process to the VM in which discovery found it, or to the one it was assigned to
+ * before. */
+static void assign_vms(struct bpf_usage *usage, struct process_table *table,
+                       const struct discovered_process *discovered, size_t n_discovered)
 {
-    size_t finding = 0, known = 0, n_listed = 0;
+    size_t next_discovered = 0, known = 0, n_listed = 0;
 
-    for (size_t i = 0; i < population->n; i++) {
-        struct member *member = &population->members[i];
+    for (size_t i = 0; i < table->n; i++) {
+        struct tracked_process *process = &table->processes[i];
 
         while (known < usage->known.n &&
-               vm_usage_key_compare(&usage->known.members[known].key, &member->key) < 0)
+               vm_usage_key_compare(&usage->known.processes[known].key, &process->key) < 0)
             known++;
         if (known < usage->known.n &&
-            vm_usage_key_compare(&usage->known.members[known].key, &member->key) == 0) {
-            const struct member *old = &usage->known.members[known];
+            vm_usage_key_compare(&usage->known.processes[known].key, &process->key) == 0) {
+            const struct tracked_process *old = &usage->known.processes[known];
 
-            member->before = known;
-            member->claimed = old->claimed;
-            member->listed_ns = old->listed_ns;
-            uuid_copy(member->uuid, old->uuid);
+            process->before = known;
+            process->assigned = old->assigned;
+            process->listed_ns = old->listed_ns;
+            uuid_copy(process->uuid, old->uuid);
         }
-        while (finding < n_findings &&
-               vm_usage_key_compare(&findings[finding].key, &member->key) < 0)
-            finding++;
-        if (finding < n_findings &&
-            vm_usage_key_compare(&findings[finding].key, &member->key) == 0) {
-            claim(member, findings[finding].vm->uuid);
-            member->found = true;
+        while (next_discovered < n_discovered &&
+               vm_usage_key_compare(&discovered[next_discovered].key, &process->key) < 0)
+            next_discovered++;
+        if (next_discovered < n_discovered &&
+            vm_usage_key_compare(&discovered[next_discovered].key, &process->key) == 0) {
+            assign_vm(process, discovered[next_discovered].vm->uuid);
+            process->found = true;
             n_listed++;
         }
     }
-    if (n_findings - n_listed > usage->n_unlisted)
-        log_warning("no room for all processes of VMs: what some use counts to the host",
-                    F_UINT("without_record", n_findings - n_listed),
+    if (n_discovered - n_listed > usage->n_unlisted)
+        log_warning("no room for all processes of VMs: the usage of some counts to the host",
+                    F_UINT("without_record", n_discovered - n_listed),
                     F_UINT("room", bpf_programs_set(usage->programs)->processes_max));
-    usage->n_unlisted = n_findings - n_listed;
+    usage->n_unlisted = n_discovered - n_listed;
 }
 
-static void claim_children(struct population *population)
+static void assign_children(struct process_table *table)
 {
-    for (size_t i = 0; i < population->n; i++) {
-        struct member *member = &population->members[i], *parent;
-        const struct vm_usage_process *record = population_record(population, member);
+    for (size_t i = 0; i < table->n; i++) {
+        struct tracked_process *process = &table->processes[i], *parent;
+        const struct vm_usage_process *record = process_table_record(table, process);
 
-        if (member->claimed || record->parent.pid == 0)
+        if (process->assigned || record->parent.pid == 0)
             continue;
-        parent = population_find(population, &record->parent);
-        if (parent && parent->claimed)
-            claim(member, parent->uuid);
+        parent = process_table_find(table, &record->parent);
+        if (parent && parent->assigned)
+            assign_vm(process, parent->uuid);
     }
 }
 
@@ -181,43 +184,44 @@ static void add_counts(struct usage_socket *total, const struct vm_usage_counts 
         growth(now->counters[VM_USAGE_LLC_MISSES], before->counters[VM_USAGE_LLC_MISSES]);
 }
 
-/* What a member used since it was last counted; one that was not claimed until now, ever. */
-static void add_member(const struct bpf_usage *usage, const struct population *population,
-                       const struct member *member, struct usage_amount *amount)
+/* What a process used since it was last counted; for a process assigned to a VM only now, since its
+ * start. */
+static void add_process(const struct bpf_usage *usage, const struct process_table *table,
+                        const struct tracked_process *process, struct usage_amount *amount)
 {
     static const struct vm_usage_process nothing;
-    const struct vm_usage_process *now = population_record(population, member);
+    const struct vm_usage_process *now = process_table_record(table, process);
     const struct vm_usage_process *before = &nothing;
 
-    if (member->before != NOT_BEFORE && usage->known.members[member->before].claimed)
-        before = record_before(usage, member);
+    if (process->before != NOT_BEFORE && usage->known.processes[process->before].assigned)
+        before = record_before(usage, process);
 
     for (unsigned s = 0; s < bpf_programs_set(usage->programs)->n_sockets; s++)
         add_counts(&amount->sockets[s], &now->sockets[s], &before->sockets[s]);
     amount->io_bytes += growth(now->io_bytes, before->io_bytes);
 }
 
-static int list_vms(const struct population *population, struct usage *ret)
+static int list_vms(const struct process_table *table, struct usage *ret)
 {
-    _cleanup_free_ uuid_t *uuids = calloc(population->n + 1, sizeof(*uuids));
+    _cleanup_free_ uuid_t *uuids = calloc(table->n + 1, sizeof(*uuids));
     size_t n = 0;
 
     if (!uuids)
         return -ENOMEM;
-    for (size_t i = 0; i < population->n; i++)
-        if (population->members[i].claimed)
-            uuid_copy(uuids[n++], population->members[i].uuid);
+    for (size_t i = 0; i < table->n; i++)
+        if (table->processes[i].assigned)
+            uuid_copy(uuids[n++], table->processes[i].uuid);
     return usage_init_vms(ret, uuids, n);
 }
 
-static void add_members(const struct bpf_usage *usage, const struct population *population,
-                        struct usage *ret)
+static void add_processes(const struct bpf_usage *usage, const struct process_table *table,
+                          struct usage *ret)
 {
-    for (size_t i = 0; i < population->n; i++) {
-        const struct member *member = &population->members[i];
+    for (size_t i = 0; i < table->n; i++) {
+        const struct tracked_process *process = &table->processes[i];
 
-        if (member->claimed)
-            add_member(usage, population, member, usage_find_amount(ret, member->uuid));
+        if (process->assigned)
+            add_process(usage, table, process, usage_find_amount(ret, process->uuid));
     }
 }
 
@@ -231,17 +235,17 @@ static void take_others(struct bpf_usage *usage, struct usage *ret)
         ret->host.io_bytes += growth(now.others_io_bytes, before->others_io_bytes);
         usage->last_cpus[i] = now;
     }
-    /* Interrupts that find a CPU idle are nobody's task, and the host's as well. */
+    /* Interrupts on an idle CPU run in no task; their time is the host's as well. */
     host_cpus_take(usage->cpus, ret);
-    for (unsigned s = 0; s < SOCKETS_MAX; s++)
+    for (unsigned s = 0; s < PACKAGES_MAX; s++)
         if (ret->host.sockets[s].corun_ns > ret->host.sockets[s].cpu_ns)
             ret->host.sockets[s].corun_ns = ret->host.sockets[s].cpu_ns;
 }
 
 /* The interval. */
 
-/* Idle CPUs are left alone: an interrupt would wake them. A switch may go unseen
- * (bpf/vm_usage.bpf.c), so a CPU that seems to idle is asked as well if it was busy lately. */
+/* Idle CPUs are not interrupted, which would wake them. The programs may miss a switch
+ * (bpf/vm_usage.bpf.c), so a CPU that seems idle but was busy lately is asked as well. */
 static void close_running_slices(struct bpf_usage *usage)
 {
     for (size_t i = 0; i < bpf_programs_set(usage->programs)->n_cpus; i++)
@@ -249,18 +253,18 @@ static void close_running_slices(struct bpf_usage *usage)
             bpf_programs_close_slice(usage->programs, i);
 }
 
-static void remove_ended(struct bpf_usage *usage, const struct population *population)
+static void remove_ended(struct bpf_usage *usage, const struct process_table *table)
 {
     uint64_t now = now_ns();
 
-    for (size_t i = 0; i < population->n; i++) {
-        const struct member *member = &population->members[i];
-        /* Not when its end is seen first: its last threads may still be at work. */
-        bool ended =
-            member->before != NOT_BEFORE && record_before(usage, member)->ended && !member->found;
+    for (size_t i = 0; i < table->n; i++) {
+        const struct tracked_process *process = &table->processes[i];
+        /* Not in the first sample that shows its end: its last threads may still run. */
+        bool ended = process->before != NOT_BEFORE && record_before(usage, process)->ended &&
+                     !process->found;
 
-        if (ended || (!member->claimed && now - member->listed_ns > CLAIM_NS))
-            bpf_programs_remove(usage->programs, &member->key);
+        if (ended || (!process->assigned && now - process->listed_ns > ASSIGN_NS))
+            bpf_programs_remove(usage->programs, &process->key);
     }
 }
 
@@ -287,47 +291,47 @@ static int bpf_sample(struct usage_provider *provider, const struct vm_table *vm
                       struct usage *ret)
 {
     struct bpf_usage *usage = (struct bpf_usage *)provider;
-    _cleanup_(population_deinit) struct population population = {0};
+    _cleanup_(process_table_deinit) struct process_table table = {0};
     _cleanup_(usage_deinit) struct usage result = {0};
-    _cleanup_free_ struct finding *findings = NULL;
-    size_t n_findings;
+    _cleanup_free_ struct discovered_process *discovered = NULL;
+    size_t n_discovered;
     int r;
 
-    /* All that can fail comes before anything is taken. */
-    r = list_findings(vms, &findings, &n_findings);
+    /* Everything that can fail comes before anything is taken. */
+    r = list_discovered(vms, &discovered, &n_discovered);
     if (r < 0)
         return r;
     r = update_cpus(usage);
     if (r < 0)
         return r;
-    add_findings(usage, findings, n_findings);
+    add_discovered(usage, discovered, n_discovered);
     close_running_slices(usage);
-    r = population_read(usage->programs, &population);
+    r = process_table_read(usage->programs, &table);
     if (r < 0)
         return r;
-    claim_members(usage, &population, findings, n_findings);
-    claim_children(&population);
+    assign_vms(usage, &table, discovered, n_discovered);
+    assign_children(&table);
     result.n_sockets = host_cpus_n_sockets(usage->cpus);
     result.features = features(usage);
     result.n_unlisted = usage->n_unlisted;
-    r = list_vms(&population, &result);
+    r = list_vms(&table, &result);
     if (r < 0)
         return r;
-    add_members(usage, &population, &result);
+    add_processes(usage, &table, &result);
     take_others(usage, &result);
     r = memory_reader_sample(usage->memory, vms, &result);
     if (r < 0)
         log_warning("memory was not read", F_ERROR(r));
-    remove_ended(usage, &population);
-    population_deinit(&usage->known);
-    usage->known = population;
-    population = (struct population){0};
+    remove_ended(usage, &table);
+    process_table_deinit(&usage->known);
+    usage->known = table;
+    table = (struct process_table){0};
     *ret = result;
     result = (struct usage){0};
     return 0;
 }
 
-/* News. */
+/* Reports of the kernel side. */
 
 static void on_process(pid_t pid, void *userdata)
 {
@@ -348,12 +352,12 @@ static void bpf_take_changes(struct usage_provider *provider, struct process_cha
     uint64_t now = now_ns();
 
     usage->n_changed = 0;
-    if (bpf_programs_take_news(usage->programs, on_process, usage) < 0)
+    if (bpf_programs_take_events(usage->programs, on_process, usage) < 0)
         usage->rescan_ns = 0;
-    /* To give back a large guest's memory takes a process seconds, in which it seems to live. */
+    /* An exiting QEMU can take seconds to free its memory; recheck ended processes. */
     for (size_t i = 0; i < usage->known.n; i++)
-        if (population_record(&usage->known, &usage->known.members[i])->ended)
-            on_process((pid_t)usage->known.members[i].key.pid, usage);
+        if (process_table_record(&usage->known, &usage->known.processes[i])->ended)
+            on_process((pid_t)usage->known.processes[i].key.pid, usage);
     *ret = (struct process_changes){
         .all = now >= usage->rescan_ns,
         .pids = usage->changed,
@@ -363,7 +367,7 @@ static void bpf_take_changes(struct usage_provider *provider, struct process_cha
         usage->rescan_ns = now + RESCAN_NS;
 }
 
-/* From one process to the next: the set of programs, the CPUs, the processes, and the host. */
+/* The state for the next daemon: the set of programs, the CPUs, the processes, and the host. */
 static int bpf_save(const struct usage_provider *provider, struct buffer *ret)
 {
     const struct bpf_usage *usage = (const struct bpf_usage *)provider;
@@ -373,11 +377,11 @@ static int bpf_save(const struct usage_provider *provider, struct buffer *ret)
     if (r == 0)
         r = buffer_append(ret, usage->last_cpus, set->n_cpus * sizeof(*usage->last_cpus));
     if (r == 0)
-        r = population_save(&usage->known, ret);
+        r = process_table_save(&usage->known, ret);
     return r < 0 ? r : host_cpus_save(usage->cpus, ret);
 }
 
-/* @param state  what follows the set that has been continued */
+/* @param state  the part of the saved state that follows the set of programs */
 static int restore(struct bpf_usage *usage, struct bytes *state)
 {
     uint32_t n_cpus = bpf_programs_set(usage->programs)->n_cpus;
@@ -386,7 +390,7 @@ static int restore(struct bpf_usage *usage, struct bytes *state)
 
     if (!cpus)
         return -EBADMSG;
-    r = population_restore(&usage->known, state, bpf_programs_record_size(usage->programs));
+    r = process_table_restore(&usage->known, state, bpf_programs_record_size(usage->programs));
     if (r == 0)
         r = host_cpus_restore(usage->cpus, state);
     if (r < 0)
@@ -403,7 +407,7 @@ static void bpf_free(struct usage_provider *provider)
     bpf_programs_free(usage->programs);
     memory_reader_free(usage->memory);
     host_cpus_free(usage->cpus);
-    population_deinit(&usage->known);
+    process_table_deinit(&usage->known);
     free(usage->last_cpus);
     free(usage->changed);
     free(usage);
@@ -422,9 +426,9 @@ static int load_programs(struct bpf_usage *usage, const struct bpf_usage_config 
 {
     const struct bpf_programs_config programs = {
         .topology = host_cpus_topology(usage->cpus),
-        /* CPUs that are offline may turn out to be on any socket. */
+        /* An offline CPU may turn out to be on any socket. */
         .n_sockets =
-            host_cpus_all_online(usage->cpus) ? host_cpus_n_sockets(usage->cpus) : SOCKETS_MAX,
+            host_cpus_all_online(usage->cpus) ? host_cpus_n_sockets(usage->cpus) : PACKAGES_MAX,
         .processes_max = config->processes_max,
         .counters = config->counters,
         .descriptors = config->former.descriptors,
@@ -438,7 +442,7 @@ static int load_programs(struct bpf_usage *usage, const struct bpf_usage_config 
     return usage->last_cpus ? 0 : -ENOMEM;
 }
 
-/* A former daemon's programs and how far they had been counted, or new ones. */
+/* Continues a former daemon's programs from its saved state, or loads new ones. */
 static int start_programs(struct bpf_usage *usage, const struct bpf_usage_config *config)
 {
     const struct usage_former *former = &config->former;
@@ -455,7 +459,7 @@ static int start_programs(struct bpf_usage *usage, const struct bpf_usage_config
     r = restore(usage, &state);
     if (r != -EBADMSG)
         return r;
-    population_deinit(&usage->known);
+    process_table_deinit(&usage->known);
     free(TAKE_PTR(usage->last_cpus));
     usage->programs = bpf_programs_free(usage->programs);
     return load_programs(usage, config, 0);

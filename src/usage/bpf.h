@@ -19,10 +19,10 @@ extern const struct cpu_counter bpf_usage_counters[];
 
 /**
  * Usage from the scheduler's own account, kept in the kernel by eBPF programs:
- * exact to the nanosecond, per socket, with the time that SMT siblings ran
- * together and the PMU's counts where there is one. Where a service manager
- * keeps the programs, they count on between two daemons of the same build.
- * @return 0, or a negative errno when the kernel does not let it (logged for
+ * exact to the nanosecond, per socket, with the time during which SMT siblings ran
+ * together, and with PMU counts where there is a PMU. Where a service manager
+ * keeps the programs, they go on counting between two daemons of the same build.
+ * @return 0, or a negative errno when the kernel refuses the programs (logged for
  *         debugging only); -EXDEV in a PID namespace
  */
 int bpf_usage_new(struct usage_provider **ret, const struct bpf_usage_config *config);

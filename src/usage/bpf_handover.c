@@ -5,7 +5,6 @@
 #include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "util/cleanup.h"
@@ -61,11 +60,7 @@ int bpf_handover_keep(const struct bpf_set *set, const int *fds, size_t n)
     if (r < 0)
         return r;
     bpf_handover_forget();
-    /* Not to be polled: its other end is closed. */
-    r = sd_pid_notify_with_fds(0, false, "FDSTORE=1\nFDPOLL=0\nFDNAME=" STORE_NAME, &kept, 1);
-    if (r == 0)
-        return -ENOTCONN;
-    return r < 0 ? r : 0;
+    return descriptors_keep(STORE_NAME, &kept, 1);
 }
 
 /* The descriptors that came with a message. @return how many */
@@ -110,7 +105,7 @@ int bpf_handover_take(struct descriptors *descriptors, struct bpf_set *ret, int 
     int r = -ENOENT;
 
     for (int fd; (fd = descriptors_next(descriptors, STORE_NAME)) >= 0; close(fd))
-        /* There is one; more have no meaning. */
+        /* The first set counts; there should be no other. */
         r = r == -ENOENT ? receive_set(fd, ret, fds, n) : r;
     return r;
 }

@@ -7,11 +7,11 @@
  *
  *     links, maps --SCM_RIGHTS--> socket --FDSTORE=1--> service manager --LISTEN_FDS--> next daemon
  *
- * One descriptor goes there, a socket in which one message waits: what the
- * programs are, and the descriptors of all of them. So a set is whole or not
- * there, and in order. Every successor only peeks at the message, which leaves
- * it for the next. Nothing is pinned: once nobody holds the socket, the kernel
- * detaches and forgets all of it.
+ * One descriptor goes there: a socket that holds one message with the identity of the
+ * programs and all their descriptors. So a set is complete and in order, or
+ * absent. A successor only peeks at the message, which stays
+ * for the next one. Nothing is pinned: when no process holds the socket any more, the kernel
+ * detaches the programs and frees the maps.
  */
 
 #include <stddef.h>
@@ -19,10 +19,10 @@
 
 #include "util/descriptors.h"
 
-/** What a set of programs is. Only programs that are the same can be continued. */
+/** The identity of a set of programs. Only an identical set can be continued. */
 struct bpf_set {
     uint64_t object; /* hash of the object that was loaded: programs and layout of the maps */
-    uint64_t id;     /* CLOCK_MONOTONIC of its loading: of which set a saved state tells */
+    uint64_t id;     /* CLOCK_MONOTONIC of its loading: names the set in a saved state */
     uint32_t n_cpus;
     uint32_t n_sockets;
     uint32_t processes_max;
@@ -38,10 +38,10 @@ int bpf_handover_keep(const struct bpf_set *set, const int *fds, size_t n);
 
 /**
  * Takes the set that the service manager hands over.
- * @param fds  gets n descriptors, the caller's; after a failure it is as it was
- * @return 0; -ENOENT: there is none; -EBADMSG: what is there is no set of n descriptors
+ * @param fds  gets n descriptors, owned by the caller; unchanged after a failure
+ * @return 0; -ENOENT: there is none; -EBADMSG: the descriptor is no set of n descriptors
  */
 int bpf_handover_take(struct descriptors *descriptors, struct bpf_set *ret, int *fds, size_t n);
 
-/** The service manager gives up what it keeps: programs of which nobody knows what they counted. */
+/** Has the service manager drop the set: nothing is known about how far it had been counted. */
 void bpf_handover_forget(void);

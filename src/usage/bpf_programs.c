@@ -20,11 +20,11 @@
 
 _Static_assert(sizeof(struct vm_usage_cpu) % 64 == 0, "no two CPUs write to one cache line");
 
-/* All that keeps the programs alive, and is handed on to the next daemon. */
+/* The descriptors that keep the programs alive and are handed to the next daemon. */
 enum {
     FD_PROCESSES,
     FD_CPUS,
-    FD_NEWS,
+    FD_EVENTS,
     FD_GLOBALS,
     FD_COUNTERS,
     FD_CLOSE_SLICE = FD_COUNTERS + VM_USAGE_COUNTERS,
@@ -34,13 +34,13 @@ enum {
 
 struct bpf_programs {
     struct bpf_set set;
-    bool continued; /* they had been counting before this process */
+    bool continued; /* loaded by a former daemon */
     int fds[FDS];
-    struct ring_buffer *news;
-    void (*on_process)(pid_t pid, void *userdata); /* while news are taken */
+    struct ring_buffer *events;
+    void (*on_process)(pid_t pid, void *userdata); /* during bpf_programs_take_events() */
     void *userdata;
     const volatile struct vm_usage__bss *globals;
-    uint64_t unheard; /* as of the last look */
+    uint64_t events_lost; /* as of the last look */
     struct vm_usage_cpu *cpus;
     bool has_siblings;
     struct cpu_counters *counters;
@@ -62,7 +62,7 @@ static int print_libbpf(enum libbpf_print_level level, const char *format, va_li
     return 0;
 }
 
-static int on_news(void *context, void *data, size_t size)
+static int on_event(void *context, void *data, size_t size)
 {
     struct bpf_programs *programs = context;
 
@@ -98,7 +98,7 @@ static int map_memory(struct bpf_programs *programs)
     if (globals == MAP_FAILED)
         return -errno;
     programs->globals = globals;
-    programs->unheard = programs->globals->unheard;
+    programs->events_lost = programs->globals->events_lost;
     return 0;
 }
 
@@ -125,7 +125,7 @@ static void enter_topology(struct bpf_programs *programs, const struct topology 
     }
 }
 
-/* PIDs must mean the same to the kernel's programs and to us. */
+/* PIDs must mean the same to the eBPF programs and to this daemon. */
 static int check_pid_namespace(const struct bpf_programs *programs)
 {
     LIBBPF_OPTS(bpf_test_run_opts, options);
@@ -136,7 +136,7 @@ static int check_pid_namespace(const struct bpf_programs *programs)
     return options.retval == (uint32_t)getpid() ? 0 : -EXDEV;
 }
 
-/* All that it takes to work with the programs, whoever has loaded them. */
+/* Prepares work with the programs, whether this or a former daemon has loaded them. */
 static int open_programs(struct bpf_programs *programs, const struct bpf_programs_config *config)
 {
     int r;
@@ -154,8 +154,8 @@ static int open_programs(struct bpf_programs *programs, const struct bpf_program
     r = check_pid_namespace(programs);
     if (r < 0)
         return r;
-    programs->news = ring_buffer__new(programs->fds[FD_NEWS], on_news, programs, NULL);
-    return programs->news ? 0 : -errno;
+    programs->events = ring_buffer__new(programs->fds[FD_EVENTS], on_event, programs, NULL);
+    return programs->events ? 0 : -errno;
 }
 
 static void programs_init(struct bpf_programs *programs)
@@ -167,7 +167,7 @@ static void programs_init(struct bpf_programs *programs)
 
 static void close_programs(struct bpf_programs *programs)
 {
-    ring_buffer__free(programs->news);
+    ring_buffer__free(programs->events);
     if (programs->cpus)
         munmap(programs->cpus, programs->set.n_cpus * sizeof(*programs->cpus));
     if (programs->globals)
@@ -207,12 +207,12 @@ static int load(const struct bpf_programs *programs, struct vm_usage *skeleton)
         return r;
     skeleton->rodata->n_sockets = programs->set.n_sockets;
     skeleton->rodata->counters_in_use = programs->set.counters_in_use;
-    /* It is run by hand. */
+    /* close_slice() runs this program explicitly. */
     bpf_program__set_autoattach(skeleton->progs.close_running_slice, false);
     return vm_usage__load(skeleton);
 }
 
-/* Own descriptors of what the skeleton holds. */
+/* Duplicates the skeleton's descriptors. */
 static int copy_fds(int *ret, const int *fds, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -228,7 +228,7 @@ static int copy_maps(struct bpf_programs *programs, const struct vm_usage *skele
     const int fds[FD_LINKS] = {
         [FD_PROCESSES] = bpf_map__fd(skeleton->maps.processes),
         [FD_CPUS] = bpf_map__fd(skeleton->maps.cpus),
-        [FD_NEWS] = bpf_map__fd(skeleton->maps.news),
+        [FD_EVENTS] = bpf_map__fd(skeleton->maps.events),
         [FD_GLOBALS] = bpf_map__fd(skeleton->maps.bss),
         [FD_COUNTERS + VM_USAGE_CYCLES] = bpf_map__fd(skeleton->maps.cycles),
         [FD_COUNTERS + VM_USAGE_INSTRUCTIONS] = bpf_map__fd(skeleton->maps.instructions),
@@ -273,7 +273,7 @@ static int start_new(struct bpf_programs *programs, const struct bpf_programs_co
         r = copy_links(programs, skeleton);
     if (r < 0)
         return r;
-    /* What runs since before this moment, and may not stop for long. */
+    /* Open a slice for tasks already running, which may not switch for a long time. */
     for (size_t cpu = 0; cpu < programs->set.n_cpus; cpu++)
         bpf_programs_close_slice(programs, cpu);
     r = bpf_handover_keep(&programs->set, programs->fds, FDS);
@@ -296,7 +296,7 @@ static const char *difference(const struct bpf_set *set, const struct bpf_set *w
     return NULL;
 }
 
-/* The perf events of the dead process count on, held by the maps: new ones need their place. */
+/* The maps still hold the dead daemon's perf events: new events need their place. */
 static void remove_counters(const struct bpf_programs *programs)
 {
     for (size_t i = 0; i < VM_USAGE_COUNTERS; i++)
@@ -333,7 +333,7 @@ static bool continue_former(struct bpf_programs *programs, const struct bpf_prog
         reason = resume(programs, config);
     if (!reason)
         return true;
-    log_warning("the former daemon's eBPF programs cannot be continued: what was used meanwhile is "
+    log_warning("the former daemon's eBPF programs cannot be continued: usage meanwhile is "
                 "not attributed",
                 F_STRING("reason", reason));
     close_programs(programs);
@@ -412,7 +412,7 @@ void bpf_programs_close_slice(struct bpf_programs *programs, size_t cpu)
 {
     LIBBPF_OPTS(bpf_test_run_opts, options, .flags = BPF_F_TEST_RUN_ON_CPU, .cpu = (uint32_t)cpu);
 
-    /* It fails for a CPU that is offline: nothing runs there. */
+    /* Fails for an offline CPU, on which nothing runs. */
     bpf_prog_test_run_opts(programs->fds[FD_CLOSE_SLICE], &options);
 }
 
@@ -449,15 +449,15 @@ int bpf_programs_read(struct bpf_programs *programs, const struct vm_usage_key *
     return 0;
 }
 
-int bpf_programs_take_news(struct bpf_programs *programs, void (*on_process)(pid_t pid, void *),
-                           void *userdata)
+int bpf_programs_take_events(struct bpf_programs *programs, void (*on_process)(pid_t pid, void *),
+                             void *userdata)
 {
-    uint64_t unheard = programs->globals->unheard;
-    bool missed = unheard != programs->unheard;
+    uint64_t events_lost = programs->globals->events_lost;
+    bool missed = events_lost != programs->events_lost;
 
-    programs->unheard = unheard;
+    programs->events_lost = events_lost;
     programs->on_process = on_process;
     programs->userdata = userdata;
-    ring_buffer__consume(programs->news);
+    ring_buffer__consume(programs->events);
     return missed ? -EOVERFLOW : 0;
 }

@@ -3,7 +3,7 @@
 
 /*
  * The kernel side of the bpf provider: bpf/vm_usage.bpf.c, loaded and attached,
- * and its maps. They may be a former daemon's, and have gone on counting.
+ * and its maps. A former daemon may have loaded them; then they have gone on counting.
  */
 
 #include <stdbool.h>
@@ -13,8 +13,8 @@
 
 #include "host/cpu_counters.h"
 #include "host/topology.h"
+#include "shared/vm_usage.h"
 #include "usage/bpf_handover.h"
-#include "vm_usage.h"
 
 struct bpf_programs;
 
@@ -24,41 +24,43 @@ struct bpf_programs_config {
     uint32_t processes_max;             /* how many processes can be listed */
     const struct cpu_counter *counters; /* VM_USAGE_COUNTERS of them */
     struct descriptors *descriptors;    /* of the service manager */
-    uint64_t former_id; /* of the set that may be continued: one of which a state is known; or 0 */
+    uint64_t
+        former_id; /* of the set whose saved state is known, so that it may be continued; or 0 */
 };
 
 /**
- * Continues a former daemon's programs if they are the same and it is known
- * how far they had been counted; else loads new ones, and hands them to the
- * service manager.
- * @return 0, or a negative errno when the kernel does not let it; logged for debugging only
+ * Continues a former daemon's programs if they are the same build and their saved
+ * state is known; otherwise loads new ones and hands them to the service manager.
+ * @return 0, or a negative errno when the kernel refuses them; logged for debugging only
  */
 int bpf_programs_new(struct bpf_programs **ret, const struct bpf_programs_config *config);
 struct bpf_programs *bpf_programs_free(struct bpf_programs *programs);
 
-/** Whether they are a former daemon's. */
+/** Whether a former daemon loaded the programs. */
 bool bpf_programs_continued(const struct bpf_programs *programs);
 
-/** What they are; counters_in_use has a bit per enum vm_usage_counter that the machine counts. */
+/** The set's identity; counters_in_use has a bit per enum vm_usage_counter that the machine counts.
+ */
 const struct bpf_set *bpf_programs_set(const struct bpf_programs *programs);
 
 /** Whether any core runs two threads. */
 bool bpf_programs_has_siblings(const struct bpf_programs *programs);
 
-/** Takes in that CPUs came or went. */
+/** Updates the programs after CPUs came online or went offline. */
 void bpf_programs_update_cpus(struct bpf_programs *programs, const struct topology *topology);
 
-/** A CPU as it is now; it changes its members at any time, each at once. */
+/** A copy of a CPU's record. The kernel may change each field at any time; a field is never torn.
+ */
 struct vm_usage_cpu bpf_programs_cpu(const struct bpf_programs *programs, size_t cpu);
 
 /**
  * Charges the task that runs on a CPU with what it used so far, as of the
  * scheduler's last tick there: 1 to 10 ms ago, a second ago on a nohz_full CPU;
- * what is newer counts the next time. The CPU is interrupted for it.
+ * newer time counts at the next call. The CPU is interrupted.
  */
 void bpf_programs_close_slice(struct bpf_programs *programs, size_t cpu);
 
-/** Lists a process, from now on. @return 0; -EEXIST: it is listed; -E2BIG: no room */
+/** Lists a process from now on. @return 0; -EEXIST: it is listed; -E2BIG: no room */
 int bpf_programs_add(struct bpf_programs *programs, const struct vm_usage_key *key);
 void bpf_programs_remove(struct bpf_programs *programs, const struct vm_usage_key *key);
 
@@ -79,5 +81,5 @@ int bpf_programs_read(struct bpf_programs *programs, const struct vm_usage_key *
  * ended since the last call.
  * @return 0, or -EOVERFLOW when some were missed
  */
-int bpf_programs_take_news(struct bpf_programs *programs, void (*on_process)(pid_t pid, void *),
-                           void *userdata);
+int bpf_programs_take_events(struct bpf_programs *programs, void (*on_process)(pid_t pid, void *),
+                             void *userdata);

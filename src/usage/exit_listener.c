@@ -77,7 +77,7 @@ int exit_listener_new(struct exit_listener **ret, size_t n_cpus)
     r = register_cpus(listener->socket, family, n_cpus);
     if (r < 0)
         return r;
-    /* What comes from now on nobody asked for. */
+    /* The messages from now on answer no request. */
     nl_socket_disable_seq_check(listener->socket);
     nl_socket_set_nonblocking(listener->socket);
     *ret = TAKE_PTR(listener);
@@ -95,7 +95,7 @@ void exit_listener_dispatch(struct exit_listener *listener, exit_handler on_exit
 
     listener->on_exit = on_exit;
     listener->userdata = userdata;
-    /* An overrun (-NLE_NOMEM) has lost some ends: the processes themselves are then looked at. */
+    /* After an overrun (-NLE_NOMEM) some ends are lost: pidfds still report those processes. */
     do
         r = nl_recvmsgs_default(listener->socket);
     while (r >= 0 || r == -NLE_NOMEM);

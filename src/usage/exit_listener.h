@@ -2,10 +2,10 @@
 #pragma once
 
 /*
- * The last word on a process: what CPU time it had used when it ended, from
- * the kernel's taskstats messages (Documentation/accounting/taskstats.rst).
- * They are queued before anybody learns of the end, so that no parent can
- * reap the process, and its times with it, before we have them.
+ * The CPU time that a process had used when it ended, from the kernel's
+ * taskstats messages (Documentation/accounting/taskstats.rst). A message is
+ * queued before the parent is notified, so the parent cannot reap the process,
+ * and its times with it, before the message is there.
  */
 
 #include <stddef.h>

@@ -12,6 +12,6 @@ typedef void (*exit_handler)(pid_t pid, uint64_t cpu_ns, void *userdata);
 /**
  * Reads one taskstats message: the end of a thread, of a process, or of both.
  * @param message  nlmsg_len bytes of any content
- * @return how often on_exit was called: 0 for a message that tells of no end
+ * @return how often on_exit was called: 0 for a message that reports no end
  */
 int exit_message_parse(struct nlmsghdr *message, exit_handler on_exit, void *userdata);

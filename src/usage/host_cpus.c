@@ -10,8 +10,8 @@
 #include "util/clock.h"
 #include "util/log.h"
 
-/* A clock that disagrees for ever must not starve the host. */
-#define CARRY_MAX_NS ((int64_t)NSEC_PER_SEC)
+/* Bounds the deficit: two clocks that always disagree must not take all time from the host. */
+#define DEFICIT_MAX_NS ((int64_t)NSEC_PER_SEC)
 
 struct host_cpus {
     char *sysfs_root;
@@ -21,8 +21,8 @@ struct host_cpus {
     uint64_t arrivals;      /* of CPUs, when the topology was read */
     uint64_t *last_busy_ns; /* by CPU, at the last take: a CPU's socket may become known later */
     size_t n_last;
-    uint64_t last_take_ns;         /* CLOCK_MONOTONIC */
-    int64_t carry_ns[SOCKETS_MAX]; /* <= 0 */
+    uint64_t last_take_ns;            /* CLOCK_MONOTONIC */
+    int64_t deficit_ns[PACKAGES_MAX]; /* <= 0 */
 };
 
 DEFINE_CLEANUP(struct host_cpus *, host_cpus_free);
@@ -44,7 +44,7 @@ bool host_cpus_all_online(const struct host_cpus *cpus)
     return cpu_busy_online(cpus->busy) >= cpus->topology.n_cpus;
 }
 
-/* The kernel tells the socket of online CPUs only: it is asked whenever one has come. */
+/* The kernel knows the socket of online CPUs only: the topology is read again when one comes. */
 static int read_topology(struct host_cpus *cpus)
 {
     /* Configured CPUs, not only those online now. */
@@ -54,7 +54,7 @@ static int read_topology(struct host_cpus *cpus)
 
     if (cpu_busy_count(cpus->busy) > n_cpus)
         n_cpus = cpu_busy_count(cpus->busy);
-    r = topology_read(&topology, cpus->sysfs_root, n_cpus, SOCKETS_MAX);
+    r = topology_read(&topology, cpus->sysfs_root, n_cpus, PACKAGES_MAX);
     if (r < 0)
         return r;
     topology_deinit(&cpus->topology);
@@ -135,10 +135,10 @@ bool host_cpus_was_busy(const struct host_cpus *cpus, size_t cpu)
 
 void host_cpus_take(struct host_cpus *cpus, struct usage *usage)
 {
-    int64_t rest_ns[SOCKETS_MAX];
+    int64_t rest_ns[PACKAGES_MAX];
 
     cpus->last_take_ns = now_ns();
-    memcpy(rest_ns, cpus->carry_ns, sizeof(rest_ns));
+    memcpy(rest_ns, cpus->deficit_ns, sizeof(rest_ns));
     for (size_t cpu = 0; cpu < cpus->n_last; cpu++) {
         unsigned socket = cpu < cpus->topology.n_cpus ? cpus->topology.socket[cpu] : 0;
         uint64_t busy_ns = cpu_busy_ns(cpus->busy, cpu);
@@ -146,20 +146,20 @@ void host_cpus_take(struct host_cpus *cpus, struct usage *usage)
         rest_ns[socket] += (int64_t)(busy_ns - cpus->last_busy_ns[cpu]);
         cpus->last_busy_ns[cpu] = busy_ns;
     }
-    for (unsigned s = 0; s < SOCKETS_MAX; s++) {
+    for (unsigned s = 0; s < PACKAGES_MAX; s++) {
         int64_t rest = rest_ns[s];
 
         for (size_t i = 0; i < usage->n_vms; i++)
             rest -= (int64_t)usage->vms[i].amount.sockets[s].cpu_ns;
-        cpus->carry_ns[s] = rest < -CARRY_MAX_NS ? -CARRY_MAX_NS : rest < 0 ? rest : 0;
+        cpus->deficit_ns[s] = rest < -DEFICIT_MAX_NS ? -DEFICIT_MAX_NS : rest < 0 ? rest : 0;
         usage->host.sockets[s].cpu_ns = rest > 0 ? (uint64_t)rest : 0;
     }
 }
 
-/* Beside what cpu_busy_save() tells. */
+/* Follows the state of cpu_busy_save(). */
 struct saved_state {
     uint64_t last_take_ns;
-    int64_t carry_ns[SOCKETS_MAX];
+    int64_t deficit_ns[PACKAGES_MAX];
 };
 
 int host_cpus_save(const struct host_cpus *cpus, struct buffer *ret)
@@ -167,7 +167,7 @@ int host_cpus_save(const struct host_cpus *cpus, struct buffer *ret)
     struct saved_state state = {.last_take_ns = cpus->last_take_ns};
     int r;
 
-    memcpy(state.carry_ns, cpus->carry_ns, sizeof(state.carry_ns));
+    memcpy(state.deficit_ns, cpus->deficit_ns, sizeof(state.deficit_ns));
     r = buffer_append(ret, &state, sizeof(state));
     return r < 0 ? r : cpu_busy_save(cpus->busy, ret);
 }
@@ -179,8 +179,8 @@ int host_cpus_restore(struct host_cpus *cpus, struct bytes *bytes)
 
     if (!state || state->last_take_ns > now_ns())
         return -EBADMSG;
-    for (unsigned s = 0; s < SOCKETS_MAX; s++)
-        if (state->carry_ns[s] > 0 || state->carry_ns[s] < -CARRY_MAX_NS)
+    for (unsigned s = 0; s < PACKAGES_MAX; s++)
+        if (state->deficit_ns[s] > 0 || state->deficit_ns[s] < -DEFICIT_MAX_NS)
             return -EBADMSG;
     r = cpu_busy_restore(cpus->busy, bytes, now_ns());
     if (r < 0)
@@ -191,6 +191,6 @@ int host_cpus_restore(struct host_cpus *cpus, struct bytes *bytes)
     for (size_t cpu = 0; cpu < cpus->n_last; cpu++)
         cpus->last_busy_ns[cpu] = cpu_busy_ns(cpus->busy, cpu);
     cpus->last_take_ns = state->last_take_ns;
-    memcpy(cpus->carry_ns, state->carry_ns, sizeof(cpus->carry_ns));
+    memcpy(cpus->deficit_ns, state->deficit_ns, sizeof(cpus->deficit_ns));
     return 0;
 }

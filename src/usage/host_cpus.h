@@ -2,8 +2,7 @@
 #pragma once
 
 /*
- * The host's CPUs: where they sit, how long they were busy, and what of that
- * was no VM's.
+ * The host's CPUs: their sockets, their busy time, and the part of it outside VMs.
  */
 
 #include "host/topology.h"
@@ -26,12 +25,12 @@ const struct topology *host_cpus_topology(const struct host_cpus *cpus);
 /** Highest socket number of a CPU + 1. */
 unsigned host_cpus_n_sockets(const struct host_cpus *cpus);
 
-/** Whether no CPU is offline, as of the last update. */
+/** Whether all CPUs are online, as of the last update. */
 bool host_cpus_all_online(const struct host_cpus *cpus);
 
 /**
  * Reads the CPUs' busy time.
- * @return 1 when CPUs have come since the last call, 0 when not, or a negative errno
+ * @return 1 when CPUs came online since the last call, 0 when none did, or a negative errno
  */
 int host_cpus_update(struct host_cpus *cpus);
 
@@ -52,6 +51,6 @@ int host_cpus_restore(struct host_cpus *cpus, struct bytes *bytes);
 /**
  * Gives the host the busy time between the last two updates, less the VMs'.
  * The two are measured by different means, a few ticks apart: a negative rest
- * is carried to the next interval, not clipped.
+ * is subtracted from the next interval, not clipped.
  */
 void host_cpus_take(struct host_cpus *cpus, struct usage *usage);

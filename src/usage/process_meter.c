@@ -32,8 +32,8 @@ struct process_meter {
     clockid_t clock;
     struct counter cpu_ns;
     struct counter io_bytes;
-    uint64_t split[SOCKETS_MAX]; /* proportions of the last update */
-    struct thread *threads;      /* sorted by tid; only with several sockets */
+    uint64_t split[PACKAGES_MAX]; /* proportions of the last update */
+    struct thread *threads;       /* sorted by tid; only with several sockets */
     size_t n_threads;
 };
 
@@ -55,7 +55,7 @@ static int read_stat(int dir_fd, const char *path, struct proc_stat *ret)
     return parse_proc_stat(text, (size_t)length, ret);
 }
 
-/* Its CPU time and state; -ESRCH when it is gone, or what we lack. */
+/* Reads CPU time and state. @return 0, -ESRCH when the process is gone, or -ENOMEM or -EMFILE */
 static int read_cpu(const struct process_meter *meter, uint64_t *ret_cpu_ns,
                     struct proc_stat *ret_stat)
 {
@@ -109,7 +109,7 @@ static int read_thread_cpu_ns(const struct process_meter *meter, const char *tid
     return parse_proc_schedstat(text, (size_t)length, ret);
 }
 
-/* The CPU a thread ran on last. */
+/* Reads the CPU on which a thread ran last. */
 static int read_thread_cpu(const struct process_meter *meter, const char *tid, int *ret)
 {
     struct proc_stat stat;
@@ -128,7 +128,7 @@ static uint64_t used_before(const struct process_meter *meter, const struct thre
 
     if (meter->n_threads)
         last = bsearch(thread, meter->threads, meter->n_threads, sizeof(*thread), compare_thread);
-    /* A TID that was given to another thread starts below where the old one ended. */
+    /* A reused TID starts below the time at which the old thread ended. */
     return last && last->cpu_ns <= thread->cpu_ns ? last->cpu_ns : 0;
 }
 
@@ -144,7 +144,7 @@ static int split_threads(struct process_meter *meter, const struct process_meter
 
     if (!task)
         return is_shortage(-errno) ? -errno : 0 /* it just ended */;
-    task_fd = -1; /* the stream has it */
+    task_fd = -1; /* the stream owns it */
     while ((entry = readdir(task))) {
         struct thread thread = {0};
         uint64_t tid, used_ns;
@@ -156,7 +156,7 @@ static int split_threads(struct process_meter *meter, const struct process_meter
         if (read_thread_cpu_ns(meter, entry->d_name, &thread.cpu_ns) < 0)
             continue; /* it just ended */
         used_ns = thread.cpu_ns - used_before(meter, &thread);
-        /* Most threads sleep: where they last ran is of no interest. */
+        /* Most threads sleep: the CPU on which they last ran does not matter. */
         if (used_ns > 0) {
             if (read_thread_cpu(meter, entry->d_name, &cpu) < 0)
                 continue;
@@ -183,7 +183,7 @@ static int split_threads(struct process_meter *meter, const struct process_meter
 
 static int update_split(struct process_meter *meter, const struct process_meter_root *root, int cpu)
 {
-    uint64_t split[SOCKETS_MAX] = {0};
+    uint64_t split[PACKAGES_MAX] = {0};
     bool any = false;
 
     if (root->n_sockets > 1) {
@@ -192,7 +192,7 @@ static int update_split(struct process_meter *meter, const struct process_meter_
         if (r < 0)
             return r;
     }
-    for (unsigned s = 0; s < SOCKETS_MAX; s++)
+    for (unsigned s = 0; s < PACKAGES_MAX; s++)
         any |= split[s] > 0;
     if (!any)
         split[socket_of(root, cpu)] = 1;
@@ -207,12 +207,12 @@ static void add_cpu_time(const struct process_meter *meter, uint64_t cpu_ns,
     uint64_t sum = 0, given = 0;
     unsigned largest = 0;
 
-    for (unsigned s = 0; s < SOCKETS_MAX; s++) {
+    for (unsigned s = 0; s < PACKAGES_MAX; s++) {
         sum += meter->split[s];
         if (meter->split[s] > meter->split[largest])
             largest = s;
     }
-    for (unsigned s = 0; s < SOCKETS_MAX; s++) {
+    for (unsigned s = 0; s < PACKAGES_MAX; s++) {
         uint64_t part = (uint64_t)((__uint128_t)cpu_ns * meter->split[s] / sum);
 
         ret->sockets[s].cpu_ns += part;

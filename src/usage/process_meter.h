@@ -2,23 +2,22 @@
 #pragma once
 
 /*
- * What one process consumes, from /proc and its process clock.
+ * The consumption of one process, from /proc and its process clock.
  *
  * CPU time comes from the process clock (clock_getcpuclockid(3)): nanoseconds,
  * threads that already ended included, guest time counted once. /proc/PID/stat
- * has the same sum cut to clock ticks; it serves where the clock does not (a
+ * has the same sum cut to clock ticks; it replaces the clock where there is none (a
  * recorded tree).
  *
  * Sockets: on a host with several, each thread's time (task/TID/schedstat)
  * counts to the socket of the CPU it last ran on (task/TID/stat). These sums
- * only set the proportions in which the process' own total is divided, so that
- * threads which came and went within the interval, and so were never seen,
- * lose nothing.
+ * only set the proportions in which the process' own total is divided, so the time
+ * of threads that started and ended within one interval is not lost.
  *
- * Identity: the process is held by a descriptor of its /proc directory. What
- * is read below it fails once the process is gone, whoever got its PID. The
- * clock is read first and the directory after it: if that still answers, the
- * PID, and so the clock, was the process' own.
+ * Identity: the process is held by a descriptor of its /proc directory. Reads
+ * below it fail once the process is gone, even if its PID was given to another. The
+ * clock is read first and the directory after it: if the directory still answers, the
+ * PID, and so the clock, belonged to this process.
  */
 
 #include <stdbool.h>
@@ -31,7 +30,7 @@
 struct process_meter_root {
     int proc_fd;                     /* of the directory /proc */
     bool live;                       /* the running kernel's: it has process clocks */
-    unsigned n_sockets;              /* threads are looked at if there are several */
+    unsigned n_sockets;              /* threads are read if there are several */
     const struct topology *topology; /* may be without CPUs: then all is socket 0 */
 };
 
@@ -39,7 +38,7 @@ struct process_meter;
 
 /**
  * Begins to watch a process; what it consumed so far is not counted.
- * @return 0, -ESRCH when it is gone or another has its PID, or -ENOMEM
+ * @return 0, -ESRCH when it is gone or another process has its PID, or -ENOMEM
  */
 int process_meter_new(struct process_meter **ret, const struct process_meter_root *root,
                       struct process_id id);
@@ -54,19 +53,19 @@ struct process_totals {
 /** As of the last update. */
 struct process_totals process_meter_totals(const struct process_meter *meter);
 
-/** Counts what it consumed before it was watched as well, but for the given totals. */
+/** Counts the consumption before the watch as well, less the given totals. */
 void process_meter_count_from(struct process_meter *meter, struct process_totals totals);
 
 /**
  * Reads what the process consumed since the last call and keeps it for process_meter_take().
- * @return 0, -ESRCH when it is gone (what was read before stays), or -ENOMEM
+ * @return 0, -ESRCH when it is gone (earlier readings stay), or -ENOMEM
  */
 int process_meter_update(struct process_meter *meter, const struct process_meter_root *root);
 
 /** The same without its threads: for a process that ended and is about to vanish. */
 void process_meter_update_ended(struct process_meter *meter);
 
-/** Takes note of its CPU time, all of it from its start, as told by somebody else. */
+/** Sets its CPU time since its start, as reported by the kernel when it ended. */
 void process_meter_note_cpu(struct process_meter *meter, uint64_t cpu_ns);
 
 /** Adds what it consumed since the last take to an amount. */

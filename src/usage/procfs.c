@@ -2,16 +2,16 @@
 #include "usage/procfs.h"
 
 /*
- * The procfs usage provider: a process meter for each process of a VM; what is
- * left of the CPUs' busy time is the host's.
+ * The procfs usage provider: a process meter for each process of a VM; the rest
+ * of the CPUs' busy time is the host's.
  *
- * Births: a process that began after the last sample, or a moment before it,
- * counts from its start; one that was there before only counts from now on.
+ * Starts: a process that started after the last sample, or a moment before it,
+ * counts from its start; an older one counts from now on.
  *
- * Ends: the kernel tells each process' last CPU time (exit_listener.h), and a
- * pidfd that it is over. Where the kernel does not tell, the time can be read
- * until the parent has reaped the process, so dispatch() reads it at once. The
- * last slice counts to the VM at the next sample.
+ * Ends: the kernel reports each process' last CPU time (exit_listener.h), and a
+ * pidfd reports its end. Where the kernel does not report the time, it can be read
+ * until the parent has reaped the process, so the provider's dispatch function reads it
+ * at once. The last slice counts to the VM at the next sample.
  */
 
 #include <errno.h>
@@ -22,9 +22,9 @@
 #include <sys/epoll.h>
 #include <sys/syscall.h>
 
+#include "memory/memory.h"
 #include "usage/exit_listener.h"
 #include "usage/host_cpus.h"
-#include "usage/memory.h"
 #include "usage/process_meter.h"
 #include "usage/usage_state.h"
 #include "util/cleanup.h"
@@ -38,7 +38,7 @@ struct process {
     struct process_id id; /* first: the search key */
     uuid_t uuid;          /* of its VM */
     struct process_meter *meter;
-    int pid_fd; /* -1 where the kernel gave none */
+    int pid_fd; /* -1 where there is none */
     bool ended;
     bool listed; /* in the current VM table */
     struct process *next;
@@ -95,8 +95,8 @@ static struct process *process_free(struct process *process)
 DEFINE_CLEANUP(struct process *, process_free);
 
 /*
- * True if all that the process did is the VM's. Who starts QEMU forks, prepares
- * and execs: when the last sample fell between, the process had begun before it,
+ * Whether all of the process' usage is the VM's. A manager that starts QEMU forks, prepares
+ * and execs: when the last sample fell in between, the process had started before it,
  * but hardly worked.
  */
 static bool is_newborn(const struct procfs_usage *usage, const struct process *process)
@@ -129,7 +129,7 @@ static void watch_end(struct procfs_usage *usage, struct process *process)
         epoll_ctl(usage->epoll_fd, EPOLL_CTL_ADD, process->pid_fd, &event);
 }
 
-/* @return 0, -ESRCH when the process is gone or no longer the same, or what we lack */
+/* @return 0, -ESRCH when the process is gone or no longer the same, or -ENOMEM or -EMFILE */
 static int track_process(struct procfs_usage *usage, const struct vm *vm,
                          const struct vm_process *found, struct process **ret)
 {
@@ -170,7 +170,7 @@ static int track_vms(struct procfs_usage *usage, const struct vm_table *vms)
                 int r = track_process(usage, &vms->vms[i], found, &process);
 
                 if (r == -ESRCH)
-                    continue; /* its end was quicker */
+                    continue; /* it ended meanwhile */
                 if (r < 0)
                     return r;
             }
@@ -189,7 +189,7 @@ static void on_exit_told(pid_t pid, uint64_t cpu_ns, void *userdata)
         process_meter_note_cpu((*known)->meter, cpu_ns);
 }
 
-static void hear_exits(struct procfs_usage *usage)
+static void take_exits(struct procfs_usage *usage)
 {
     if (usage->exits)
         exit_listener_dispatch(usage->exits, on_exit_told, usage);
@@ -203,7 +203,7 @@ static int update_process(struct procfs_usage *usage, struct process *process)
         return 0;
     r = process_meter_update(process->meter, &usage->root);
     if (r == -ESRCH) {
-        hear_exits(usage);
+        take_exits(usage);
         process->ended = true;
         return 0;
     }
@@ -250,7 +250,7 @@ static int procfs_sample(struct usage_provider *provider, const struct vm_table 
     struct usage result = {0};
     int r;
 
-    /* All that can fail comes before the first pending amount is taken. */
+    /* Everything that can fail comes before the first pending amount is taken. */
     r = track_vms(usage, vms);
     if (r < 0)
         return r;
@@ -291,8 +291,8 @@ static void procfs_dispatch(struct usage_provider *provider)
     struct epoll_event events[16];
     int n = epoll_wait(usage->epoll_fd, events, 16, 0);
 
-    /* Told before the pidfds: what was told last of a process is all it ever used. */
-    hear_exits(usage);
+    /* Before the pidfds: the last report on a process covers its whole usage. */
+    take_exits(usage);
     for (int i = 0; i < n; i++) {
         struct process *process = events[i].data.ptr;
 
@@ -304,7 +304,7 @@ static void procfs_dispatch(struct usage_provider *provider)
     }
 }
 
-/* From one process to the next: the moment, the processes, and the host's CPUs. */
+/* The state for the next daemon: the moment, the processes, and the host's CPUs. */
 static int procfs_save(const struct usage_provider *provider, struct buffer *ret)
 {
     const struct procfs_usage *usage = (const struct procfs_usage *)provider;
@@ -384,7 +384,7 @@ static const struct usage_provider_ops procfs_usage_ops = {
     .free = procfs_free,
 };
 
-/* What a former daemon's provider had left, if anything. */
+/* Continues from a former daemon's state, if there is one. */
 static int continue_former(struct procfs_usage *usage, const struct usage_former *former)
 {
     struct bytes state;
@@ -404,7 +404,7 @@ static void listen_for_exits(struct procfs_usage *usage)
     if (r == 0)
         r = epoll_ctl(usage->epoll_fd, EPOLL_CTL_ADD, exit_listener_fd(usage->exits), &event);
     if (r < 0)
-        log_warning("the kernel does not tell of ended processes: the CPU time of a VM's last "
+        log_warning("the kernel does not report ended processes: the CPU time of a VM's last "
                     "moments may count to the host",
                     F_ERROR(r));
 }

@@ -45,11 +45,11 @@ struct usage_amount *usage_find_amount(struct usage *usage, const uuid_t uuid)
     return vm ? &vm->amount : NULL;
 }
 
-void usage_charge(struct usage *usage, const uuid_t uuid, const uint64_t cpu_ns[SOCKETS_MAX])
+void usage_charge(struct usage *usage, const uuid_t uuid, const uint64_t cpu_ns[PACKAGES_MAX])
 {
     struct usage_amount *vm = usage_find_amount(usage, uuid);
 
-    for (unsigned s = 0; vm && s < SOCKETS_MAX; s++) {
+    for (unsigned s = 0; vm && s < PACKAGES_MAX; s++) {
         struct usage_socket *host = &usage->host.sockets[s];
         uint64_t moved = cpu_ns[s] < host->cpu_ns ? cpu_ns[s] : host->cpu_ns;
 
@@ -64,11 +64,11 @@ struct usage_socket usage_on_socket(const struct usage_amount *amount, int socke
 {
     struct usage_socket sum = {0};
 
-    if (socket >= SOCKETS_MAX)
+    if (socket >= PACKAGES_MAX)
         return sum;
     if (socket >= 0)
         return amount->sockets[socket];
-    for (unsigned s = 0; s < SOCKETS_MAX; s++) {
+    for (unsigned s = 0; s < PACKAGES_MAX; s++) {
         const struct usage_socket *one = &amount->sockets[s];
 
         sum.cpu_ns += one->cpu_ns;

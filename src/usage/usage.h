@@ -11,16 +11,15 @@
 #include <uuid/uuid.h>
 
 #include "discovery/vm.h"
+#include "source/zone.h"
 #include "util/buffer.h"
 #include "util/descriptors.h"
-
-#define SOCKETS_MAX 16
 
 /** What one entity consumed on one socket. */
 struct usage_socket {
     uint64_t cpu_ns;   /* CPU time; guest time counted once */
     uint64_t corun_ns; /* the part of it during which the SMT sibling was busy as well */
-    uint64_t cycles;   /* PMU counts, as far as usage.features tells that they are counted */
+    uint64_t cycles;   /* PMU counts, valid where usage.features has their bit */
     uint64_t instructions;
     uint64_t llc_misses;
     uint64_t memory_bytes; /* resident on the socket's NUMA nodes at the end of the interval,
@@ -29,11 +28,12 @@ struct usage_socket {
 
 /** What one entity consumed. */
 struct usage_amount {
-    struct usage_socket sockets[SOCKETS_MAX];
+    struct usage_socket sockets[PACKAGES_MAX];
     uint64_t io_bytes; /* read from and written to block devices */
 };
 
-/** What a provider can tell beyond CPU time, memory and I/O. What it cannot is 0 everywhere. */
+/** The counts that a provider may add to CPU time, memory and I/O. A missing count is 0 everywhere.
+ */
 enum usage_feature {
     USAGE_CORUN = 1u << 0,
     USAGE_CYCLES = 1u << 1,
@@ -50,13 +50,13 @@ struct usage_vm {
 struct usage {
     unsigned n_sockets;
     unsigned features;        /* bit per enum usage_feature */
-    struct usage_amount host; /* all that is no VM's, the kernel included */
+    struct usage_amount host; /* everything outside VMs, the kernel included */
     struct usage_vm *vms;
     size_t n_vms;
-    size_t n_unlisted; /* processes of VMs that could not be told apart from the host's */
+    size_t n_unlisted; /* processes of VMs that count to the host for want of room */
 };
 
-/** Releases what the usage holds and empties it. */
+/** Frees the usage's memory and empties it. */
 void usage_deinit(struct usage *usage);
 
 /**
@@ -71,10 +71,10 @@ struct usage_amount *usage_find_amount(struct usage *usage, const uuid_t uuid);
 
 /**
  * Moves CPU time that the host spent for a VM, by socket, from the host's
- * amount to the VM's; no more than the host's is. A VM that is not among the
- * usage's changes nothing.
+ * amount to the VM's, at most the host's amount. No-op for a VM that is not in the
+ * usage.
  */
-void usage_charge(struct usage *usage, const uuid_t uuid, const uint64_t cpu_ns[SOCKETS_MAX]);
+void usage_charge(struct usage *usage, const uuid_t uuid, const uint64_t cpu_ns[PACKAGES_MAX]);
 
 /** How many entities share the energy: the host and the VMs. */
 static inline size_t usage_n_entities(const struct usage *usage)
@@ -88,12 +88,12 @@ static inline const struct usage_amount *usage_entity(const struct usage *usage,
     return i == 0 ? &usage->host : &usage->vms[i - 1].amount;
 }
 
-/** What was consumed on one socket (0 to SOCKETS_MAX - 1), or on all of them (-1). */
+/** What was consumed on one socket (0 to PACKAGES_MAX - 1), or on all of them (-1). */
 struct usage_socket usage_on_socket(const struct usage_amount *amount, int socket);
 
 struct usage_provider;
 
-/** What a provider of usage must do. One file implements it per provider. */
+/** The functions of a usage provider. One file implements one provider. */
 struct usage_provider_ops {
     const char *name; /* "procfs", "bpf" */
 
@@ -110,15 +110,15 @@ struct usage_provider_ops {
     void (*dispatch)(struct usage_provider *provider);
 
     /**
-     * Which processes discovery has to look at, since the previous call.
-     * Optional: without it, at all of them.
+     * The processes that discovery must examine since the previous call.
+     * Optional: without it, discovery examines all processes.
      * @param ret  valid until the next call
      */
     void (*take_changes)(struct usage_provider *provider, struct process_changes *ret);
 
     /**
-     * Appends how far it had counted at the last sample, for its successor in
-     * the next process (usage_state.h).
+     * Appends the state of the last sample, from which the provider of the next
+     * daemon continues (usage_state.h).
      * @return 0 or -ENOMEM
      */
     int (*save)(const struct usage_provider *provider, struct buffer *ret);
@@ -129,14 +129,14 @@ struct usage_provider_ops {
 /** The common head of every provider; implementations embed it first. */
 struct usage_provider {
     const struct usage_provider_ops *ops;
-    bool continues; /* the first sample covers the time since a former process' last one */
+    bool continues; /* the first sample covers the time since a former daemon's last one */
 };
 
-/** What a former process has left for a new provider; all zero: nothing. */
+/** The state that a former daemon left for a new provider; all zero: none. */
 struct usage_former {
     const void *state; /* usage_state.h; NULL: none */
     size_t state_size;
-    uint64_t time_ns;                /* when its last interval ended, CLOCK_MONOTONIC */
+    uint64_t time_ns;                /* CLOCK_MONOTONIC at which its last interval ended */
     struct descriptors *descriptors; /* of the service manager; NULL: none */
 };
 

@@ -2,15 +2,15 @@
 #pragma once
 
 /*
- * How far a provider had counted at the end of an interval, as bytes: the base
- * from which its successor in the next process counts on.
+ * A provider's counts at the end of an interval, as bytes: the base from which
+ * the provider of the next daemon continues.
  *
- *     head | what the provider appends
+ *     head | the provider's own bytes
  *
- * It is of use only together with a ledger that ends with the same interval:
- * energy and usage then begin at the same moment, and what was used while no
- * daemon ran is in the first interval of the next one. What cannot be read is
- * done without; so the format may change with any version.
+ * The state is valid only together with a ledger that ends with the same interval:
+ * energy and usage then begin at the same moment, and the usage while no daemon
+ * ran falls into the first interval of the next one. A daemon works without a state
+ * that it cannot read; so the format may change with any version.
  */
 
 #include <stddef.h>
@@ -18,7 +18,7 @@
 
 #include "util/buffer.h"
 
-/* To be raised with any change to what any provider appends. */
+/* Raise it with any change to any provider's bytes. */
 #define USAGE_STATE_VERSION 1
 
 struct usage_state_head {
@@ -31,18 +31,18 @@ struct usage_state_head {
     char provider[16];
 };
 
-/** Begins a state in the buffer, whose content it replaces. @return 0 or -ENOMEM */
+/** Begins a state in the buffer; earlier content is dropped. @return 0 or -ENOMEM */
 int usage_state_begin(struct buffer *buffer, const char *provider, uint64_t time_ns);
 
-/** Completes it. */
+/** Completes the state: enters size and checksum. */
 void usage_state_seal(struct buffer *buffer);
 
 /**
  * Checks a state's head.
  * @param bytes     aligned for uint64_t; untrusted; may be more than the state
- * @param provider  whose it has to be
- * @param time_ns   of which interval's end
- * @param ret       what the provider had appended
+ * @param provider  the name that the head must have
+ * @param time_ns   the interval's end that the head must have
+ * @param ret       the provider's own bytes
  * @return 0; -ENOMSG: no state; -EPROTONOSUPPORT: of another version; -EBADMSG:
  *         cut off or damaged; -ESTALE: of another provider or interval
  */

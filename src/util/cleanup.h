@@ -3,8 +3,8 @@
 
 /*
  * Ownership that shows within one function: every owner carries a cleanup
- * attribute, descriptors start at -1, pointers at NULL, and what leaves the
- * function is taken with TAKE_PTR() or TAKE_FD().
+ * attribute, descriptors start at -1, pointers at NULL, and TAKE_PTR() or
+ * TAKE_FD() takes a value that leaves the function.
  */
 
 #include <dirent.h>

@@ -40,7 +40,7 @@ static inline uint64_t clock_suspended_ns(void)
 {
     uint64_t before, boot, after;
 
-    /* No clock tells both: a pair between which this thread was held up is not taken. */
+    /* No clock gives both times: a pair during which this thread was held up is not used. */
     do {
         before = clock_ns(CLOCK_MONOTONIC);
         boot = clock_ns(CLOCK_BOOTTIME);

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* inih's own limit, INI_MAX_LINE, less newline and NUL; it would split a longer line in two. */
+/* INI_MAX_LINE of inih, less newline and NUL; inih would split a longer line in two. */
 #define LINE_LENGTH_MAX 198
 
 void config_text_fail(struct config_text *text, const char *section, const char *key,
@@ -67,7 +67,7 @@ void config_text_read(struct config_text *text)
 
     if (wrong_line < 0)
         config_text_fail(text, "", "", "out of memory");
-    /* inih tells the first wrong line: one that never reached the handler is no key at all. */
+    /* inih returns the first wrong line. If the handler has not seen that line, it holds no key. */
     if (wrong_line > 0 && wrong_line != text->error.line) {
         text->error = (struct config_error){0};
         text->line = wrong_line;

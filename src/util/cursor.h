@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * Reading a text from left to right; what the parsers of kernel texts are made
- * of. A take function that returns false may have moved the cursor.
+ * A stretch of text, and reading it from left to right; the parsers of kernel
+ * texts are made of these functions. A take function that returns false may
+ * have moved the cursor.
  */
 
 #include <limits.h>
@@ -14,14 +15,38 @@
 
 #include "util/parse.h"
 
-/* The bytes not yet read. */
+/* The bytes not yet read; not NUL-terminated. */
 struct cursor {
     const char *p;
     const char *end;
 };
 
-/* The next word: at least one byte, ended by a blank or newline, which is not taken. A word that
- * the end of the buffer cuts is no word: a truncated number would pass for a smaller one. */
+static inline size_t cursor_length(struct cursor c)
+{
+    return (size_t)(c.end - c.p);
+}
+
+static inline bool cursor_starts_with(struct cursor c, const char *prefix)
+{
+    size_t length = strlen(prefix);
+
+    return cursor_length(c) >= length && memcmp(c.p, prefix, length) == 0;
+}
+
+static inline bool cursor_ends_with(struct cursor c, const char *suffix)
+{
+    size_t length = strlen(suffix);
+
+    return cursor_length(c) >= length && memcmp(c.end - length, suffix, length) == 0;
+}
+
+static inline bool cursor_equals(struct cursor c, const char *text)
+{
+    return cursor_length(c) == strlen(text) && cursor_starts_with(c, text);
+}
+
+/* The next word: at least one byte, ended by a blank or newline, which is not taken. A word at the
+ * end of the buffer is refused, since it may be cut: a cut number would pass for a smaller one. */
 static inline bool take_word(struct cursor *c, const char **ret, size_t *ret_length)
 {
     const char *p = c->p;
@@ -54,7 +79,7 @@ static inline bool take_int(struct cursor *c, int *ret)
     return true;
 }
 
-/* The digits at the cursor, at least one; whatever follows is not taken. */
+/* The digits at the cursor, at least one; other bytes after them are not taken. */
 static inline bool take_digits(struct cursor *c, uint64_t *ret)
 {
     const char *digits = c->p;
@@ -74,11 +99,9 @@ static inline bool take_byte(struct cursor *c, char byte)
 
 static inline bool take_text(struct cursor *c, const char *text)
 {
-    size_t length = strlen(text);
-
-    if ((size_t)(c->end - c->p) < length || memcmp(c->p, text, length) != 0)
+    if (!cursor_starts_with(*c, text))
         return false;
-    c->p += length;
+    c->p += strlen(text);
     return true;
 }
 
@@ -88,14 +111,30 @@ static inline void skip_blanks(struct cursor *c)
         c->p++;
 }
 
+/* The bytes up to the next separator, which is taken but not returned; false without one. */
+static inline bool take_until(struct cursor *c, char separator, struct cursor *ret)
+{
+    const char *end = c->p < c->end ? memchr(c->p, separator, cursor_length(*c)) : NULL;
+
+    if (!end)
+        return false;
+    *ret = (struct cursor){c->p, end};
+    c->p = end + 1;
+    return true;
+}
+
+/* The same, but the last field needs no separator; false at the end. */
+static inline bool take_field(struct cursor *c, char separator, struct cursor *ret)
+{
+    if (take_until(c, separator, ret))
+        return true;
+    *ret = *c;
+    c->p = c->end;
+    return ret->p < ret->end;
+}
+
 /* The next line without its newline; false at the end, or where the newline is missing. */
 static inline bool take_line(struct cursor *c, struct cursor *ret_line)
 {
-    const char *newline = c->p < c->end ? memchr(c->p, '\n', (size_t)(c->end - c->p)) : NULL;
-
-    if (!newline)
-        return false;
-    *ret_line = (struct cursor){c->p, newline};
-    c->p = newline + 1;
-    return true;
+    return take_until(c, '\n', ret_line);
 }

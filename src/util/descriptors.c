@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "util/descriptors.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
@@ -25,7 +27,7 @@ int descriptors_take(struct descriptors *ret)
         }
     }
     free(names);
-    /* Garbage in the environment is as good as nothing. */
+    /* An environment that is not of the form counts as one without descriptors. */
     if (n == -ENOMEM || (n > 0 && !taken.list))
         return -ENOMEM;
     *ret = taken;
@@ -55,6 +57,18 @@ int descriptors_next(struct descriptors *descriptors, const char *name)
         }
     }
     return -1;
+}
+
+int descriptors_keep(const char *name, const int *fds, unsigned n)
+{
+    char message[64];
+    int r = snprintf(message, sizeof(message), "FDSTORE=1\nFDPOLL=0\nFDNAME=%s", name);
+
+    assert(r < (int)sizeof(message));
+    r = sd_pid_notify_with_fds(0, false, message, fds, n);
+    if (r == 0)
+        return -ENOTCONN;
+    return r < 0 ? r : 0;
 }
 
 void descriptors_forget(const char *name)

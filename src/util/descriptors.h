@@ -2,18 +2,19 @@
 #pragma once
 
 /*
- * The descriptors that the service manager handed over at the start: what an
- * earlier daemon stored (FDSTORE=1), and sockets that it listens on for us.
+ * Descriptors that outlive the process in the service manager's store, and
+ * sockets that the service manager listens on.
  *
- *     LISTEN_FDS, LISTEN_FDNAMES --(once, at start)--> descriptors --(by name)--> who knows them
+ *     descriptors_keep() --FDSTORE=1--> service manager --LISTEN_FDS, LISTEN_FDNAMES-->
+ *         descriptors_take(), once, in the next process --(by name)--> descriptors_next()
  *
- * Several may have one name. What nobody asks for is closed, and stays in the
- * service manager's store.
+ * Several may have one name. A descriptor that no module asks for is closed,
+ * and stays in the service manager's store.
  */
 
 #include <stddef.h>
 
-/* Zero-initialised: none. */
+/** What the service manager handed over at the start. Zero-initialised: none. */
 struct descriptors {
     size_t n;
     struct descriptor {
@@ -23,13 +24,13 @@ struct descriptors {
 };
 
 /**
- * Takes over all of them, close-on-exec. To be called once per process: the
- * environment tells of them no more.
+ * Takes over all of them, close-on-exec. To be called once per process: it
+ * removes the variables that list them from the environment.
  * @return 0 or -ENOMEM, then all are closed
  */
 int descriptors_take(struct descriptors *ret);
 
-/** Closes those that are left. */
+/** Closes those that were not given away. */
 void descriptors_deinit(struct descriptors *descriptors);
 
 /**
@@ -39,5 +40,15 @@ void descriptors_deinit(struct descriptors *descriptors);
  */
 int descriptors_next(struct descriptors *descriptors, const char *name);
 
-/** Tells the service manager to close all that it stores under that name. */
+/**
+ * Hands descriptors to the service manager, in one message: it keeps all of
+ * them or none. It keeps them also when they hang up: a service manager that
+ * polled them (FDPOLL=1) would drop a FUSE connection that was unmounted, and
+ * the next process could not report why.
+ * @param fds  n of them; the caller's own, which it may close
+ * @return 0, -ENOTCONN without a service manager, or another negative errno
+ */
+int descriptors_keep(const char *name, const int *fds, unsigned n);
+
+/** Has the service manager close all that it stores under that name. */
 void descriptors_forget(const char *name);

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/** Does the error say nothing of the file, but that we have no memory or descriptors to look? */
+/** Is the error a lack of memory or descriptors, which says nothing about the file? */
 static inline bool is_shortage(int r)
 {
     return r == -ENOMEM || r == -EMFILE || r == -ENFILE;

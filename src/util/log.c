@@ -81,7 +81,7 @@ static void line_add_field(struct line *line, const struct log_field *field)
     }
 }
 
-/* Who reads the log may have stopped to: a line is lost then, but no thread waits for him. */
+/* If the log's reader is stuck, the line is dropped: no thread waits. */
 static bool has_room(void)
 {
     struct pollfd log = {.fd = STDERR_FILENO, .events = POLLOUT};
@@ -124,7 +124,7 @@ void log_fields(int level, const char *message, const struct log_field *fields)
         return;
     if (atomic_load(&n_lost) && has_room()) {
         lost = atomic_exchange(&n_lost, 0);
-        write_line(LOG_WARNING, "lines of the log were lost, nobody took them",
+        write_line(LOG_WARNING, "lines of the log were lost, its reader did not take them",
                    (const struct log_field[]){F_UINT("lines", lost), {0}});
     }
     write_line(level, message, fields);

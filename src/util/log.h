@@ -34,9 +34,9 @@ struct log_field {
 #define F_ERROR(e) F_STRING("error", log_errno_text(e))
 
 /**
- * Writes one line of at most 2 KiB (longer values are cut). Never waits: what a
- * full pipe does not take is lost, and the next line that it takes is preceded
- * by one that tells how many were.
+ * Writes one line of at most 2 KiB (longer values are cut). Never waits: a line
+ * that a full pipe does not take is lost, and the next line that it takes is
+ * preceded by one with the number of lost lines.
  * @param level   LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG of syslog(3)
  * @param fields  terminated by a field whose key is NULL
  */

@@ -2,30 +2,28 @@
 
 /*
  * The HTTP side of the metrics. libmicrohttpd serves on a thread of its own;
- * it bounds the size of a request and the time of silence on a connection.
- * What it does not bound is a client that sends one byte now and then for
- * hours, so a new connection beyond a bound closes the oldest one: connections
- * can be held, but they keep nobody out.
+ * it bounds the size of a request and the time of silence on a connection. It
+ * does not bound a client that sends one byte now and then for hours, so a new
+ * connection beyond a bound closes the oldest one: a client may hold
+ * connections, but cannot keep other clients out.
  */
 
 #include "util/metrics_server.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <microhttpd.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "util/cleanup.h"
+#include "util/listen_address.h"
 #include "util/log.h"
-#include "util/parse.h"
 #include "util/thread.h"
 
 #define CONNECTIONS_MAX 32
-/* Room for those that are being closed when their successors arrive. */
+/* Room for connections that are still being closed when newer ones arrive. */
 #define CONNECTIONS_HARD_MAX (2 * CONNECTIONS_MAX)
 #define SILENCE_MAX_S 10U
 #define REQUEST_MAX_BYTES ((size_t)16384)
@@ -38,71 +36,12 @@ struct metrics_server {
     int listen_fd;
     unsigned port;
     struct MHD_Daemon *daemon;
-    /* Sockets of the open connections, the oldest first. Of the server's thread. */
+    /* Sockets of the open connections, the oldest first. Only the server's thread uses them. */
     int connections[CONNECTIONS_HARD_MAX];
     size_t n_connections;
 };
 
 DEFINE_CLEANUP(struct metrics_server *, metrics_server_free);
-
-struct address {
-    union {
-        struct sockaddr any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    };
-    socklen_t length;
-};
-
-/* @return 0 or -EINVAL */
-static int address_parse(const char *host, unsigned port, struct address *ret)
-{
-    struct address address = {0};
-
-    if (inet_pton(AF_INET, host, &address.v4.sin_addr) == 1) {
-        address.v4.sin_family = AF_INET;
-        address.v4.sin_port = htons((uint16_t)port);
-        address.length = sizeof(address.v4);
-    } else if (inet_pton(AF_INET6, host, &address.v6.sin6_addr) == 1) {
-        address.v6.sin6_family = AF_INET6;
-        address.v6.sin6_port = htons((uint16_t)port);
-        address.length = sizeof(address.v6);
-    } else {
-        return -EINVAL;
-    }
-    *ret = address;
-    return 0;
-}
-
-int metrics_parse_listen(const char *listen, char *host, size_t host_size, unsigned *ret_port)
-{
-    const char *colon = strrchr(listen, ':');
-    bool bracketed = *listen == '[';
-    char text[INET6_ADDRSTRLEN];
-    struct address address;
-    size_t length;
-    uint64_t port;
-
-    if (!colon || parse_u64(colon + 1, strlen(colon + 1), &port) < 0 || port > UINT16_MAX)
-        return -EINVAL;
-    length = (size_t)(colon - listen);
-    if (bracketed) {
-        if (length < 2 || listen[length - 1] != ']')
-            return -EINVAL;
-        listen++;
-        length -= 2;
-    }
-    if (length >= sizeof(text) || length >= host_size)
-        return -EINVAL;
-    memcpy(text, listen, length);
-    text[length] = '\0';
-    if (address_parse(text, (unsigned)port, &address) < 0 ||
-        (address.any.sa_family == AF_INET6) != bracketed)
-        return -EINVAL;
-    memcpy(host, text, length + 1);
-    *ret_port = (unsigned)port;
-    return 0;
-}
 
 /* @return a response with a text of static storage, or NULL */
 static struct MHD_Response *text_response(const char *text)
@@ -162,8 +101,9 @@ static struct MHD_Response *make_response(const struct metrics_server *server, c
 
 /*
  * Called when the headers are there, for each piece of a body, and at the end.
- * An answer at the first call closes the connection, which is right for one
- * that might bring a body; the others are kept for the next request.
+ * An answer at the first call closes the connection, which is right for a
+ * method that may bring a body; the other connections stay open for the next
+ * request.
  */
 static enum MHD_Result answer(void *data, struct MHD_Connection *connection, const char *url,
                               const char *method, const char *version, const char *upload,
@@ -222,10 +162,10 @@ static void watch_connection(void *data, struct MHD_Connection *connection, void
         connection_remove(data, info->connect_fd);
 }
 
-static int listen_open(struct metrics_server *server, const struct address *address)
+static int listen_open(struct metrics_server *server, const struct listen_address *address)
 {
     _cleanup_close_ int fd = socket(address->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct address bound = {.length = sizeof(bound.v6)};
+    struct listen_address bound = {.length = sizeof(bound.v6)};
     int one = 1;
 
     if (fd < 0)
@@ -234,7 +174,7 @@ static int listen_open(struct metrics_server *server, const struct address *addr
         bind(fd, &address->any, address->length) < 0 || listen(fd, SOMAXCONN) < 0 ||
         getsockname(fd, &bound.any, &bound.length) < 0)
         return -errno;
-    server->port = ntohs(bound.any.sa_family == AF_INET6 ? bound.v6.sin6_port : bound.v4.sin_port);
+    server->port = listen_address_port(&bound);
     server->listen_fd = TAKE_FD(fd);
     return 0;
 }
@@ -262,9 +202,7 @@ int metrics_server_new(struct metrics_server **ret, const char *listen, metrics_
 {
     _cleanup_(cleanup_metrics_server_free) struct metrics_server *server =
         calloc(1, sizeof(*server));
-    char host[INET6_ADDRSTRLEN];
-    struct address address;
-    unsigned port;
+    struct listen_address address;
     int r;
 
     if (!server)
@@ -272,9 +210,7 @@ int metrics_server_new(struct metrics_server **ret, const char *listen, metrics_
     server->listen_fd = -1;
     server->render = render;
     server->data = data;
-    r = metrics_parse_listen(listen, host, sizeof(host), &port);
-    if (r == 0)
-        r = address_parse(host, port, &address);
+    r = listen_address_parse(listen, &address);
     if (r == 0)
         r = listen_open(server, &address);
     if (r == 0)

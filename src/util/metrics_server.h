@@ -2,10 +2,9 @@
 #pragma once
 
 /*
- * A small HTTP server for Prometheus metrics; what they are is its user's.
+ * A small HTTP server for Prometheus metrics, whose text its user writes.
  */
 
-#include <stddef.h>
 #include <stdio.h>
 
 struct metrics_server;
@@ -18,7 +17,7 @@ typedef int (*metrics_render)(FILE *stream, void *data);
 
 /**
  * Serves /metrics on a thread of its own.
- * @param listen  "127.0.0.1:9177" or "[::1]:9177"; port 0 takes a free one
+ * @param listen  as listen_address_parse() takes it; port 0 takes a free one
  * @return 0; -EINVAL for a malformed address; -EADDRINUSE; or another
  *         negative errno. The reason is logged.
  */
@@ -30,10 +29,3 @@ unsigned metrics_server_port(const struct metrics_server *server);
 
 /** Stops serving; NULL is accepted. @return NULL */
 struct metrics_server *metrics_server_free(struct metrics_server *server);
-
-/**
- * Takes an address of the form that metrics_server_new() takes apart. The host
- * is a numeric one; its brackets are not part of the output.
- * @return 0 or -EINVAL
- */
-int metrics_parse_listen(const char *listen, char *host, size_t host_size, unsigned *ret_port);

@@ -9,7 +9,7 @@
 
 #define UJ_PER_J UINT64_C(1000000)
 
-/* A label value. Control bytes would reach the terminal of whoever looks with curl. */
+/* Writes a label value. Control bytes are replaced: curl would pass them to the terminal. */
 static void write_escaped(FILE *stream, const char *text, size_t size)
 {
     size_t length = strnlen(text, size);

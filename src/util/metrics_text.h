@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Pieces of Prometheus text. Numbers are printed from whole ones, never through
- * floating point.
+ * Pieces of Prometheus text. Numbers are printed from whole numbers, never
+ * through floating point.
  */
 
 #include <stddef.h>
@@ -14,7 +14,7 @@
 void metrics_write_family(FILE *stream, const char *name, const char *type, const char *help);
 
 /**
- * key="value", escaped; what is no text becomes U+FFFD.
+ * key="value", escaped; bytes that are no text become U+FFFD.
  * @param size  the value ends there, or at a NUL before
  */
 void metrics_write_label(FILE *stream, const char *key, const char *value, size_t size);

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "util/macros.h"
+
 static bool is_digit(char c)
 {
     return c >= '0' && c <= '9';
@@ -52,7 +54,7 @@ int parse_bool(const char *text, bool *ret)
     static const char *const words[][2] = {
         {"no", "yes"}, {"false", "true"}, {"off", "on"}, {"0", "1"}};
 
-    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(words); i++)
         for (int value = 0; value < 2; value++)
             if (strcmp(text, words[i][value]) == 0) {
                 *ret = value;
@@ -133,7 +135,7 @@ int parse_decimal_e9(const char *text, uint64_t *ret)
     return parse_quantity(text, units, ret);
 }
 
-/* One digit at least. @return NULL without */
+/* Skips digits. @return the text after them, or NULL without a digit */
 static const char *skip_digits(const char *text)
 {
     size_t n = strspn(text, "0123456789");

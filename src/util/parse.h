@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * Parsers of short texts, pure functions over a buffer. All return 0, or
- * -EINVAL (not of the form) or -ERANGE (does not fit), and leave the output
- * untouched on failure. None accepts signs, leading blanks or trailing bytes.
+ * Parsers of short texts, pure functions over a buffer. All return 0, -EINVAL
+ * (not of the form) or -ERANGE (does not fit), and leave the output untouched
+ * on failure. None accepts signs, leading blanks or trailing bytes.
  */
 
 #include <stdbool.h>

@@ -6,7 +6,7 @@
 
 /**
  * Blocks every signal in the calling thread, so that a thread it now starts
- * inherits the mask and signals stay the main loop's.
+ * inherits the mask and only the main loop handles signals.
  * @param ret_previous  for thread_restore_signals()
  */
 static inline void thread_block_signals(sigset_t *ret_previous)

@@ -15,8 +15,8 @@
  * sum up to the zone's, in every step.
  */
 
+#include "../lib/random.h"
 #include "physics.h"
-#include "random.h"
 #include "usage/usage.h"
 
 #define STEP_US 1000

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
+#include "../lib/thesis.h"
 #include "host.h"
-#include "thesis.h"
 
 #define LOADS_MAX 3
 #define SPECS_MAX 8

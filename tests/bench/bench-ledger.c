@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "../ledger_fixture.h"
+#include "../lib/ledger_fixture.h"
 #include "ledger/ledger_store.h"
 
 #define TICKS 500

@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "host/proc_text.h"
-#include "usage/memory.h"
+#include "memory/memory.h"
 #include "util/clock.h"
 #include "util/file.h"
 
@@ -144,7 +144,7 @@ int main(void)
            (double)walk / (double)RAM_PAGES);
     printf("page tables of the same in huge pages: %.1f times that\n",
            (double)huge_walk / (double)status);
-    if (topology_read(&topology, "/sys", (size_t)sysconf(_SC_NPROCESSORS_CONF), SOCKETS_MAX) < 0)
+    if (topology_read(&topology, "/sys", (size_t)sysconf(_SC_NPROCESSORS_CONF), PACKAGES_MAX) < 0)
         return 1;
     one = time_call(&topology, id_of(small), 1);
     thousand = time_call(&topology, id_of(small), 1000);

@@ -19,7 +19,7 @@ int main(int argc, char **argv)
     if (!programs || cgroup < 0 ||
         bpf_prog_attach(bpf_program__fd(programs->progs.pass), bpf_map__fd(programs->maps.sockets),
                         BPF_SK_MSG_VERDICT, 0) < 0 ||
-        !bpf_program__attach_cgroup(programs->progs.take_in, cgroup)) {
+        !bpf_program__attach_cgroup(programs->progs.follow_connection, cgroup)) {
         perror("pass-all");
         return 1;
     }

@@ -16,7 +16,7 @@ struct {
 } sockets SEC(".maps");
 
 SEC("sockops")
-int take_in(struct bpf_sock_ops *ops)
+int follow_connection(struct bpf_sock_ops *ops)
 {
     __u64 cookie = bpf_get_socket_cookie(ops);
 

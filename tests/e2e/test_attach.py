@@ -29,7 +29,7 @@ INACTIVE = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
 ADDED = re.compile(r"""
     </?metadata> | <virtjoule:share\ [^>]*/> | </?memoryBacking> | <source\ type='memfd'/> |
     <access\ mode='shared'/> | <cell\ .*memAccess='shared'.*> | </?filesystem\b[^>]*> |
-    <driver\ type='virtiofs'/> | <binary\ path='/usr/lib/qemu/virtiofsd'> | </binary> |
+    <driver\ type='virtiofs'/> | <binary(\ path='/usr/lib/qemu/virtiofsd')?> | </binary> |
     <cache\ mode='none'/> | <source\ dir='[^']*/[0-9a-f-]{36}'/> | <target\ dir='virtjoule'/> |
     <address\ type='pci'\ [^>]*/> | </?controller\b[^>]*> | <model\ name='pcie-root-port'/> |
     <target\ chassis=[^>]*/>""", re.VERBOSE)
@@ -59,7 +59,7 @@ class Command:
         self._socket = daemon.runtime_dir / "control.sock"
 
     def start(self, command, name, *options):
-        return subprocess.Popen([VIRTJOULE, command, name, "--socket", self._socket, *options],
+        return subprocess.Popen([VIRTJOULE, "--socket", self._socket, command, name, *options],
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def run(self, command, name, *options, status=0):

@@ -483,7 +483,7 @@ _domain_fault("domain-share-elsewhere", "virtjoule attach",
 _domain_fault("domain-wrong-tag", "virtjoule attach",
               _substitute(r"<target dir='virtjoule'", "<target dir='energy'"))
 _domain_fault("domain-virtiofsd-missing", "apt install --reinstall qemu-system-common",
-              _substitute(r"<binary path='[^']*'", "<binary path='/usr/lib/qemu/no-virtiofsd'"))
+              _substitute(r"<binary[^>]*", "<binary path='/usr/lib/qemu/no-virtiofsd'"))
 
 
 @fault("domain-memory-not-shared", "virtjoule attach")

@@ -421,7 +421,7 @@ def test_log_is_not_read(directory, settings, stack, vm):
     daemon.process.send_signal(signal.SIGHUP)
     daemon.wait_ticks()
     text = os.read(reader, 65536).decode()
-    assert "lines of the log were lost, nobody took them lines=" in text
+    assert "lines of the log were lost, its reader did not take them lines=" in text
     assert "SIGHUP has no effect" in text
 
 

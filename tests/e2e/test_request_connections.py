@@ -41,7 +41,7 @@ def server_is_idle(server, entries):
     process = Path(f"/proc/{server.pid}")
     return entries["sockets"] == count_sockets(process) - 1 > 0 and \
         entries["workers"] <= len(list((process / "task").iterdir())) and \
-        entries["requests"] == entries["left"] == entries["listening"] == 0
+        entries["requests"] == entries["abandoned"] == entries["listening"] == 0
 
 
 def churn(server, maps):

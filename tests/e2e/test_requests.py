@@ -191,7 +191,7 @@ def test_tree_comes_goes_and_returns(directory, start_server, start_requests):
     """Without a tree the field says what it said; what was used meanwhile comes later."""
     server = start_server()
     daemon = start_requests({"cgroup": server.cgroup.path, "psys_interval_ms": 100})
-    daemon.wait_log("no energy tree, looking for it again and again")
+    daemon.wait_log("no energy tree, the search goes on")
     assert not ask(server)
     with make_powercap(directory / "tree") as tree:
         daemon.wait_log("energy tree found")

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#include "discovery/energy_metadata.h"
+#include "libvirt/energy_metadata.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

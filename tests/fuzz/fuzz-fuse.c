@@ -17,8 +17,8 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "../fuse_fixture.h"
-#include "../snapshot_fixture.h"
+#include "../lib/fuse_fixture.h"
+#include "../lib/snapshot_fixture.h"
 #include "powercapfs/handover.h"
 #include "powercapfs/tree.h"
 
@@ -342,15 +342,15 @@ static void send_request(uint8_t step, struct input *input)
  * What a former daemon left with the service manager, handed to libfuse as
  * powercapfs.c does. It begins a session, or ends it at once.
  */
-static void try_kept_init(const struct kept_connection *kept)
+static void try_init(const struct handover *former)
 {
-    const struct fuse_buf buffer = {.mem = (void *)kept->init, .size = kept->init_length};
+    const struct fuse_buf buffer = {.mem = (void *)former->init, .size = former->init_length};
     struct fuse_session *usual = world.requests->session;
     struct fuse_in_header header;
 
-    if (!fuse_init_is_whole(kept->init, kept->init_length))
+    if (!fuse_init_is_whole(former->init, former->init_length))
         return;
-    memcpy(&header, kept->init, sizeof(header));
+    memcpy(&header, former->init, sizeof(header));
     world.requests->session = requests_session_new(world.requests);
     world.requests->unique = header.unique;
     fuse_session_process_buf(world.requests->session, &buffer);
@@ -397,11 +397,11 @@ static void end(void)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct input input = {data, size};
-    struct kept_connection kept = {0};
+    struct handover former = {0};
 
     begin();
-    kept.init_length = take_bytes(&input, kept.init, take_byte_of(&input));
-    try_kept_init(&kept);
+    former.init_length = take_bytes(&input, former.init, take_byte_of(&input));
+    try_init(&former);
     while (input.left > 0) {
         uint8_t step = take_byte_of(&input);
 

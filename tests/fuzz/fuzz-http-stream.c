@@ -10,7 +10,7 @@
 
 #include "fuzz.h"
 
-#include "http_stream.h"
+#include "shared/http_words.h"
 
 struct seen {
     size_t n;
@@ -26,7 +26,7 @@ static void see(struct seen *seen, enum http_event event, uint64_t position)
     seen->sum = seen->sum * 31 + (uint64_t)event * 1000003 + position;
     if (event == HTTP_INSERT) {
         seen->in_head = true;
-    } else if (event == HTTP_HEAD || event == HTTP_BAD) {
+    } else if (event == HTTP_HEAD_END || event == HTTP_BAD) {
         seen->in_head = false;
     } else if (event == HTTP_END) {
         require(!seen->in_head);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Every parser of host/topology_text.h and usage/memory_text.h over the same bytes. */
+/* Every parser of host/topology_text.h and memory/memory_text.h over the same bytes. */
 
 #include "fuzz.h"
 
 #include <stdbool.h>
 
 #include "host/topology_text.h"
-#include "usage/memory_text.h"
+#include "memory/memory_text.h"
 
 #define NODES 4
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The small parsers of sysfs texts, mount tables, listen addresses, sensors, learned
+/* The small parsers of sysfs texts, listen addresses, sensors, learned
    relations and names. */
 
 #include "fuzz.h"
@@ -11,10 +11,9 @@
 #include "meter/meter_hwmon.h"
 #include "meter/meter_snmp.h"
 #include "platform/platform_store.h"
-#include "powercapfs/mount.h"
 #include "powercapfs/names.h"
 #include "source/rapl.h"
-#include "util/metrics_server.h"
+#include "util/listen_address.h"
 #include "util/parse.h"
 #include "util/utf8.h"
 
@@ -22,12 +21,13 @@ static void fuzz_strings(const char *text)
 {
     static struct snmp_oids oids;
     struct hwmon_sensors sensors;
-    char host[64], copy[256];
+    struct listen_address address;
+    char copy[256];
     struct zone zone = {0};
     tree_name name;
     uint64_t value;
     double real;
-    unsigned port = 0;
+    unsigned mode;
 
     (void)parse_duration_ns(text, &value);
     (void)parse_power_uw(text, &value);
@@ -35,9 +35,9 @@ static void fuzz_strings(const char *text)
     (void)parse_decimal_e9(text, &value);
     if (parse_real(text, &real) == 0)
         require(real >= 0 && isfinite(real));
-    (void)parse_mode(text, &port);
-    if (metrics_parse_listen(text, host, sizeof(host), &port) == 0)
-        require(port <= 65535 && strnlen(host, sizeof(host)) < sizeof(host));
+    (void)parse_mode(text, &mode);
+    if (listen_address_parse(text, &address) == 0)
+        require(address.length <= sizeof(address.v6) && listen_address_port(&address) <= 65535);
     if (rapl_parse_zone("intel-rapl:0", text, NULL, &zone) == 0)
         require(strnlen(zone.name, ZONE_NAME_MAX) < ZONE_NAME_MAX);
     (void)rapl_parse_zone("intel-rapl:0:0", "core", text, &zone);
@@ -60,17 +60,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char *text = malloc(size + 1), line[PLATFORM_RELATION_MAX];
     struct platform_relation relation;
-    struct mount_entry entry;
-    size_t rest_size = size;
     uint64_t value;
 
     require(text != NULL);
     memcpy(text, data, size);
     text[size] = '\0';
     (void)parse_sysfs_u64((const char *)data, size, &value);
-    (void)mountinfo_find((const char *)data, size, 1, &entry);
-    for (const char *rest = (const char *)data; mountinfo_next(&rest, &rest_size, &entry);)
-        require(rest_size < size);
     if (platform_relation_parse((const char *)data, size, &relation) == 0)
         require(platform_relation_format(&relation, line, sizeof(line)) > 0 &&
                 platform_relation_parse(line, strlen(line) - 1, &relation) == 0);

@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "host/cpu_busy.h"
-#include "usage/bpf_population.h"
 #include "usage/host_cpus.h"
+#include "usage/process_table.h"
 #include "usage/usage_state.h"
 
 #define TIME_NS 1
@@ -17,14 +17,14 @@
 static void try_population(struct bytes bytes)
 {
     const unsigned char *start = bytes.next;
-    struct population population;
+    struct process_table table;
     struct buffer saved = {0};
 
-    if (population_restore(&population, &bytes, RECORD_SIZE) < 0)
+    if (process_table_restore(&table, &bytes, RECORD_SIZE) < 0)
         return;
-    require(population_save(&population, &saved) == 0);
+    require(process_table_save(&table, &saved) == 0);
     require(saved.size == (size_t)(bytes.next - start));
-    population_deinit(&population);
+    process_table_deinit(&table);
     buffer_deinit(&saved);
 }
 

@@ -7,6 +7,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "../require.h"
+#include "../lib/require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../snapshot_fixture.h"
+#include "../lib/snapshot_fixture.h"
 #include "publish/exporter.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
@@ -234,7 +234,7 @@ static void test_huge_header(void **state)
     assert_serves();
 }
 
-/* More slow clients than connections are served; those who ask get their answer at once. */
+/* More slow clients than connections are served; a client that asks gets its answer at once. */
 static void test_slow_clients(void **state)
 {
     int slow[200];

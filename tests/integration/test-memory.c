@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #include "host/proc_text.h"
-#include "usage/memory.h"
+#include "memory/memory.h"
 #include "util/file.h"
 
 #define MB (UINT64_C(1) << 20)
@@ -238,7 +238,7 @@ static void test_status(void **state)
 {
     struct topology topology;
 
-    assert_int_equal(topology_read(&topology, "/nonexistent", 1, SOCKETS_MAX), 0);
+    assert_int_equal(topology_read(&topology, "/nonexistent", 1, PACKAGES_MAX), 0);
     check(&topology, NULL);
     topology_deinit(&topology);
 }

@@ -28,7 +28,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include "../snapshot_fixture.h"
+#include "../lib/snapshot_fixture.h"
 #include "powercapfs/files.h"
 #include "powercapfs/powercapfs.h"
 #include "util/cleanup.h"
@@ -954,7 +954,7 @@ static void test_mountpoint_is_made(void **state)
     assert_int_equal(rmdir(at("real")), 0);
 }
 
-/* Stopping waits for nobody, even with a file open. */
+/* Stopping does not wait for readers, even with a file open. */
 static void test_stop_with_open_file(void **state)
 {
     struct powercapfs_config config = default_config();

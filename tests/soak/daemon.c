@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon.h"
 
-#include "../require.h"
+#include "../lib/require.h"
 #include "util/clock.h"
 
 #define SOURCE "rapl"

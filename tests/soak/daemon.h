@@ -8,7 +8,7 @@
  *     host -> readings, VM table, usage -> ledger -> files, snapshot -> requests
  */
 
-#include "../fuse_fixture.h"
+#include "../lib/fuse_fixture.h"
 #include "baseline/static_powers.h"
 #include "host.h"
 #include "ledger/ledger_store.h"

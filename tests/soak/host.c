@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../require.h"
+#include "../lib/require.h"
 #include "discovery/vm_group.h"
 #include "discovery/vm_merge.h"
 #include "discovery/vm_uuid.h"

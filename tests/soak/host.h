@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <uuid/uuid.h>
 
-#include "../accuracy/random.h"
+#include "../lib/random.h"
 #include "discovery/vm.h"
 #include "source/sample.h"
 #include "usage/usage.h"

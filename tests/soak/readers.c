@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../require.h"
+#include "../lib/require.h"
 
 #define READERS 64
 #define READERS_PER_TICK 8

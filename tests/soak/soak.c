@@ -21,7 +21,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../require.h"
+#include "../lib/require.h"
 #include "daemon.h"
 #include "ledger/ledger_writer.h"
 #include "publish/control.h"

@@ -134,10 +134,10 @@ def test_domain_carries_its_energy(host, daemon, guest):
 
     system.wait_until(lambda: element().status == 0, METADATA_S, "the domain carries its energy",
                       interval=2)
-    carried_uj, bound_uj = map(int, re.search(r'package="(\d+) (\d+)"', element().output).groups())
+    used_uj, bound_uj = map(int, re.search(r'package="(\d+) (\d+)"', element().output).groups())
     energy_uj = int(daemon.metrics().vm_energy(guest.uuid) * 10**6)
-    host.tell(f"carried {carried_uj} uJ, up to {bound_uj} uJ; the ledger has {energy_uj} uJ")
-    assert 0 < carried_uj <= min(energy_uj, bound_uj)
+    host.tell(f"used {used_uj} uJ, up to {bound_uj} uJ; the ledger has {energy_uj} uJ")
+    assert 0 < used_uj <= min(energy_uj, bound_uj)
     assert METADATA_URI in guest.xml()
 
 

@@ -4,7 +4,7 @@
 /* A simulated machine, second by second: its RAPL power wanders, and a meter shows its whole
    power, late and coarse. */
 
-#include "../accuracy/random.h"
+#include "../lib/random.h"
 
 struct machine {
     double static_watts, slope;
@@ -25,7 +25,7 @@ struct machine {
     double shown;
 };
 
-/** The published host of tests/accuracy/thesis.c, with a good BMC. */
+/** The published host of tests/lib/thesis.c, with a good BMC. */
 extern const struct machine typical_machine;
 
 /** The power that it draws in this second, watts, truly. */

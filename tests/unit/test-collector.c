@@ -12,10 +12,10 @@
 #include "util/clock.h"
 #include "util/file.h"
 
-static const struct requests_config config = {.idle_power_uw = 1000000};
+static const struct request_config config = {.idle_power_uw = 1000000};
 
 /* A tick of the second it is: 10 units of work in each, 4 ns at one frequency from the third on. */
-static void add(struct collector *collector, uint64_t second, struct power_tree_reading reading)
+static void add(struct collector *collector, uint64_t second, struct powercap_energy energy)
 {
     struct collect_work work = {
         .totals = {.work = (second * 10) << REQUEST_WORK_BITS,
@@ -27,7 +27,7 @@ static void add(struct collector *collector, uint64_t second, struct power_tree_
         .frequencies = {{1800000, second * 4 - 8}},
     };
 
-    collector_add(collector, second * NSEC_PER_SEC, &work, &reading);
+    collector_add(collector, second * NSEC_PER_SEC, &work, &energy);
 }
 
 static struct collector *begin(const char *root, char path[PATH_MAX])
@@ -58,11 +58,11 @@ static void test_late_energy(void **state)
 {
     char path[PATH_MAX];
     struct collector *collector = begin(*state, path);
-    struct power_tree_reading reading = {.known = true, .delay_ns = NSEC_PER_SEC / 2};
+    struct powercap_energy energy = {.known = true, .delay_ns = NSEC_PER_SEC / 2};
 
     for (uint64_t second = 1; second <= 4; second++) {
-        reading.energy_uj = second * 3000000;
-        add(collector, second, reading);
+        energy.energy_uj = second * 3000000;
+        add(collector, second, energy);
     }
     assert_null(collector_free(collector));
     assert_rows(path, "a,psys,1000000000,3000000,2000000,1000000,10,100,2,1000,2000,3000,1,"
@@ -77,13 +77,13 @@ static void test_unknown_energy(void **state)
     char path[PATH_MAX];
     struct collector *collector = begin(*state, path);
 
-    add(collector, 1, (struct power_tree_reading){0});
-    add(collector, 2, (struct power_tree_reading){.known = true, .energy_uj = 5});
-    add(collector, 3, (struct power_tree_reading){.energy_uj = 5});
-    add(collector, 4, (struct power_tree_reading){.known = true, .energy_uj = 6000005});
-    add(collector, 5, (struct power_tree_reading){.reset = true, .energy_uj = 6000005});
-    add(collector, 6, (struct power_tree_reading){.known = true, .energy_uj = 6000006});
-    add(collector, 7, (struct power_tree_reading){.known = true, .energy_uj = 6500006});
+    add(collector, 1, (struct powercap_energy){0});
+    add(collector, 2, (struct powercap_energy){.known = true, .energy_uj = 5});
+    add(collector, 3, (struct powercap_energy){.energy_uj = 5});
+    add(collector, 4, (struct powercap_energy){.known = true, .energy_uj = 6000005});
+    add(collector, 5, (struct powercap_energy){.reset = true, .energy_uj = 6000005});
+    add(collector, 6, (struct powercap_energy){.known = true, .energy_uj = 6000006});
+    add(collector, 7, (struct powercap_energy){.known = true, .energy_uj = 6500006});
     collector_free(collector);
     assert_rows(path, "a,psys,2000000000,6000000,4000000,2000000,20,200,4,2000,4000,6000,2,"
                       "1800000:8\n"
@@ -95,14 +95,14 @@ static void test_delay(void **state)
 {
     char path[PATH_MAX];
     struct collector *collector = begin(*state, path);
-    struct power_tree_reading reading = {.known = true};
+    struct powercap_energy energy = {.known = true};
 
     for (uint64_t second = 1; second <= 3; second++)
-        add(collector, second, reading);
-    reading.delay_ns = 2 * NSEC_PER_SEC;
-    add(collector, 4, reading);
-    reading.delay_ns = 60 * NSEC_PER_SEC;
-    add(collector, 5, reading);
+        add(collector, second, energy);
+    energy.delay_ns = 2 * NSEC_PER_SEC;
+    add(collector, 4, energy);
+    energy.delay_ns = 60 * NSEC_PER_SEC;
+    add(collector, 5, energy);
     collector_free(collector);
     assert_rows(path, "a,psys,1000000000,0,0,0,10,100,2,1000,2000,3000,1,1800000:4\n");
 }

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../snapshot_fixture.h"
+#include "../lib/snapshot_fixture.h"
 #include "cli/print.h"
 #include "publish/control.h"
 
@@ -182,7 +182,7 @@ static void test_prepare(void **state)
     snapshot_free(snapshot);
 }
 
-/* Two sources told of one zone, one after the other: a VM's energy is the sum. */
+/* Two sources measured one zone, one after the other: a VM's energy is the sum. */
 static void test_zone_of_two_sources(void **state)
 {
     struct snapshot *snapshot = two_vms();

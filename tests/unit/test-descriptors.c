@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "unit.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -71,11 +75,45 @@ static void test_none(void **state)
     assert_int_equal(with_names("one:two", 1, check_none), 0);
 }
 
+/* One message with all descriptors, as sd_notify(3) has it. */
+static void test_keep(void **state)
+{
+    static const char name[] = "/tmp/test-descriptors.socket";
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    _Alignas(struct cmsghdr) char control[256];
+    char text[256] = "";
+    struct iovec data = {text, sizeof(text) - 1};
+    struct msghdr message = {.msg_iov = &data,
+                             .msg_iovlen = 1,
+                             .msg_control = control,
+                             .msg_controllen = sizeof(control)};
+    int manager = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), kept[2];
+
+    assert_int_equal(descriptors_keep("usage", (const int[]){0, 1}, 2), -ENOTCONN);
+    memcpy(address.sun_path, name, sizeof(name));
+    unlink(name);
+    assert_int_equal(bind(manager, (const struct sockaddr *)&address, sizeof(address)), 0);
+    setenv("NOTIFY_SOCKET", name, 1);
+    assert_int_equal(descriptors_keep("usage", (const int[]){manager, 1}, 2), 0);
+    unsetenv("NOTIFY_SOCKET");
+    unlink(name);
+    assert_true(recvmsg(manager, &message, MSG_CMSG_CLOEXEC) > 0);
+    assert_string_equal(text, "FDSTORE=1\nFDPOLL=0\nFDNAME=usage");
+    assert_non_null(CMSG_FIRSTHDR(&message));
+    assert_int_equal(CMSG_FIRSTHDR(&message)->cmsg_type, SCM_RIGHTS);
+    assert_int_equal(CMSG_FIRSTHDR(&message)->cmsg_len, CMSG_LEN(sizeof(kept)));
+    memcpy(kept, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(kept));
+    close(kept[0]);
+    close(kept[1]);
+    close(manager);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_by_name),
         cmocka_unit_test(test_none),
+        cmocka_unit_test(test_keep),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "discovery/energy_metadata.h"
+#include "libvirt/energy_metadata.h"
 
 #define UUID "11f0a3d2-4c9e-4a4d-9d5e-0123456789ab"
 #define MACHINE "000102030405060708090a0b0c0d0eff"

@@ -6,9 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../snapshot_fixture.h"
+#include "../lib/snapshot_fixture.h"
 #include "publish/exporter.h"
-#include "util/metrics_server.h"
 
 static char *render(const struct snapshot *snapshot)
 {
@@ -332,65 +331,13 @@ static void test_full_disk(void **state)
     snapshot_free(snapshot);
 }
 
-static void test_parse_listen(void **state)
-{
-    static const struct {
-        const char *listen;
-        int r;
-        const char *host;
-        unsigned port;
-    } cases[] = {
-        {"127.0.0.1:9177", 0, "127.0.0.1", 9177},
-        {"0.0.0.0:0", 0, "0.0.0.0", 0},
-        {"[::1]:9177", 0, "::1", 9177},
-        {"[::]:65535", 0, "::", 65535},
-        {"[fe80::ffff:ffff:ffff:ffff]:1", 0, "fe80::ffff:ffff:ffff:ffff", 1},
-        {"", -EINVAL, NULL, 0},
-        {":", -EINVAL, NULL, 0},
-        {":9177", -EINVAL, NULL, 0},
-        {"9177", -EINVAL, NULL, 0},
-        {"127.0.0.1", -EINVAL, NULL, 0},
-        {"127.0.0.1:", -EINVAL, NULL, 0},
-        {"127.0.0.1:65536", -EINVAL, NULL, 0},
-        {"127.0.0.1:-1", -EINVAL, NULL, 0},
-        {"127.0.0.1:9177 ", -EINVAL, NULL, 0},
-        {" 127.0.0.1:9177", -EINVAL, NULL, 0},
-        {"127.0.0.1:http", -EINVAL, NULL, 0},
-        {"127.0.0.256:9177", -EINVAL, NULL, 0},
-        {"127.1:9177", -EINVAL, NULL, 0},
-        {"localhost:9177", -EINVAL, NULL, 0},
-        {"::1:9177", -EINVAL, NULL, 0},
-        {"[::1]9177", -EINVAL, NULL, 0},
-        {"[::1:9177", -EINVAL, NULL, 0},
-        {"[]:9177", -EINVAL, NULL, 0},
-        {"[:9177", -EINVAL, NULL, 0},
-        {"[127.0.0.1]:9177", -EINVAL, NULL, 0},
-        {"[::1]x:9177", -EINVAL, NULL, 0},
-        {"1111111111111111111111111111111111111111111111111111111:1", -EINVAL, NULL, 0},
-    };
-    char small[4] = "abc";
-    unsigned port = 42;
-
-    for (size_t i = 0; i < ELEMENTS(cases); i++) {
-        char host[64] = "untouched";
-
-        port = 42;
-        assert_int_equal(metrics_parse_listen(cases[i].listen, host, sizeof(host), &port),
-                         cases[i].r);
-        assert_string_equal(host, cases[i].r == 0 ? cases[i].host : "untouched");
-        assert_int_equal(port, cases[i].r == 0 ? cases[i].port : 42);
-    }
-    assert_int_equal(metrics_parse_listen("127.0.0.1:9177", small, sizeof(small), &port), -EINVAL);
-    assert_string_equal(small, "abc");
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_render),    cmocka_unit_test(test_estimate_is_labelled),
         cmocka_unit_test(test_meters),    cmocka_unit_test(test_before_the_first),
         cmocka_unit_test(test_escaping),  cmocka_unit_test(test_parts_are_the_whole),
-        cmocka_unit_test(test_full_disk), cmocka_unit_test(test_parse_listen),
+        cmocka_unit_test(test_full_disk),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "http_stream.h"
+#include "shared/http_words.h"
 
 #define EVENTS_MAX 64
 
@@ -102,7 +102,7 @@ static void test_request(void **state)
         run(false, 0, "GET /a/b?secret=1 HTTP/1.1\r\nHost: x\r\nCookie: y\r\n\r\n", &log);
 
     assert_int_equal(log.n, 2);
-    assert_int_equal(log.events[0].event, HTTP_HEAD);
+    assert_int_equal(log.events[0].event, HTTP_HEAD_END);
     assert_int_equal(log.events[1].event, HTTP_END);
     assert_true(s.method == HTTP_GET);
     assert_int_equal(s.path_length, 4);
@@ -119,7 +119,7 @@ static void test_requests_in_a_row(void **state)
         "5;name=x\r\nGET /\r\nA\r\n0123456789\r\n0\r\nTrailer: 1\r\n\r\n"
         "DELETE /y HTTP/1.1\r\n\r\n",
         &log);
-    assert_int_equal(count(&log, HTTP_HEAD), 3);
+    assert_int_equal(count(&log, HTTP_HEAD_END), 3);
     assert_int_equal(count(&log, HTTP_END), 3);
     assert_int_equal(count(&log, HTTP_BAD), 0);
 }
@@ -147,7 +147,7 @@ static void test_response(void **state)
     assert_int_equal(log.n, 3);
     assert_int_equal(log.events[0].event, HTTP_INSERT);
     assert_memory_equal(text + log.events[0].position, "Server", 6);
-    assert_int_equal(log.events[1].event, HTTP_HEAD);
+    assert_int_equal(log.events[1].event, HTTP_HEAD_END);
     assert_int_equal(log.events[2].event, HTTP_END);
     assert_int_equal(log.events[2].position, sizeof(text) - 1);
 }
@@ -178,7 +178,7 @@ static void test_interim(void **state)
         "HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n",
         &log);
     assert_int_equal(count(&log, HTTP_INSERT), 1);
-    assert_int_equal(count(&log, HTTP_HEAD), 1);
+    assert_int_equal(count(&log, HTTP_HEAD_END), 1);
     assert_int_equal(count(&log, HTTP_END), 1);
 }
 

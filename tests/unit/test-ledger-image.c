@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-#include "../ledger_fixture.h"
+#include "../lib/ledger_fixture.h"
 #include "ledger/ledger_image.h"
 #include "ledger/ledger_reserve.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "unit.h"
 
-#include "../ledger_fixture.h"
+#include "../lib/ledger_fixture.h"
 #include "ledger/ledger_migrate.h"
 #include "ledger/ledger_reserve.h"
 #include "ledger/snapshot.h"

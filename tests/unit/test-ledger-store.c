@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../ledger_fixture.h"
+#include "../lib/ledger_fixture.h"
 #include "fixture.h"
 #include "ledger/ledger_store.h"
 #include "util/file.h"

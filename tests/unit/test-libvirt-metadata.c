@@ -8,8 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "discovery/energy_metadata.h"
-#include "discovery/libvirt_metadata.h"
+#include "libvirt/energy_metadata.h"
+#include "libvirt/libvirt_metadata.h"
 #include "util/clock.h"
 
 #define J UINT64_C(1000000)

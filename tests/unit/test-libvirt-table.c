@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "discovery/libvirt_table.h"
+#include "libvirt/libvirt_table.h"
 
 static struct libvirt_domain domain(unsigned char n, const char *name, unsigned start_number)
 {
@@ -117,7 +117,7 @@ static void test_arrival_belongs_to_the_start(void **state)
     assert_false(libvirt_table_arrival(table, other.uuid, 4, &arrival));
     assert_true(libvirt_table_arrival(table, running.uuid, 4, &arrival));
     assert_true(arrival.present);
-    libvirt_table_forget_runs(table);
+    libvirt_table_forget_starts(table);
     assert_false(libvirt_table_arrival(table, running.uuid, 4, &arrival));
 }
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "usage/memory_text.h"
+#include "memory/memory_text.h"
 
 #define NODES 4
 

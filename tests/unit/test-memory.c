@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "fixture.h"
-#include "usage/memory.h"
+#include "memory/memory.h"
 
 /* On a recorded tree: two sockets with a node each, numbered 0 and 2. */
 
@@ -78,7 +78,7 @@ static void host_init(struct host *host, const char *root, size_t n_vms)
     host->vms[1].processes = &host->processes[2];
     host->table = (struct vm_table){host->vms, n_vms};
     host->usage = (struct usage){.vms = host->usage_vms, .n_vms = n_vms};
-    assert_int_equal(topology_read(&host->topology, root, 2, SOCKETS_MAX), 0);
+    assert_int_equal(topology_read(&host->topology, root, 2, PACKAGES_MAX), 0);
     assert_int_equal(memory_reader_new(&host->reader, root, root, &host->topology), 0);
 }
 

@@ -4,6 +4,7 @@
 # What is installed beside the programs. test-package.sh SOURCE BUILD VERSION
 # - units: understood by systemd; the service's exposure; their manual pages exist
 # - manual pages: without warnings, with every key and option that there is
+# - places that units, hooks and pages name are those of src/util/paths.h
 # - debian/: Build-Depends is the group "build" of packages.list; the version
 set -eu
 source=$1 build=$2 version=$3
@@ -71,9 +72,21 @@ has_options() {
 has_options virtjouled.8 "$build/src/daemon/virtjouled"
 has_options virtjoule-requests.8 "$build/src/requests/virtjoule-requests"
 has_options virtjoule.1 "$build/src/cli/virtjoule"
-for command in $("$build/src/cli/virtjoule" --help | sed -n 's/^  \([a-z]\{1,\}\) .*/\1/p' | sort -u); do
-    grep -q "\*$command\b" "$source/man/virtjoule.1.scd" || fail "virtjoule.1 lacks $command"
-done
+
+# names MACRO FILE...: each file has the place that src/util/paths.h defines
+names() {
+    place=$(echo "$1" | ${CC:-cc} -E -P -include "$source/src/util/paths.h" - | tr -d '" ')
+    macro=$1
+    shift
+    for file in "$@"; do
+        grep -q -F -- "$place" "$source/$file" ||
+            fail "$file lacks $place, which is $macro of src/util/paths.h"
+    done
+}
+names CONTROL_SOCKET hooks/qemu.d/virtjoule systemd/virtjoule.socket man/virtjoule.1.scd
+names RUNTIME_DIRECTORY hooks/proxmox/virtjoule-hookscript systemd/virtjoule.tmpfiles
+names SHARE_MOUNTPOINT systemd/run-virtjoule-share.mount systemd/sys-class-powercap.mount
+names DAEMON_CONFIG_FILE systemd/virtjoule.service.in man/virtjoule.1.scd
 
 sed -n '/^Build-Depends:/,/^$/p' "$source/debian/control" | tr -d ' ,' |
     grep -v -e '^Build-Depends:' -e '^$' -e '^debhelper-compat' -e '^dh-sequence-' | sort > "$directory/depends"

@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-#include "../accuracy/thesis.h"
+#include "../lib/thesis.h"
 #include "metered_machine.h"
 #include "platform/platform_learner.h"
 #include "util/clock.h"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Requests in their order, and over the death of who took them. A packet socket plays the kernel.
+/* Requests in their order, and over the death of the process that took them. A packet socket plays
+ * the kernel.
  */
 
 #include "unit.h"
@@ -16,7 +17,7 @@
 #include "powercapfs/tree.h"
 #include "util/cleanup.h"
 
-DEFINE_CLEANUP(struct request_queue *, request_queue_free);
+DEFINE_CLEANUP(struct fuse_queue *, fuse_queue_free);
 
 struct connection {
     int kernel;
@@ -50,55 +51,55 @@ static void ask(const struct connection *connection, uint32_t vm_id, uint64_t un
     assert_int_equal(send(connection->kernel, &header, sizeof(header), 0), sizeof(header));
 }
 
-static void fill(struct request_queue *queue, const struct connection *connection)
+static void fill(struct fuse_queue *queue, const struct connection *connection)
 {
-    assert_int_equal(request_queue_fill(queue, connection->daemon), 0);
+    assert_int_equal(fuse_queue_fill(queue, connection->daemon), 0);
 }
 
 /* @return the VM's id */
-static uint32_t answer(struct request_queue *queue, uint64_t *ret_unique)
+static uint32_t answer(struct fuse_queue *queue, uint64_t *ret_unique)
 {
-    struct queued_request request;
+    struct fuse_request request;
     struct fuse_in_header header;
 
-    assert_true(request_queue_next(queue, &request));
+    assert_true(fuse_queue_next(queue, &request));
     assert_int_equal(request.length, sizeof(header));
     memcpy(&header, request.bytes, sizeof(header));
     assert_int_equal(tree_inode_vm(header.nodeid), request.vm_id);
     if (ret_unique)
         *ret_unique = header.unique;
-    request_queue_answered(queue, &request);
+    fuse_queue_answered(queue, &request);
     return request.vm_id;
 }
 
 static void test_order_of_one(void **state)
 {
-    _cleanup_(cleanup_request_queue_free) struct request_queue *queue = NULL;
+    _cleanup_(cleanup_fuse_queue_free) struct fuse_queue *queue = NULL;
     struct connection connection = connect_pair();
     uint64_t unique;
 
-    assert_int_equal(request_queue_new(&queue, -1), 0);
+    assert_int_equal(fuse_queue_new(&queue, -1), 0);
     fill(queue, &connection);
-    assert_int_equal(request_queue_length(queue), 0);
-    assert_false(request_queue_next(queue, &(struct queued_request){0}));
+    assert_int_equal(fuse_queue_length(queue), 0);
+    assert_false(fuse_queue_next(queue, &(struct fuse_request){0}));
     for (uint64_t i = 1; i <= 10; i++)
         ask(&connection, 3, i);
     fill(queue, &connection);
     for (uint64_t i = 1; i <= 10; i++) {
-        assert_int_equal(request_queue_length(queue), 11 - i);
+        assert_int_equal(fuse_queue_length(queue), 11 - i);
         assert_int_equal(answer(queue, &unique), 3);
         assert_int_equal(unique, i);
     }
     disconnect(&connection);
 }
 
-/* However many one VM asks, and whenever it began: the others' next ones are not kept waiting. */
+/* However many requests one VM sends, and whenever it began: the others' next ones do not wait. */
 static void test_turns(void **state)
 {
-    _cleanup_(cleanup_request_queue_free) struct request_queue *queue = NULL;
+    _cleanup_(cleanup_fuse_queue_free) struct fuse_queue *queue = NULL;
     struct connection connection = connect_pair();
 
-    assert_int_equal(request_queue_new(&queue, -1), 0);
+    assert_int_equal(fuse_queue_new(&queue, -1), 0);
     for (uint64_t i = 0; i < 40; i++)
         ask(&connection, 1, i);
     fill(queue, &connection);
@@ -115,53 +116,54 @@ static void test_turns(void **state)
     assert_int_equal(answer(queue, NULL), 2);
     for (unsigned i = 0; i < 19; i++)
         assert_int_equal(answer(queue, NULL), 1);
-    assert_int_equal(request_queue_length(queue), 0);
+    assert_int_equal(fuse_queue_length(queue), 0);
     disconnect(&connection);
 }
 
 static void test_full(void **state)
 {
-    _cleanup_(cleanup_request_queue_free) struct request_queue *queue = NULL;
+    _cleanup_(cleanup_fuse_queue_free) struct fuse_queue *queue = NULL;
     struct connection connection = connect_pair();
     uint64_t unique;
 
-    assert_int_equal(request_queue_new(&queue, -1), 0);
-    for (uint64_t i = 0; i < REQUEST_QUEUE_PLACES + 5; i++)
+    assert_int_equal(fuse_queue_new(&queue, -1), 0);
+    for (uint64_t i = 0; i < FUSE_QUEUE_SLOTS + 5; i++)
         ask(&connection, 1, i);
     fill(queue, &connection);
-    assert_int_equal(request_queue_length(queue), REQUEST_QUEUE_PLACES);
-    for (uint64_t i = 0; i < REQUEST_QUEUE_PLACES + 5; i++) {
+    assert_int_equal(fuse_queue_length(queue), FUSE_QUEUE_SLOTS);
+    for (uint64_t i = 0; i < FUSE_QUEUE_SLOTS + 5; i++) {
         answer(queue, &unique);
         assert_int_equal(unique, i);
         fill(queue, &connection);
     }
-    assert_int_equal(request_queue_length(queue), 0);
+    assert_int_equal(fuse_queue_length(queue), 0);
     disconnect(&connection);
 }
 
-/* What has been taken and not answered is the next one's, its places are used again. */
+/* The next process gets the requests that were taken and not answered; their slots are used again.
+ */
 static void test_successor(void **state)
 {
-    struct request_queue *dead;
+    struct fuse_queue *dead;
     struct connection connection = connect_pair();
     uint32_t seen = 0;
     int memory;
 
-    assert_int_equal(request_queue_new(&dead, -1), 0);
-    memory = fcntl(request_queue_memory(dead), F_DUPFD_CLOEXEC, 0);
+    assert_int_equal(fuse_queue_new(&dead, -1), 0);
+    memory = fcntl(fuse_queue_memory(dead), F_DUPFD_CLOEXEC, 0);
     for (uint64_t i = 0; i < 5; i++)
         ask(&connection, 10, i);
     fill(dead, &connection);
     assert_int_equal(answer(dead, NULL), 10);
     assert_int_equal(answer(dead, NULL), 10);
-    request_queue_free(dead);
+    fuse_queue_free(dead);
 
     for (unsigned generation = 0; generation < 2; generation++) {
-        _cleanup_(cleanup_request_queue_free) struct request_queue *queue = NULL;
+        _cleanup_(cleanup_fuse_queue_free) struct fuse_queue *queue = NULL;
 
-        assert_int_equal(request_queue_new(&queue, fcntl(memory, F_DUPFD_CLOEXEC, 0)), 0);
-        assert_int_equal(request_queue_length(queue), generation == 0 ? 3 : 0);
-        while (request_queue_length(queue) > 0) {
+        assert_int_equal(fuse_queue_new(&queue, fcntl(memory, F_DUPFD_CLOEXEC, 0)), 0);
+        assert_int_equal(fuse_queue_length(queue), generation == 0 ? 3 : 0);
+        while (fuse_queue_length(queue) > 0) {
             uint64_t unique;
 
             assert_int_equal(answer(queue, &unique), 10);
@@ -175,43 +177,43 @@ static void test_successor(void **state)
 
 static void test_foreign_memory(void **state)
 {
-    _cleanup_(cleanup_request_queue_free) struct request_queue *queue = NULL;
-    struct request_queue *other = NULL;
+    _cleanup_(cleanup_fuse_queue_free) struct fuse_queue *queue = NULL;
+    struct fuse_queue *other = NULL;
     int memory;
 
-    assert_int_equal(request_queue_new(&queue, -1), 0);
-    memory = fcntl(request_queue_memory(queue), F_DUPFD_CLOEXEC, 0);
+    assert_int_equal(fuse_queue_new(&queue, -1), 0);
+    memory = fcntl(fuse_queue_memory(queue), F_DUPFD_CLOEXEC, 0);
     assert_int_equal(pwrite(memory, "?", 1, 0), 1);
-    assert_int_equal(request_queue_new(&other, memory), -EBADMSG);
+    assert_int_equal(fuse_queue_new(&other, memory), -EBADMSG);
     assert_int_equal(ftruncate(memory, 10), 0);
-    assert_int_equal(request_queue_new(&other, memory), -EBADMSG);
+    assert_int_equal(fuse_queue_new(&other, memory), -EBADMSG);
     assert_int_equal(close(memory), 0);
 }
 
-/* Lengths that no request has: the place counts as free. */
+/* Lengths that no request has: the slot counts as free. */
 static void test_absurd_lengths(void **state)
 {
     static const uint32_t lengths[] = {1, sizeof(struct fuse_in_header) - 1, UINT32_MAX};
-    struct request_queue *queue, *other;
+    struct fuse_queue *queue, *other;
     int memory;
 
-    assert_int_equal(request_queue_new(&queue, -1), 0);
-    memory = request_queue_memory(queue);
+    assert_int_equal(fuse_queue_new(&queue, -1), 0);
+    memory = fuse_queue_memory(queue);
     for (unsigned i = 0; i < sizeof(lengths) / sizeof(*lengths); i++) {
         assert_int_equal(pwrite(memory, &lengths[i], sizeof(lengths[i]), 4096), 4);
-        assert_int_equal(request_queue_new(&other, fcntl(memory, F_DUPFD_CLOEXEC, 0)), 0);
-        assert_int_equal(request_queue_length(other), 0);
-        request_queue_free(other);
+        assert_int_equal(fuse_queue_new(&other, fcntl(memory, F_DUPFD_CLOEXEC, 0)), 0);
+        assert_int_equal(fuse_queue_length(other), 0);
+        fuse_queue_free(other);
     }
-    request_queue_free(queue);
+    fuse_queue_free(queue);
 }
 
 static void test_unmounted(void **state)
 {
-    _cleanup_(cleanup_request_queue_free) struct request_queue *queue = NULL;
+    _cleanup_(cleanup_fuse_queue_free) struct fuse_queue *queue = NULL;
 
-    assert_int_equal(request_queue_new(&queue, -1), 0);
-    assert_int_equal(request_queue_fill(queue, -1), -EBADF);
+    assert_int_equal(fuse_queue_new(&queue, -1), 0);
+    assert_int_equal(fuse_queue_fill(queue, -1), -EBADF);
 }
 
 int main(void)

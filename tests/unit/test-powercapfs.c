@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The parts of powercapfs that need no mount: nodes, texts, names, open files, mountinfo. */
+/* The parts of powercapfs that need no mount: nodes, texts, names, open files. */
 
 #include "unit.h"
 
@@ -11,10 +11,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../snapshot_fixture.h"
+#include "../lib/snapshot_fixture.h"
 #include "powercapfs/files.h"
 #include "powercapfs/handover.h"
-#include "powercapfs/mount.h"
 #include "powercapfs/names.h"
 #include "powercapfs/tree.h"
 #include "util/utf8.h"
@@ -424,7 +423,7 @@ static void test_open_files(void **state)
     assert_null(open_files_text(files, (a & ~UINT64_C(0xffffffff)) | OPEN_FILES_MAX, 300));
     assert_null(open_files_text(files, a | UINT32_MAX, 300));
 
-    /* A handle of another process is nobody's here, and closing it does nothing. */
+    /* A handle of another process is unknown here, and closing it does nothing. */
     assert_int_equal(open_files_new(&successor), 0);
     assert_null(open_files_text(successor, a, 300));
     open_files_close(successor, a);
@@ -506,100 +505,7 @@ static void test_read_counts_bound(void **state)
     open_files_free(files);
 }
 
-static const char mountinfo[] =
-    "22 28 0:21 / /proc rw,nosuid,nodev,noexec,relatime shared:12 - proc proc rw\n"
-    "28 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw,errors=remount-ro\n"
-    "222 28 0:44 / /run/virt\\040joule/v\\134ms ro,nosuid - fuse.virtjoule virt\\011joule ro\n"
-    "31 28 0:29 / /a shared:2 master:3 propagate_from:1 - tmpfs tmp-fs rw,size=1k\n"
-    "40 28 0:30 / /odd\\9\\04 rw - tmpfs \\777 rw\n"
-    "41 28 0:31 /broken\n"
-    "42 28 0:31 / /b rw - fuse\n"
-    "garbage\n"
-    "\n"
-    "43 28 0:31 / /last rw - xfs /dev/sdb";
-
-static void test_mountinfo(void **state)
-{
-    static const struct {
-        uint64_t id;
-        int r;
-        const char *path, *type, *source;
-    } cases[] = {
-        {28, 0, "/", "ext4", "/dev/vda1"},
-        {22, 0, "/proc", "proc", "proc"},
-        {222, 0, "/run/virt joule/v\\ms", "fuse.virtjoule", "virt\tjoule"},
-        {31, 0, "/a", "tmpfs", "tmp-fs"},
-        {40, 0, "/odd\\9\\04", "tmpfs", "\\777"},
-        {41, -EBADMSG, NULL, NULL, NULL},
-        {42, -EBADMSG, NULL, NULL, NULL},
-        {43, 0, "/last", "xfs", "/dev/sdb"},
-        {2, -ENOENT, NULL, NULL, NULL},
-        {0, -ENOENT, NULL, NULL, NULL},
-    };
-
-    for (size_t i = 0; i < ELEMENTS(cases); i++) {
-        struct mount_entry mount;
-
-        assert_int_equal(mountinfo_find(mountinfo, sizeof(mountinfo) - 1, cases[i].id, &mount),
-                         cases[i].r);
-        if (cases[i].r < 0)
-            continue;
-        assert_string_equal(mount.path, cases[i].path);
-        assert_string_equal(mount.type, cases[i].type);
-        assert_string_equal(mount.source, cases[i].source);
-    }
-}
-
-/* All lines that are of the form, one after the other. */
-static void test_mountinfo_next(void **state)
-{
-    static const char *const devices[] = {"0:21", "254:1", "0:44", "0:29", "0:30", "0:31"};
-    static const char *const paths[] = {"/proc", "/",           "/run/virt joule/v\\ms",
-                                        "/a",    "/odd\\9\\04", "/last"};
-    const char *rest = mountinfo;
-    size_t length = sizeof(mountinfo) - 1;
-    struct mount_entry mount;
-
-    for (size_t i = 0; i < ELEMENTS(devices); i++) {
-        assert_true(mountinfo_next(&rest, &length, &mount));
-        assert_string_equal(mount.device, devices[i]);
-        assert_string_equal(mount.path, paths[i]);
-        assert_string_equal(mount.root, "/");
-    }
-    assert_false(mountinfo_next(&rest, &length, &mount));
-    assert_int_equal(length, 0);
-}
-
-static void test_mountinfo_cut(void **state)
-{
-    for (size_t length = 0; length < sizeof(mountinfo); length++) {
-        char *copy = malloc(length + 1);
-        struct mount_entry mount;
-        int r;
-
-        assert_non_null(copy);
-        memcpy(copy, mountinfo, length);
-        copy = realloc(copy, length ? length : 1);
-        r = mountinfo_find(copy, length, 43, &mount);
-        assert_true(r == 0 || r == -ENOENT || r == -EBADMSG);
-        assert_true(length == sizeof(mountinfo) - 1 ? r == 0 : true);
-        free(copy);
-    }
-}
-
-static void test_mountinfo_long(void **state)
-{
-    struct mount_entry mount;
-    char text[9000];
-    int length = snprintf(text, sizeof(text), "5 1 0:1 / /%08000d rw - tmpfs %0900d rw\n", 0, 0);
-
-    assert_int_equal(mountinfo_find(text, (size_t)length, 5, &mount), 0);
-    assert_int_equal(strlen(mount.path), sizeof(mount.path) - 1);
-    assert_string_equal(mount.type, "tmpfs");
-    assert_int_equal(strlen(mount.source), sizeof(mount.source) - 1);
-}
-
-/* What a service manager hands over may be of anybody. */
+/* A service manager may hand over any bytes. */
 static void test_kept_init(void **state)
 {
     struct {
@@ -632,10 +538,6 @@ int main(void)
         cmocka_unit_test(test_open_files_bounds),
         cmocka_unit_test(test_read_counts),
         cmocka_unit_test(test_read_counts_bound),
-        cmocka_unit_test(test_mountinfo),
-        cmocka_unit_test(test_mountinfo_next),
-        cmocka_unit_test(test_mountinfo_cut),
-        cmocka_unit_test(test_mountinfo_long),
         cmocka_unit_test(test_kept_init),
     };
 

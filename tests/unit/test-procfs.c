@@ -394,7 +394,7 @@ static uint64_t vm_cpu_ns(const struct usage *usage)
 {
     uint64_t sum = 0;
 
-    for (unsigned s = 0; s < SOCKETS_MAX; s++)
+    for (unsigned s = 0; s < PACKAGES_MAX; s++)
         sum += usage->vms[0].amount.sockets[s].cpu_ns;
     return sum;
 }

@@ -3,7 +3,7 @@
 
 #include <pthread.h>
 
-#include "../snapshot_fixture.h"
+#include "../lib/snapshot_fixture.h"
 #include "ledger/snapshot.h"
 
 #define VMS 100U

@@ -12,7 +12,7 @@
 #include "daemon/usage_store.h"
 #include "fixture.h"
 #include "host/cpu_busy.h"
-#include "usage/bpf_population.h"
+#include "usage/process_table.h"
 #include "usage/usage_state.h"
 #include "util/clock.h"
 #include "util/file.h"
@@ -128,37 +128,37 @@ static void test_cpu_busy(void **state)
 static void test_population(void **unused)
 {
     struct vm_usage_process records[2] = {{.io_bytes = 7}, {.io_bytes = 8}};
-    struct member members[2] = {
-        {.key = {.pid = 3, .start_ticks = 9}, .claimed = true, .uuid = {1}, .record = 1},
+    struct tracked_process processes[2] = {
+        {.key = {.pid = 3, .start_ticks = 9}, .assigned = true, .uuid = {1}, .record = 1},
         {.key = {.pid = 4, .start_ticks = 1}, .listed_ns = 5, .record = 0},
     };
     size_t record_size = offsetof(struct vm_usage_process, sockets);
-    struct population population = {members, NULL, record_size, 2}, restored;
+    struct process_table table = {processes, NULL, record_size, 2}, restored;
     struct buffer saved = {0};
     struct bytes bytes;
 
     memcpy((char *)records + record_size, &records[1], record_size);
-    population.records = (char *)records;
-    assert_int_equal(population_save(&population, &saved), 0);
+    table.records = (char *)records;
+    assert_int_equal(process_table_save(&table, &saved), 0);
     for (size_t size = 0; size < saved.size; size++) {
         bytes = (struct bytes){saved.bytes, size};
-        assert_int_equal(population_restore(&restored, &bytes, record_size), -EBADMSG);
+        assert_int_equal(process_table_restore(&restored, &bytes, record_size), -EBADMSG);
     }
     bytes = (struct bytes){saved.bytes, saved.size};
-    assert_int_equal(population_restore(&restored, &bytes, record_size), 0);
+    assert_int_equal(process_table_restore(&restored, &bytes, record_size), 0);
     assert_int_equal(restored.n, 2);
-    assert_true(restored.members[0].claimed && restored.members[0].uuid[0] == 1);
-    assert_int_equal(population_record(&restored, &restored.members[0])->io_bytes, 8);
-    assert_int_equal(restored.members[1].listed_ns, 5);
-    assert_int_equal(population_record(&restored, &restored.members[1])->io_bytes, 7);
-    population_deinit(&restored);
+    assert_true(restored.processes[0].assigned && restored.processes[0].uuid[0] == 1);
+    assert_int_equal(process_table_record(&restored, &restored.processes[0])->io_bytes, 8);
+    assert_int_equal(restored.processes[1].listed_ns, 5);
+    assert_int_equal(process_table_record(&restored, &restored.processes[1])->io_bytes, 7);
+    process_table_deinit(&restored);
 
     /* Searches need the order. */
-    members[0].key.pid = 5;
+    processes[0].key.pid = 5;
     saved.size = 0;
-    assert_int_equal(population_save(&population, &saved), 0);
+    assert_int_equal(process_table_save(&table, &saved), 0);
     bytes = (struct bytes){saved.bytes, saved.size};
-    assert_int_equal(population_restore(&restored, &bytes, record_size), -EBADMSG);
+    assert_int_equal(process_table_restore(&restored, &bytes, record_size), -EBADMSG);
     buffer_deinit(&saved);
 }
 

@@ -28,7 +28,7 @@ static void test_find(void **state)
 
 static void test_charge(void **state)
 {
-    const uint64_t cpu_ns[SOCKETS_MAX] = {30, 500};
+    const uint64_t cpu_ns[PACKAGES_MAX] = {30, 500};
     struct usage usage;
 
     make(&usage);

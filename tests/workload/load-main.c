@@ -2,11 +2,9 @@
 
 /* The load generator: asks a server for a mix of targets, and tells what it saw in JSON. */
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +14,7 @@
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/file.h"
-#include "util/metrics_server.h"
+#include "util/listen_address.h"
 #include "util/parse.h"
 
 static const char usage_text[] =
@@ -36,23 +34,13 @@ static const char usage_text[] =
 
 static int parse_server(const char *text, struct load_options *options)
 {
-    struct sockaddr_in *v4 = (struct sockaddr_in *)&options->address;
-    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&options->address;
-    char host[INET6_ADDRSTRLEN];
-    unsigned port;
-    int r = metrics_parse_listen(text, host, sizeof(host), &port);
+    struct listen_address address;
+    int r = listen_address_parse(text, &address);
 
     if (r < 0)
         return r;
-    if (inet_pton(AF_INET, host, &v4->sin_addr) == 1) {
-        v4->sin_family = AF_INET;
-        v4->sin_port = htons((uint16_t)port);
-        options->address_length = sizeof(*v4);
-    } else if (inet_pton(AF_INET6, host, &v6->sin6_addr) == 1) {
-        v6->sin6_family = AF_INET6;
-        v6->sin6_port = htons((uint16_t)port);
-        options->address_length = sizeof(*v6);
-    }
+    memcpy(&options->address, &address.any, address.length);
+    options->address_length = address.length;
     return 0;
 }
 

@@ -58,7 +58,7 @@ _DISK_XML = """
 _SHARE_XML = """
     <filesystem type='mount' accessmode='passthrough'>
       <driver type='virtiofs'/>
-      <binary path='/usr/lib/qemu/virtiofsd'><cache mode='{cache}'/></binary>
+      <binary><cache mode='{cache}'/></binary>
       <source dir='{directory}'/>
       <target dir='{tag}'/>
     </filesystem>
