@@ -34,8 +34,7 @@ struct arguments {
     int (*action)(const struct config *config); /* @return the exit status */
 };
 
-/* A model file is part of the configuration: what is wrong with it is told before anything starts.
- */
+/* A model file is part of the configuration: its errors are reported before anything starts. */
 static int check_model(const struct config *config)
 {
     struct attribution_model *model = NULL;
@@ -61,7 +60,7 @@ static int run(const struct config *config)
     return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-static int tell_valid(const struct config *config)
+static int report_valid(const struct config *config)
 {
     log_info("configuration valid");
     return EXIT_SUCCESS;
@@ -96,7 +95,7 @@ static int parse_arguments(int argc, char **argv, struct arguments *ret)
             ret->config_file = optarg;
             break;
         case 'k':
-            ret->action = tell_valid;
+            ret->action = report_valid;
             break;
         case 'm':
             ret->action = mount_trees;
