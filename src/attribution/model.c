@@ -4,16 +4,16 @@
 #include <errno.h>
 #include <string.h>
 
+#include "util/macros.h"
+
 typedef int (*constructor)(const struct model_options *options, struct attribution_model **ret);
 
 static const struct {
     const char *name;
     constructor construct;
 } models[] = {
-    {"cputime", cputime_model_new},
-    {"counters", counters_model_new},
-    {"curve", curve_model_new},
-};
+#define ROW(name) {#name, name##_model_new},
+    ATTRIBUTION_MODELS(ROW)};
 
 struct attribution_model *attribution_model_free(struct attribution_model *model)
 {
@@ -24,7 +24,7 @@ struct attribution_model *attribution_model_free(struct attribution_model *model
 
 static constructor find_constructor(const char *name)
 {
-    for (size_t i = 0; i < sizeof(models) / sizeof(models[0]); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(models); i++)
         if (strcmp(models[i].name, name) == 0)
             return models[i].construct;
     return NULL;

@@ -75,13 +75,13 @@ struct attribution_model {
 /** Frees the model; NULL is accepted. @return NULL */
 struct attribution_model *attribution_model_free(struct attribution_model *model);
 
-/**
- * @param options  copied, here and in all constructors
- * @return 0 or -ENOMEM, as from all constructors but fitted_model_new()
- */
-int cputime_model_new(const struct model_options *options, struct attribution_model **ret);
-int counters_model_new(const struct model_options *options, struct attribution_model **ret);
-int curve_model_new(const struct model_options *options, struct attribution_model **ret);
+/** The models that have a name, a row each: NAME_model_new() in "attribution/NAME.c" makes it. */
+#define ATTRIBUTION_MODELS(MODEL) MODEL(cputime) MODEL(counters) MODEL(curve)
+
+/* @param options  copied, here and by fitted_model_new(). @return 0 or -ENOMEM */
+#define ATTRIBUTION_MODEL_NEW(name)                                                                \
+    int name##_model_new(const struct model_options *options, struct attribution_model **ret);
+ATTRIBUTION_MODELS(ATTRIBUTION_MODEL_NEW)
 
 /**
  * A model from a file (fitted.h).
@@ -90,7 +90,7 @@ int curve_model_new(const struct model_options *options, struct attribution_mode
 int fitted_model_new(const char *path, const struct model_options *options,
                      struct attribution_model **ret);
 
-/** Is it "cputime", "counters", "curve", or an absolute path? */
+/** Is it the name of a row of ATTRIBUTION_MODELS, or an absolute path? */
 bool attribution_model_is_name(const char *name);
 
 /**

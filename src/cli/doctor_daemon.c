@@ -121,14 +121,14 @@ static void check_origin(struct doctor *doctor)
 
     if (!doctor->first)
         return;
-    if (config->energy != CONFIG_ENERGY_ESTIMATE &&
+    if (strcmp(config->energy, "estimate") != 0 &&
         json_object_get_boolean(json_object_object_get(doctor->first, "estimate")))
         doctor_report(doctor, SEVERITY_WARNING, "source-estimate",
                       doctor_text("energy is an estimate from CPU utilisation, not measured"),
                       doctor_text("modprobe intel_rapl_msr && " RESTART "; on a machine without "
                                   "sensors set [source] energy = estimate in %s",
                                   doctor->config_file));
-    if (config->provider == CONFIG_PROVIDER_AUTO &&
+    if (strcmp(config->provider, "auto") == 0 &&
         strcmp(text_of(doctor->first, "usage_provider"), "procfs") == 0)
         doctor_report(
             doctor, SEVERITY_WARNING, "usage-fallback",

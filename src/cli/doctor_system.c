@@ -79,13 +79,13 @@ static void check_sensors(struct doctor *doctor)
     int r;
 
     /* The files are root's: whether another user may read them says nothing of the daemon. */
-    if (config->energy == CONFIG_ENERGY_ESTIMATE || geteuid() != 0)
+    if (strcmp(config->energy, "estimate") == 0 || geteuid() != 0)
         return;
     r = rapl_new(&source, config->sysfs_root);
     energy_source_free(source);
     if (r == -ENOENT)
         doctor_report(doctor,
-                      config->energy == CONFIG_ENERGY_RAPL ? SEVERITY_ERROR : SEVERITY_WARNING,
+                      strcmp(config->energy, "rapl") == 0 ? SEVERITY_ERROR : SEVERITY_WARNING,
                       "sensor-missing",
                       doctor_text("no RAPL zone below %s/class/powercap: energy can only be "
                                   "estimated",
@@ -112,7 +112,7 @@ static void check_filtering(struct doctor *doctor)
     _cleanup_close_ int fd = -1;
     uint64_t value;
 
-    if (doctor->config.energy == CONFIG_ENERGY_ESTIMATE || !path)
+    if (strcmp(doctor->config.energy, "estimate") == 0 || !path)
         return;
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || pread(fd, &value, sizeof(value), 0xbc) != sizeof(value))
@@ -135,7 +135,7 @@ static void check_filtering(struct doctor *doctor)
 
 static void check_btf(struct doctor *doctor)
 {
-    if (doctor->config.provider == CONFIG_PROVIDER_PROCFS ||
+    if (strcmp(doctor->config.provider, "procfs") == 0 ||
         doctor_access(doctor, "/sys/kernel/btf/vmlinux", R_OK))
         return;
     doctor_report(doctor, SEVERITY_WARNING, "kernel-without-btf",

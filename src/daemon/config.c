@@ -1,25 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/config.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "source/sources.h"
+#include "usage/providers.h"
 #include "util/clock.h"
 #include "util/parse.h"
 
-/* More than any zone draws. */
+/* No zone draws more. */
 #define STATIC_POWER_MAX_UW (UINT64_C(10000) * 1000000)
-
-static int value_duration(const char *value, void *target)
-{
-    return parse_duration_ns(value, target);
-}
-
-static int value_power(const char *value, void *target)
-{
-    return parse_power_uw(value, target);
-}
 
 static int value_quantum(const char *value, void *target)
 {
@@ -81,56 +74,26 @@ static int value_smt_ratio(const char *value, void *target)
     return decimal_between(value, UINT64_C(1000000000), UINT64_C(2000000000), target);
 }
 
-static int value_dcmi_device(const char *value, void *target)
-{
-    bool word = strcmp(value, "auto") == 0 || strcmp(value, "none") == 0;
-
-    return word ? value_text(value, target) : value_path(value, target);
-}
-
-static int value_hwmon(const char *value, void *target)
-{
-    struct config *config = target;
-    int word = find_word(value, (const char *const[]){"auto", "none", NULL});
-    int r = word < 0 ? hwmon_parse_sensors(value, &config->hwmon_sensors) : 0;
-
-    if (r == 0)
-        config->hwmon = word < 0 ? CONFIG_HWMON_GIVEN : (enum config_hwmon)word;
-    return r;
-}
-
-/* A password goes there: never in the clear, and no user in the URL itself. */
-static int value_https_url(const char *value, void *target)
-{
-    static const char scheme[] = "https://";
-    const char *host = value + strlen(scheme);
-
-    if (value[0] == '\0')
-        return value_text(value, target);
-    if (strncmp(value, scheme, strlen(scheme)) != 0 || *host == '\0' || *host == '/' ||
-        value[strcspn(value, "@?# \t\\")] != '\0')
-        return -EINVAL;
-    return value_text(value, target);
-}
-
-static int value_oids(const char *value, void *target)
-{
-    return snmp_parse_oids(value, target);
-}
-
 static int value_policy(const char *value, void *target)
 {
     return static_policy_from_string(value, target);
 }
 
+/* The names of a table's rows, as words of the configuration. */
+#define WORD(kind) #kind,
+
 static int value_energy(const char *value, void *target)
 {
-    int word = find_word(value, (const char *const[]){"auto", "rapl", "estimate", NULL});
+    int word = find_word(value, (const char *const[]){"auto", ENERGY_SOURCES(WORD) NULL});
 
-    if (word < 0)
-        return word;
-    *(enum config_energy *)target = (enum config_energy)word;
-    return 0;
+    return word < 0 ? word : value_text(value, target);
+}
+
+static int value_provider(const char *value, void *target)
+{
+    int word = find_word(value, (const char *const[]){"auto", USAGE_PROVIDERS(WORD) NULL});
+
+    return word < 0 ? word : value_text(value, target);
 }
 
 static int value_platform(const char *value, void *target)
@@ -143,22 +106,12 @@ static int value_platform(const char *value, void *target)
     return 0;
 }
 
-static int value_provider(const char *value, void *target)
-{
-    int word = find_word(value, (const char *const[]){"auto", "bpf", "procfs", NULL});
-
-    if (word < 0)
-        return word;
-    *(enum config_provider *)target = (enum config_provider)word;
-    return 0;
-}
-
 static int value_model(const char *value, void *target)
 {
     return attribution_model_is_name(value) ? value_text(value, target) : -EINVAL;
 }
 
-/* Of zones that are not named. */
+/* The static power of zones that the configuration does not name. */
 static int value_other_static_powers(const char *value, void *target)
 {
     int word = find_word(value, (const char *const[]){"none", "auto", NULL});
@@ -173,101 +126,86 @@ static int value_other_static_powers(const char *value, void *target)
 #define FIELD(name) offsetof(struct config, name)
 
 static const struct config_key keys[] = {
-    {"daemon", "interval", value_duration, FIELD(interval_ns),
+    {"daemon", "interval", value_duration, FIELD(interval_ns), "1s",
      "a duration with its unit, such as 1s or 500ms"},
-    {"daemon", "allow_fine_interval", value_bool, FIELD(allow_fine_interval), "yes or no"},
-    {"daemon", "runtime_dir", value_path, FIELD(runtime_dir), "an absolute path"},
-    {"daemon", "state_dir", value_path, FIELD(state_dir), "an absolute path"},
-    {"source", "energy", value_energy, FIELD(energy), "auto, rapl or estimate"},
-    {"rapl", "sysfs_root", value_path, FIELD(sysfs_root), "an absolute path"},
-    {"estimate", "idle_watts", value_power, FIELD(estimate.idle_uw),
+    {"daemon", "allow_fine_interval", value_bool, FIELD(allow_fine_interval), "no", "yes or no"},
+    {"daemon", "runtime_dir", value_path, FIELD(runtime_dir), "/run/virtjoule", "an absolute path"},
+    {"daemon", "state_dir", value_path, FIELD(state_dir), "/var/lib/virtjoule", "an absolute path"},
+    {"source", "energy", value_energy, FIELD(energy), "auto", "auto, rapl or estimate"},
+    {"rapl", "sysfs_root", value_path, FIELD(sysfs_root), "/sys", "an absolute path"},
+    {"estimate", "idle_watts", value_power, FIELD(estimate.idle_uw), "40W",
      "a power with its unit, such as 40W"},
-    {"estimate", "max_watts", value_power, FIELD(estimate.max_uw),
+    {"estimate", "max_watts", value_power, FIELD(estimate.max_uw), "120W",
      "a power with its unit, such as 120W"},
-    {"estimate", "exponent", value_exponent, FIELD(estimate.exponent),
+    {"estimate", "exponent", value_exponent, FIELD(estimate.exponent), "1.0",
      "a number above 0 and up to 10"},
-    {"dcmi", "device", value_dcmi_device, FIELD(dcmi.device), "auto, none or an absolute path"},
-    {"dcmi", "interval", value_duration, FIELD(dcmi.interval_ns),
-     "a duration with its unit, such as 5s"},
-    {"hwmon", "sensors", value_hwmon, 0,
-     "auto, none, or sensors of chips by their names, such as \"ina226/power1\""},
-    {"hwmon", "interval", value_duration, FIELD(hwmon_interval_ns),
-     "a duration with its unit, such as 5s"},
-    {"redfish", "url", value_https_url, FIELD(redfish.url),
-     "an https:// URL without user and password, or nothing"},
-    {"redfish", "credentials", value_path_or_none, FIELD(redfish.credentials),
-     "the absolute path of a file, or nothing"},
-    {"redfish", "ca_file", value_path_or_none, FIELD(redfish.ca_file),
-     "the absolute path of a file, or nothing"},
-    {"redfish", "interval", value_duration, FIELD(redfish.interval_ns),
-     "a duration with its unit, such as 10s"},
-    {"snmp", "address", value_text, FIELD(snmp.address), "a host name or address, or nothing"},
-    {"snmp", "oids", value_oids, FIELD(snmp.oids),
-     "object identifiers in numbers, up to 8, with a blank between them"},
-    {"snmp", "unit", value_power, FIELD(snmp.unit_uw), "a power with its unit, such as 1W"},
-    {"snmp", "credentials", value_path_or_none, FIELD(snmp.credentials),
-     "the absolute path of a file, or nothing"},
-    {"snmp", "interval", value_duration, FIELD(snmp.interval_ns),
-     "a duration with its unit, such as 5s"},
-    {"discovery", "libvirt_uri", value_text, FIELD(libvirt_uri), "a libvirt URI, or nothing"},
-    {"discovery", "procfs", value_bool, FIELD(procfs), "yes or no"},
-    {"discovery", "proc_root", value_path, FIELD(proc_root), "an absolute path"},
-    {"usage", "provider", value_provider, FIELD(provider), "auto, bpf or procfs"},
-    {"attribution", "model", value_model, FIELD(model),
+    {"discovery", "libvirt_uri", value_text, FIELD(libvirt_uri), "qemu:///system",
+     "a libvirt URI, or nothing"},
+    {"discovery", "procfs", value_bool, FIELD(procfs), "yes", "yes or no"},
+    {"discovery", "proc_root", value_path, FIELD(proc_root), "/proc", "an absolute path"},
+    {"usage", "provider", value_provider, FIELD(provider), "auto", "auto, bpf or procfs"},
+    {"attribution", "model", value_model, FIELD(model), "cputime",
      "cputime, counters, curve, or the absolute path of a fitted model"},
-    {"attribution", "smt_power_ratio", value_smt_ratio, FIELD(model_options.smt_power_ratio),
+    {"attribution", "smt_power_ratio", value_smt_ratio, FIELD(model_options.smt_power_ratio), "1.1",
      "a number from 1 to 2"},
     {"attribution", "curve_exponent", value_concave_exponent, FIELD(model_options.curve_exponent),
-     "a number above 0 and up to 1"},
-    {"attribution", "static_policy", value_policy, FIELD(static_policy),
+     "0.98", "a number above 0 and up to 1"},
+    {"attribution", "static_policy", value_policy, FIELD(static_policy), "exclude",
      "exclude, equal, proportional or vcpu"},
-    {"attribution", "platform", value_platform, FIELD(publish_psys), "off or psys"},
-    {"baseline", "default", value_other_static_powers, FIELD(other_static_powers), "none or auto"},
-    {"baseline", "file", value_path, FIELD(baseline_file), "an absolute path"},
-    {"powercapfs", "mountpoint", value_path, FIELD(mountpoint), "an absolute path"},
-    {"powercapfs", "file_mode", value_mode, FIELD(file_mode),
+    {"attribution", "platform", value_platform, FIELD(publish_psys), "off", "off or psys"},
+    {"baseline", "default", value_other_static_powers, FIELD(other_static_powers), "none",
+     "none or auto"},
+    {"baseline", "file", value_path, FIELD(baseline_file), NULL, "an absolute path"},
+    {"powercapfs", "mountpoint", value_path, FIELD(mountpoint), "/run/virtjoule/vms",
+     "an absolute path"},
+    {"powercapfs", "file_mode", value_mode, FIELD(file_mode), "0444",
      "an octal mode of read bits, the owner's among them, such as 0444"},
-    {"powercapfs", "file_uid", value_id, FIELD(file_uid), "a user id"},
-    {"powercapfs", "file_gid", value_id, FIELD(file_gid), "a group id"},
-    {"powercapfs", "quantum", value_quantum, FIELD(quantum_uj),
+    {"powercapfs", "file_uid", value_id, FIELD(file_uid), "0", "a user id"},
+    {"powercapfs", "file_gid", value_id, FIELD(file_gid), "0", "a group id"},
+    {"powercapfs", "quantum", value_quantum, FIELD(quantum_uj), "1mJ",
      "an energy with its unit, such as 1mJ"},
-    {"exporter", "listen", value_listen, FIELD(listen),
+    {"exporter", "listen", value_listen, FIELD(listen), "127.0.0.1:9177",
      "an address and port, such as 127.0.0.1:9177, or nothing"},
 };
 
-#define N_KEYS (sizeof(keys) / sizeof(keys[0]))
+static const struct config_keys own_keys = {CONFIG_KEYS(keys)};
+
+static const struct {
+    const struct config_keys *keys;
+    size_t offset; /* of the struct that they fill */
+} parts[] = {{&own_keys, 0},
+#define PART(kind) {&kind##_keys, FIELD(meters.kind)},
+             METER_KINDS(PART)};
+
+size_t config_list_keys(struct config_key *ret)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+        for (size_t k = 0; k < parts[i].keys->n; k++) {
+            assert(n < CONFIG_KEYS_MAX);
+            ret[n] = parts[i].keys->keys[k];
+            ret[n++].offset += parts[i].offset;
+        }
+    return n;
+}
 
 void config_init(struct config *config)
 {
-    *config = (struct config){
-        .interval_ns = NSEC_PER_SEC,
-        .runtime_dir = "/run/virtjoule",
-        .state_dir = "/var/lib/virtjoule",
-        .sysfs_root = "/sys",
-        .estimate = {.idle_uw = 40000000, .max_uw = 120000000, .exponent = 1.0},
-        .dcmi = {.device = "auto", .interval_ns = 5 * NSEC_PER_SEC},
-        .hwmon_interval_ns = 5 * NSEC_PER_SEC,
-        .redfish = {.interval_ns = 10 * NSEC_PER_SEC},
-        .snmp = {.unit_uw = 1000000, .interval_ns = 5 * NSEC_PER_SEC},
-        .libvirt_uri = "qemu:///system",
-        .procfs = true,
-        .proc_root = "/proc",
-        .model = "cputime",
-        .model_options = MODEL_OPTIONS_DEFAULT,
-        .static_policy = STATIC_EXCLUDE,
-        .mountpoint = "/run/virtjoule/vms",
-        .file_mode = 0444,
-        .quantum_uj = 1000,
-        .listen = "127.0.0.1:9177",
-    };
+    struct config_key all[CONFIG_KEYS_MAX];
+
+    *config = (struct config){0};
+    config_keys_init(all, config_list_keys(all), config);
 }
 
 struct parser {
     struct config_text text;
     struct config config;
-    bool baselines_only;        /* this is a baseline file */
+    bool static_powers_only;    /* this is a baseline file */
     size_t n_own_static_powers; /* then: those of the configuration */
-    int lines[N_KEYS];          /* where each key was given, 0 where it was not */
+    struct config_key keys[CONFIG_KEYS_MAX];
+    size_t n_keys;
+    int lines[CONFIG_KEYS_MAX]; /* where each key was given, 0 where it was not */
 };
 
 /* "20.5W", or with its uncertainty "20.5W +- 0.2W". */
@@ -289,13 +227,13 @@ static int parse_watts(const char *value, struct static_power *ret)
 
 static int parse_baseline(const struct parser *parser, const char *value, struct static_power *ret)
 {
-    int r = parser->baselines_only ? -EINVAL : value_other_static_powers(value, ret);
+    int r = parser->static_powers_only ? -EINVAL : value_other_static_powers(value, ret);
 
     if (r == 0)
         return 0;
     r = parse_watts(value, ret);
     if (r == 0)
-        ret->origin = parser->baselines_only ? STATIC_CALIBRATED : STATIC_CONFIGURED;
+        ret->origin = parser->static_powers_only ? STATIC_CALIBRATED : STATIC_CONFIGURED;
     return r;
 }
 
@@ -313,13 +251,13 @@ static void set_baseline(struct parser *parser, const char *zone, const char *va
     if (parse_baseline(parser, value, &setting.static_power) < 0) {
         config_text_fail(&parser->text, "baseline", zone,
                          "\"%.64s\" is not a power with its unit up to 10000W, such as 20.5W%s",
-                         value, parser->baselines_only ? "" : ", nor auto or none");
+                         value, parser->static_powers_only ? "" : ", nor auto or none");
         return;
     }
     for (size_t i = 0; i < config->n_static_powers; i++) {
         if (strcmp(config->static_powers[i].zone, zone) != 0)
             continue;
-        /* The configuration's own word wins over the file's. */
+        /* The configuration overrides the baseline file. */
         if (i >= parser->n_own_static_powers)
             config_text_fail(&parser->text, "baseline", zone, "given twice");
         return;
@@ -336,29 +274,31 @@ static void handle_key(struct config_text *text, const char *section, const char
 {
     struct parser *parser = (struct parser *)text;
 
-    if (parser->baselines_only) {
+    if (parser->static_powers_only) {
         if (strcmp(section, "baseline") == 0)
             set_baseline(parser, name, value);
         else
             config_text_fail(text, section, name, "a baseline file has a [baseline] section only");
         return;
     }
-    if (config_keys_set(keys, N_KEYS, parser->lines, &parser->config, text, section, name, value))
+    if (config_keys_set(parser->keys, parser->n_keys, parser->lines, &parser->config, text, section,
+                        name, value))
         return;
     if (strcmp(section, "baseline") == 0)
         set_baseline(parser, name, value);
     else
         config_text_fail(text, section, name,
-                         config_keys_have_section(keys, N_KEYS, section) ? "unknown key"
-                                                                         : "unknown section");
+                         config_keys_have_section(parser->keys, parser->n_keys, section)
+                             ? "unknown key"
+                             : "unknown section");
 }
 
-/* The line of a key that is wrong in itself or beside another one. */
+/* Reports a key that is wrong in itself or beside another one, at the line where it was given. */
 static void fail_key(struct parser *parser, const char *section, const char *key,
                      const char *problem)
 {
-    for (size_t i = 0; i < N_KEYS; i++)
-        if (strcmp(keys[i].section, section) == 0 && strcmp(keys[i].key, key) == 0)
+    for (size_t i = 0; i < parser->n_keys; i++)
+        if (strcmp(parser->keys[i].section, section) == 0 && strcmp(parser->keys[i].key, key) == 0)
             parser->text.line = parser->lines[i];
     config_text_fail(&parser->text, section, key, "%s", problem);
 }
@@ -372,21 +312,22 @@ static void validate_meter_interval(struct parser *parser, const char *section,
 
 static void validate_meters(struct parser *parser)
 {
-    const struct config *config = &parser->config;
+#define VALIDATE_INTERVAL(kind)                                                                    \
+    validate_meter_interval(parser, #kind, parser->config.meters.kind.interval_ns);
+    METER_KINDS(VALIDATE_INTERVAL)
 
-    validate_meter_interval(parser, "dcmi", config->dcmi.interval_ns);
-    validate_meter_interval(parser, "hwmon", config->hwmon_interval_ns);
-    validate_meter_interval(parser, "redfish", config->redfish.interval_ns);
-    validate_meter_interval(parser, "snmp", config->snmp.interval_ns);
-    if (config->snmp.unit_uw == 0 || config->snmp.unit_uw > UINT64_C(1000) * 1000000)
-        fail_key(parser, "snmp", "unit", "not above 0 and up to 1000W");
-    if (config->snmp.address[0] && config->snmp.oids.n == 0)
-        fail_key(parser, "snmp", "oids", "missing: which gauges of the address tell the power");
-    if (config->snmp.address[0] && !config->snmp.credentials[0])
-        fail_key(parser, "snmp", "credentials", "missing: the file with the community or user");
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+        const struct config_keys *part = parts[i].keys;
+        const char *problem, *key = NULL;
+
+        if (part->check)
+            key = part->check((const char *)&parser->config + parts[i].offset, &problem);
+        if (key)
+            fail_key(parser, part->keys[0].section, key, problem);
+    }
 }
 
-/* What a parser of one value cannot tell. */
+/* Checks what the parser of one value cannot know. */
 static void validate(struct parser *parser)
 {
     const struct config *config = &parser->config;
@@ -422,6 +363,7 @@ int config_parse(const char *text, size_t length, struct config *ret,
     struct parser parser = {.text = {.text = text, .length = length, .handle = handle_key}};
 
     config_init(&parser.config);
+    parser.n_keys = config_list_keys(parser.keys);
     config_text_read(&parser.text);
     validate(&parser);
     return finish(&parser, ret, ret_error);
@@ -433,7 +375,7 @@ int config_parse_baselines(const char *text, size_t length, struct config *confi
     struct parser parser = {
         .text = {.text = text, .length = length, .handle = handle_key},
         .config = *config,
-        .baselines_only = true,
+        .static_powers_only = true,
         .n_own_static_powers = config->n_static_powers,
     };
 

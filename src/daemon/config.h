@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * The configuration of virtjouled. One table of keys (config.c) names every
- * section and key, how it is parsed, and where it is kept.
+ * The configuration of virtjouled. Tables of keys name every section and key, how
+ * it is parsed, where it is kept, and its default: one in config.c, and one with
+ * each kind of meter (meter/meters.h).
  */
 
 #include <stdbool.h>
@@ -13,27 +14,13 @@
 #include "attribution/model.h"
 #include "attribution/static_policy.h"
 #include "baseline/static_powers.h"
-#include "meter/meter_dcmi.h"
-#include "meter/meter_hwmon.h"
-#include "meter/meter_redfish.h"
-#include "meter/meter_snmp.h"
+#include "meter/meters.h"
 #include "source/estimate.h"
 #include "source/zone.h"
 #include "util/config_keys.h"
 
 #define CONFIG_STATIC_POWERS_MAX ZONES_MAX
-
-enum config_energy {
-    CONFIG_ENERGY_AUTO, /* rapl if a zone is readable, else estimate */
-    CONFIG_ENERGY_RAPL,
-    CONFIG_ENERGY_ESTIMATE,
-};
-
-enum config_provider {
-    CONFIG_PROVIDER_AUTO, /* bpf where it loads, else procfs */
-    CONFIG_PROVIDER_BPF,
-    CONFIG_PROVIDER_PROCFS,
-};
+#define CONFIG_KEYS_MAX 128
 
 struct config {
     uint64_t interval_ns;
@@ -41,26 +28,17 @@ struct config {
     char runtime_dir[CONFIG_PATH_MAX];
     char state_dir[CONFIG_PATH_MAX];
 
-    enum config_energy energy;
+    char energy[CONFIG_PATH_MAX]; /* a row of ENERGY_SOURCES, or "auto" */
     char sysfs_root[CONFIG_PATH_MAX];
     struct estimate_curve estimate;
 
-    struct dcmi_options dcmi; /* device: "auto", "none" or a path */
-    enum config_hwmon {
-        CONFIG_HWMON_AUTO, /* ACPI's power meter, if there is one */
-        CONFIG_HWMON_NONE,
-        CONFIG_HWMON_GIVEN,
-    } hwmon;
-    struct hwmon_sensors hwmon_sensors;
-    uint64_t hwmon_interval_ns;
-    struct redfish_options redfish; /* empty URL: off */
-    struct snmp_options snmp;       /* empty address: off */
+    struct meters_options meters;
 
     char libvirt_uri[CONFIG_PATH_MAX]; /* empty: off */
     bool procfs;
     char proc_root[CONFIG_PATH_MAX];
 
-    enum config_provider provider;
+    char provider[CONFIG_PATH_MAX]; /* a row of USAGE_PROVIDERS, or "auto" */
 
     char model[CONFIG_PATH_MAX]; /* a name or an absolute path */
     struct model_options model_options;
@@ -79,6 +57,13 @@ struct config {
 
     char listen[CONFIG_PATH_MAX]; /* empty: off */
 };
+
+/**
+ * All keys, whichever table they come from, with their offsets in struct config.
+ * @param ret  CONFIG_KEYS_MAX of them
+ * @return how many
+ */
+size_t config_list_keys(struct config_key *ret);
 
 /** The defaults. */
 void config_init(struct config *config);

@@ -6,11 +6,8 @@
 #include <sys/resource.h>
 
 #include "daemon/manager_internal.h"
-#include "daemon/meters.h"
-#include "source/rapl.h"
-#include "usage/bpf.h"
-#include "usage/bpf_handover.h"
-#include "usage/procfs.h"
+#include "source/sources.h"
+#include "usage/providers.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/file.h"
@@ -20,31 +17,26 @@
 static int new_source(struct manager *manager)
 {
     const struct config *config = &manager->config;
-    int r;
+    const struct energy_source_options options = {
+        .name = config->energy,
+        .sysfs_root = config->sysfs_root,
+        .proc_root = config->proc_root,
+        .estimate = config->estimate,
+    };
 
-    if (config->energy != CONFIG_ENERGY_ESTIMATE) {
-        r = rapl_new(&manager->source, config->sysfs_root);
-        if (r == 0)
-            return 0;
-        if (config->energy == CONFIG_ENERGY_RAPL) {
-            log_error("no RAPL zone can be read", F_STRING("sysfs_root", config->sysfs_root),
-                      F_ERROR(r));
-            return r;
-        }
-        log_warning("no RAPL zone can be read: all energy is an ESTIMATE from CPU utilisation, "
-                    "not a measurement",
-                    F_STRING("sysfs_root", config->sysfs_root), F_ERROR(r),
-                    F_UINT("idle_mw", config->estimate.idle_uw / 1000),
-                    F_UINT("max_mw", config->estimate.max_uw / 1000));
-    }
-    return estimate_new(&manager->source, &config->estimate, config->proc_root);
+    return energy_source_open(&manager->source, &options);
 }
 
-_Static_assert(METERS_MAX <= PLATFORM_METERS_MAX, "the platform takes every meter");
+_Static_assert(METERS_MAX <= PLATFORM_METERS_MAX,
+               "PLATFORM_METERS_MAX must have room for a meter of each kind in METER_KINDS");
 
 static int new_meters(struct manager *manager)
 {
-    int r = meters_new(&manager->config, manager->event, manager->meters);
+    const struct meter_host host = {
+        .event = manager->event,
+        .sysfs_root = manager->config.sysfs_root,
+    };
+    int r = meters_new(&manager->config.meters, &host, manager->meters);
 
     if (r < 0)
         return r;
@@ -209,70 +201,25 @@ static int new_exporter(struct manager *manager)
     return exporter_new(&manager->exporter, config->listen, VIRTJOULE_VERSION, manager->board);
 }
 
-static const char *no_ebpf_reason(int error)
-{
-    switch (-error) {
-    case EXDEV:
-        return "the daemon is in a PID namespace of its own";
-    case EOPNOTSUPP:
-        return "proc_root is not the running kernel's";
-    case EPERM:
-    case EACCES:
-        return "no permission: it takes CAP_BPF and CAP_PERFMON";
-    case ENOENT:
-    case ESRCH:
-        return "the kernel lacks what it takes: Linux 5.11 or later, with BTF";
-    default:
-        return log_errno_text(error);
-    }
-}
-
-static int new_provider(struct manager *manager, const struct usage_former *former)
-{
-    const struct config *config = &manager->config;
-    const struct bpf_usage_config bpf = {
-        .sysfs_root = config->sysfs_root,
-        .processes_max = BPF_USAGE_PROCESSES_MAX,
-        .counters = bpf_usage_counters,
-        .former = *former,
-    };
-    int r;
-
-    if (config->provider != CONFIG_PROVIDER_PROCFS) {
-        /* The running kernel knows nothing of another /proc. */
-        r = strcmp(config->proc_root, "/proc") == 0 ? bpf_usage_new(&manager->usage, &bpf)
-                                                    : -EOPNOTSUPP;
-        if (r == 0)
-            return 0;
-        if (config->provider == CONFIG_PROVIDER_BPF) {
-            log_error("eBPF cannot be used", F_STRING("reason", no_ebpf_reason(r)));
-            return r;
-        }
-        log_warning("eBPF cannot be used, usage is read from /proc: less exact on several sockets "
-                    "and for VMs that come and go",
-                    F_STRING("reason", no_ebpf_reason(r)));
-    }
-    bpf_handover_forget();
-    return procfs_usage_new(&manager->usage, config->proc_root, config->sysfs_root, former);
-}
-
 static int new_usage(struct manager *manager)
 {
-    struct usage_former former = {
-        .time_ns = manager->sample.time_ns,
-        .descriptors = &manager->descriptors,
+    struct usage_provider_options options = {
+        .name = manager->config.provider,
+        .proc_root = manager->config.proc_root,
+        .sysfs_root = manager->config.sysfs_root,
+        .former = {.time_ns = manager->sample.time_ns, .descriptors = &manager->descriptors},
     };
     int r = usage_store_new(&manager->usage_store, manager->config.runtime_dir);
 
     if (r < 0)
         return r;
-    usage_store_load(manager->usage_store, former.time_ns, &former);
-    r = new_provider(manager, &former);
+    usage_store_load(manager->usage_store, options.former.time_ns, &options.former);
+    r = usage_provider_open(&manager->usage, &options);
     if (r < 0)
         return r;
     if (manager->usage->continues)
         log_info("usage is counted on from the former daemon's last interval",
-                 F_UINT("milliseconds_ago", (now_ns() - former.time_ns) / NSEC_PER_MSEC));
+                 F_UINT("milliseconds_ago", (now_ns() - options.former.time_ns) / NSEC_PER_MSEC));
     else
         /* If usage counting resumes at the ledger's last interval, the energy of the downtime can
            be attributed; else the downtime is a gap. */

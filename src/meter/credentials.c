@@ -11,6 +11,7 @@
 #include "util/cursor.h"
 #include "util/file.h"
 #include "util/log.h"
+#include "util/macros.h"
 
 #define TEXT_MAX 4096
 
@@ -28,7 +29,7 @@ static const struct {
 
 static char *find_value(struct credentials *credentials, const char *key, size_t length)
 {
-    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
         if (strlen(keys[i].key) == length && memcmp(keys[i].key, key, length) == 0)
             return (char *)credentials + keys[i].offset;
     return NULL;
@@ -79,7 +80,7 @@ int credentials_parse(const char *text, size_t length, struct credentials *ret, 
     return 0;
 }
 
-/* The group's reading is the owner's choice: the daemon's own group, say. */
+/* The owner may let a group read the file, such as the daemon's own group. */
 static int check_access(int fd)
 {
     struct stat st;
@@ -118,6 +119,17 @@ int credentials_load(const char *path, struct credentials *ret, char *ret_proble
     }
     explicit_bzero(text, sizeof(text));
     return r;
+}
+
+bool meter_load_credentials(const char *path, struct credentials *ret,
+                            struct meter_outcome *outcome)
+{
+    char problem[METER_DETAIL_MAX];
+
+    if (credentials_load(path, ret, problem, sizeof(problem)) == 0)
+        return true;
+    meter_outcome_fail(outcome, METER_UNAUTHORISED, "%s", problem);
+    return false;
 }
 
 void credentials_deinit(struct credentials *credentials)

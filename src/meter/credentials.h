@@ -2,16 +2,19 @@
 #pragma once
 
 /*
- * What a meter wants to know before it answers, in a file of its own that only
- * the daemon and root can read: one "key = value" a line, the value up to the end of
- * the line, whatever it holds; lines that are empty or begin with '#' say nothing.
+ * What a meter demands before it answers, in a file of its own that only the daemon
+ * and root can read: one "key = value" a line. A value goes up to the end of its
+ * line and may hold any bytes; lines that are empty or begin with '#' are left out.
  *
  *     user, password                                     Redfish; SNMPv3 with "auth"
  *     auth = SHA-256, privacy = AES, privacy_password    SNMPv3
  *     community                                          SNMPv2c
  */
 
+#include <stdbool.h>
 #include <stddef.h>
+
+#include "meter/meter_threaded.h"
 
 #define CREDENTIAL_MAX 256
 
@@ -32,12 +35,19 @@ struct credentials {
 int credentials_parse(const char *text, size_t length, struct credentials *ret, int *ret_line);
 
 /**
- * Reads a file of which others can read or write nothing, and which is root's or the daemon's.
- * @param ret_problem  on failure: what is wrong, without a word of the content
+ * Reads a file that belongs to root or to the daemon and is closed to others.
+ * @param ret_problem  on failure: what is wrong, without any part of the content
  * @return 0, -EPERM for a file that is open to others, or another negative errno
  */
 int credentials_load(const char *path, struct credentials *ret, char *ret_problem,
                      size_t problem_size);
 
-/** Wipes them. */
+/**
+ * For readers of meters: loads the file, or sets the outcome to METER_UNAUTHORISED.
+ * @return whether it is loaded
+ */
+bool meter_load_credentials(const char *path, struct credentials *ret,
+                            struct meter_outcome *outcome);
+
+/** Overwrites the credentials with zeros. */
 void credentials_deinit(struct credentials *credentials);

@@ -2,18 +2,15 @@
 #pragma once
 
 /*
- * GET over TLS in the event loop: one request at a time, nothing waits.
- *
- *     https_get() --> libcurl, its sockets and timer in sd-event --> handler(response)
+ * GET over TLS: one request at a time, for a thread that may wait.
  *
  * The certificate and its name are verified. Redirections are followed on the
  * same host and port only; no proxy is used, whatever the environment says.
  */
 
-#include <systemd/sd-event.h>
+#include <stdint.h>
 
 #include "meter/meter.h"
-#include "util/buffer.h"
 
 struct https_client;
 
@@ -21,31 +18,25 @@ struct https_client;
 struct https_response {
     enum meter_state state; /* METER_OK for status 200 */
     long status;            /* of HTTP, 0: there was none */
-    const char *body;       /* with METER_OK */
+    const char *body;       /* with METER_OK; the next request ends it */
     size_t length;
-    const char *detail; /* otherwise */
+    const char *detail; /* otherwise; likewise */
 };
 
-/** Takes the response, which is gone afterwards; may start the next request. */
-typedef void (*https_handler)(const struct https_response *response, void *userdata);
-
 /**
- * @param ca_file  certificates to trust; NULL: the system's
+ * @param ca_file  certificates to trust; empty: the system's
  * @return 0 or a negative errno
  */
-int https_client_new(struct https_client **ret, sd_event *event, const char *ca_file,
-                     size_t body_max, https_handler handler, void *userdata);
+int https_client_new(struct https_client **ret, const char *ca_file, size_t body_max);
 
 /**
- * Starts a request; there must be none. The handler is called later, not from here.
- * @param url       "https://host[:port]/path"
- * @param user      NULL: without
- * @return 0, or a negative errno, then the handler is not called
+ * Makes a request and waits for its end.
+ * @param url     "https://host[:port]/path"
+ * @param user    NULL: without
+ * @param end_ns  CLOCK_MONOTONIC at which the request is given up, METER_SILENT
  */
-int https_get(struct https_client *client, const char *url, const char *user, const char *password);
-
-/** Gives up the request, if there is one; the handler is not called. */
-void https_cancel(struct https_client *client);
+void https_get(struct https_client *client, const char *url, const char *user, const char *password,
+               uint64_t end_ns, struct https_response *ret);
 
 /** @return NULL */
 struct https_client *https_client_free(struct https_client *client);

@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "meter/meter.h"
 
+#include <assert.h>
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "util/clock.h"
 #include "util/log.h"
+#include "util/macros.h"
 
 /* A meter that fails is asked half as often each time, but at least that often. */
-#define BACKOFF_MAX_NS (300 * NSEC_PER_SEC)
+#define INTERVAL_MAX_NS (300 * NSEC_PER_SEC)
 #define TIMER_ACCURACY_USEC 10000
 
-static const char *const state_names[METER_STATES] = {
+static const char *const state_names[] = {
     [METER_WAITING] = "waiting",
     [METER_OK] = "ok",
     [METER_ABSURD] = "absurd",
@@ -22,10 +26,36 @@ static const char *const state_names[METER_STATES] = {
     [METER_UNAUTHORISED] = "unauthorised",
     [METER_UNTRUSTED] = "untrusted",
 };
+_Static_assert(ARRAY_SIZE(state_names) == METER_STATES, "every state of a meter has a word");
 
 const char *meter_state_to_string(enum meter_state state)
 {
+    assert(state < METER_STATES && state_names[state]);
     return state_names[state];
+}
+
+const struct meter_code *meter_find_code(const struct meter_code *codes, long code)
+{
+    while (codes->code != code && codes->code != METER_CODE_OTHER)
+        codes++;
+    return codes;
+}
+
+enum meter_state meter_state_of_errno(int error)
+{
+    static const struct meter_code errors[] = {
+        {EACCES, METER_UNAUTHORISED, NULL},
+        {EPERM, METER_UNAUTHORISED, NULL},
+        {EINVAL, METER_MALFORMED, NULL},
+        {ERANGE, METER_MALFORMED, NULL},
+        {EAGAIN, METER_BUSY, NULL},
+        {EBUSY, METER_BUSY, NULL},
+        {EIO, METER_BUSY, NULL},
+        {ETIMEDOUT, METER_BUSY, NULL},
+        {METER_CODE_OTHER, METER_ABSENT, NULL},
+    };
+
+    return meter_find_code(errors, abs(error))->state;
 }
 
 uint64_t meter_age_ns(const struct meter *meter, uint64_t time_ns)
@@ -45,24 +75,23 @@ static void set_timer(struct meter *meter, uint64_t delay_ns)
 
 static uint64_t next_delay_ns(const struct meter *meter)
 {
+    uint64_t max_ns = meter->interval_ns > INTERVAL_MAX_NS ? meter->interval_ns : INTERVAL_MAX_NS;
     uint64_t delay_ns = meter->interval_ns;
 
     /* BMCs lock an account whose password is tried too often. */
-    if (meter->status.state == METER_UNAUTHORISED && delay_ns < BACKOFF_MAX_NS)
-        return BACKOFF_MAX_NS;
-    for (unsigned i = 1; i < meter->status.failures && delay_ns < BACKOFF_MAX_NS; i++)
+    if (meter->status.state == METER_UNAUTHORISED)
+        return max_ns;
+    for (unsigned i = 1; i < meter->status.failures && delay_ns < max_ns; i++)
         delay_ns *= 2;
-    if (delay_ns < BACKOFF_MAX_NS || delay_ns == meter->interval_ns)
-        return delay_ns;
-    return meter->interval_ns > BACKOFF_MAX_NS ? meter->interval_ns : BACKOFF_MAX_NS;
+    return delay_ns < max_ns ? delay_ns : max_ns;
 }
 
-static void tell(struct meter *meter)
+static void log_state(struct meter *meter)
 {
     const struct meter_status *status = &meter->status;
-    bool lasting = status->failures != 1 || meter->told == METER_WAITING;
+    bool lasting = status->failures != 1 || meter->logged == METER_WAITING;
 
-    if (status->state == meter->told || !lasting)
+    if (status->state == meter->logged || !lasting)
         return;
     if (status->state == METER_OK)
         log_info("meter answers", F_STRING("meter", meter->ops->name),
@@ -71,7 +100,7 @@ static void tell(struct meter *meter)
         log_warning("meter gives no reading", F_STRING("meter", meter->ops->name),
                     F_STRING("state", meter_state_to_string(status->state)),
                     F_STRING("detail", status->detail));
-    meter->told = status->state;
+    meter->logged = status->state;
 }
 
 static void end_question(struct meter *meter, enum meter_state state)
@@ -80,7 +109,7 @@ static void end_question(struct meter *meter, enum meter_state state)
     meter->status.asked[state]++;
     meter->asked_ns = 0;
     set_timer(meter, next_delay_ns(meter));
-    tell(meter);
+    log_state(meter);
 }
 
 void meter_answer(struct meter *meter, const struct meter_reading *reading)
@@ -104,6 +133,7 @@ void meter_fail(struct meter *meter, enum meter_state state, const char *detail)
 {
     struct meter_status *status = &meter->status;
 
+    assert(state != METER_OK && state != METER_WAITING);
     snprintf(status->detail, sizeof(status->detail), "%s", detail);
     for (char *p = status->detail; *p; p++)
         if (*p < ' ' || *p > '~')

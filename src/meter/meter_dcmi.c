@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/ipmi.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -12,6 +13,7 @@
 
 #include "util/cleanup.h"
 #include "util/log.h"
+#include "util/macros.h"
 
 #define NETFN_GROUP_REQUEST 0x2c
 #define NETFN_GROUP_RESPONSE 0x2d
@@ -19,19 +21,19 @@
 #define CMD_GET_POWER_READING 0x02
 #define STATE_ACTIVE 0x40
 
-/* The kernel repeats a request to a BMC that does not answer; it gives up by then. */
+/* The kernel repeats a request to a BMC that does not answer, and gives up within that time. */
 #define ANSWER_TIMEOUT_NS UINT64_C(10000000000)
 
 struct meter_dcmi {
     struct meter meter;
     sd_event *event;
-    char device[DCMI_DEVICE_MAX];
+    char device[CONFIG_PATH_MAX];
     int fd; /* -1: to be opened by the next question */
     sd_event_source *io;
     long message_id; /* of the last question */
 };
 
-/* The response as it comes, least significant byte first. */
+/* The response as the BMC sends it, least significant byte first. */
 struct response {
     uint8_t completion_code;
     uint8_t group;
@@ -42,43 +44,32 @@ struct response {
 } __attribute__((packed));
 _Static_assert(sizeof(struct response) == 19, "as the specification has it");
 
-static enum meter_state completion_to_state(uint8_t code, const char **ret_detail)
-{
-    switch (code) {
-    case 0xc0:
-    case 0xcf: /* cannot answer a duplicate */
-    case 0xd1:
-    case 0xd2:
-        *ret_detail = "BMC busy";
-        return METER_BUSY;
-    case 0xc3:
-        *ret_detail = "BMC timed out";
-        return METER_SILENT;
-    case 0xc1:
-    case 0xc2:
-    case 0xcb:
-        *ret_detail = "BMC has no DCMI power reading";
-        return METER_ABSENT;
-    case 0xd4:
-        *ret_detail = "BMC refuses the command";
-        return METER_UNAUTHORISED;
-    case 0xd5:
-    case 0xd6:
-        *ret_detail = "DCMI power reading is switched off";
-        return METER_INACTIVE;
-    default:
-        *ret_detail = "BMC answers with an error";
-        return METER_BUSY;
-    }
-}
+static const struct meter_code completion_codes[] = {
+    {0xc0, METER_BUSY, "BMC busy"},
+    {0xcf, METER_BUSY, "BMC busy"}, /* cannot answer a duplicate */
+    {0xd1, METER_BUSY, "BMC busy"},
+    {0xd2, METER_BUSY, "BMC busy"},
+    {0xc3, METER_SILENT, "BMC timed out"},
+    {0xc1, METER_ABSENT, "BMC has no DCMI power reading"},
+    {0xc2, METER_ABSENT, "BMC has no DCMI power reading"},
+    {0xcb, METER_ABSENT, "BMC has no DCMI power reading"},
+    {0xd4, METER_UNAUTHORISED, "BMC refuses the command"},
+    {0xd5, METER_INACTIVE, "DCMI power reading is switched off"},
+    {0xd6, METER_INACTIVE, "DCMI power reading is switched off"},
+    {METER_CODE_OTHER, METER_BUSY, "BMC answers with an error"},
+};
 
 enum meter_state dcmi_parse_power(const unsigned char *data, size_t length, struct dcmi_power *ret,
                                   const char **ret_detail)
 {
     struct response response;
 
-    if (length > 0 && data[0] != 0)
-        return completion_to_state(data[0], ret_detail);
+    if (length > 0 && data[0] != 0) {
+        const struct meter_code *row = meter_find_code(completion_codes, data[0]);
+
+        *ret_detail = row->detail;
+        return row->state;
+    }
     if (length < sizeof(response) || data[1] != GROUP_DCMI) {
         *ret_detail = "not a DCMI power reading";
         return METER_MALFORMED;
@@ -114,11 +105,11 @@ static void close_device(struct meter_dcmi *dcmi)
 static void fail_device(struct meter_dcmi *dcmi, int r)
 {
     close_device(dcmi);
+    /* Any other kind of file takes none of the device's ioctls. */
     if (r == -ENOTTY || r == -EINVAL)
         meter_fail(&dcmi->meter, METER_ABSENT, "not an IPMI device");
     else
-        meter_fail(&dcmi->meter, r == -EACCES || r == -EPERM ? METER_UNAUTHORISED : METER_ABSENT,
-                   log_errno_text(r));
+        meter_fail(&dcmi->meter, meter_state_of_errno(r), log_errno_text(r));
 }
 
 static void take_response(struct meter_dcmi *dcmi, const unsigned char *data, size_t length)
@@ -136,7 +127,7 @@ static void take_response(struct meter_dcmi *dcmi, const unsigned char *data, si
         meter_fail(&dcmi->meter, state, detail);
 }
 
-/* Takes one message. Answers to questions that were given up are passed over. */
+/* Takes one message. An answer to a question that was given up is dropped. */
 static int receive(struct meter_dcmi *dcmi)
 {
     unsigned char data[IPMI_MAX_MSG_LENGTH];
@@ -147,7 +138,8 @@ static int receive(struct meter_dcmi *dcmi)
         .msg = {.data = data, .data_len = sizeof(data)},
     };
 
-    /* EMSGSIZE: longer than any message; it is taken, and cut. */
+    /* EMSGSIZE: the message is longer than any should be; the kernel has cut it and handed it over.
+     */
     if (ioctl(dcmi->fd, IPMICTL_RECEIVE_MSG_TRUNC, &message) < 0 && errno != EMSGSIZE)
         return -errno;
     if (dcmi->meter.asked_ns && message.recv_type == IPMI_RESPONSE_RECV_TYPE &&
@@ -174,27 +166,17 @@ static int on_readable(sd_event_source *source, int fd, uint32_t events, void *u
     return 0;
 }
 
-const char *dcmi_find_device(void)
-{
-    static const char *const usual[] = {"/dev/ipmi0", "/dev/ipmi/0", "/dev/ipmidev/0"};
-
-    for (size_t i = 0; i < sizeof(usual) / sizeof(usual[0]); i++)
-        if (access(usual[i], F_OK) == 0)
-            return usual[i];
-    return NULL;
-}
-
 static int open_device(struct meter_dcmi *dcmi)
 {
     int r;
 
-    /* Commands are sent by ioctl, for which reading is enough: the device is root's alone, and the
-     * daemon has CAP_DAC_READ_SEARCH. */
+    /* Commands are sent by ioctl, for which read access is enough: only root may open the device,
+     * and the daemon has CAP_DAC_READ_SEARCH. */
     dcmi->fd = open(dcmi->device, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
     if (dcmi->fd < 0)
         return -errno;
     r = sd_event_add_io(dcmi->event, &dcmi->io, dcmi->fd, EPOLLIN, on_readable, dcmi);
-    /* Only devices can be waited for. */
+    /* EPERM: epoll waits for devices only, and this is another file. */
     return r == -EPERM ? -ENOTTY : r;
 }
 
@@ -232,7 +214,7 @@ static void dcmi_ask(struct meter *meter)
         fail_device(dcmi, r);
 }
 
-/* Its answer may come yet: it carries another id than the next question. */
+/* The answer may still come: it carries another id than the next question. */
 static void dcmi_cancel(struct meter *meter)
 {
 }
@@ -253,20 +235,52 @@ static const struct meter_ops dcmi_ops = {
     .free = dcmi_free,
 };
 
-int meter_dcmi_new(struct meter **ret, sd_event *event, const struct dcmi_options *options)
+static int value_device(const char *value, void *target)
 {
-    struct meter_dcmi *dcmi = malloc(sizeof(*dcmi));
+    bool word = strcmp(value, "auto") == 0 || strcmp(value, "none") == 0;
 
+    return word ? value_text(value, target) : value_path(value, target);
+}
+
+static const struct config_key keys[] = {
+    {"dcmi", "device", value_device, offsetof(struct dcmi_options, device), "auto",
+     "auto, none or an absolute path"},
+    {"dcmi", "interval", value_duration, offsetof(struct dcmi_options, interval_ns), "5s",
+     "a duration with its unit, such as 5s"},
+};
+
+const struct config_keys dcmi_keys = {CONFIG_KEYS(keys)};
+
+/* The kernel has three names for the first IPMI device; NULL: there is none. */
+static const char *find_device(void)
+{
+    static const char *const usual[] = {"/dev/ipmi0", "/dev/ipmi/0", "/dev/ipmidev/0"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(usual); i++)
+        if (access(usual[i], F_OK) == 0)
+            return usual[i];
+    return NULL;
+}
+
+int meter_dcmi_new(struct meter **ret, const struct meter_host *host,
+                   const struct dcmi_options *options)
+{
+    const char *device = strcmp(options->device, "auto") == 0 ? find_device() : options->device;
+    struct meter_dcmi *dcmi;
+
+    if (!device || strcmp(device, "none") == 0)
+        return 0;
+    dcmi = malloc(sizeof(*dcmi));
     if (!dcmi)
         return -ENOMEM;
     *dcmi = (struct meter_dcmi){
         .meter = {.ops = &dcmi_ops,
                   .interval_ns = options->interval_ns,
                   .timeout_ns = ANSWER_TIMEOUT_NS},
-        .event = sd_event_ref(event),
+        .event = sd_event_ref(host->event),
         .fd = -1,
     };
-    memcpy(dcmi->device, options->device, sizeof(dcmi->device));
+    snprintf(dcmi->device, sizeof(dcmi->device), "%s", device);
     *ret = &dcmi->meter;
     return 0;
 }

@@ -10,16 +10,16 @@
  */
 
 #include "meter/meter.h"
-
-#define DCMI_DEVICE_MAX 192
-#define DCMI_INTERVAL_DEFAULT_NS UINT64_C(5000000000)
+#include "util/config_keys.h"
 
 struct dcmi_options {
-    char device[DCMI_DEVICE_MAX]; /* its path */
+    char device[CONFIG_PATH_MAX]; /* "auto": the first IPMI device; "none"; or a path */
     uint64_t interval_ns;         /* some BMCs fail when asked more often than every 5 s */
 };
 
-/** What the BMC says of its power. All but the first two fields are its own business. */
+extern const struct config_keys dcmi_keys;
+
+/** A BMC's answer. Only the first two fields are used: the others differ from BMC to BMC. */
 struct dcmi_power {
     uint16_t current_w;
     bool active; /* it measures */
@@ -37,8 +37,11 @@ struct dcmi_power {
 enum meter_state dcmi_parse_power(const unsigned char *data, size_t length, struct dcmi_power *ret,
                                   const char **ret_detail);
 
-/** Where there is an IPMI device, by the names that the kernel's may have; NULL: nowhere. */
-const char *dcmi_find_device(void);
-
-/** A meter that has yet to be started. @return 0 or -ENOMEM */
-int meter_dcmi_new(struct meter **ret, sd_event *event, const struct dcmi_options *options);
+/**
+ * A meter that has yet to be started.
+ * @param ret  stays as it is if the options ask for no meter, or for a device that is to be found
+ *             and there is none
+ * @return 0 or -ENOMEM
+ */
+int meter_dcmi_new(struct meter **ret, const struct meter_host *host,
+                   const struct dcmi_options *options);

@@ -16,7 +16,7 @@
 
 /* Firmware that is asked through ACPI may take seconds. */
 #define ANSWER_TIMEOUT_NS (10 * NSEC_PER_SEC)
-/* Between two looks at an energy counter where there was none before. */
+/* Between the first two looks at an energy counter. */
 #define FIRST_SPAN_NS NSEC_PER_SEC
 
 struct hwmon_reader {
@@ -26,7 +26,7 @@ struct hwmon_reader {
     uint64_t last_ns;        /* CLOCK_MONOTONIC of that; 0: not yet */
 };
 
-/* What all sensors say together. */
+/* The sum of all sensors. */
 struct sum {
     unsigned n_power, n_energy;
     uint64_t power_uw, energy_uj;
@@ -111,7 +111,7 @@ static int add_energy(int chip_fd, const struct hwmon_sensor *sensor, struct sum
     return 0;
 }
 
-/* @return the chip's directory, -ENODEV: it has another name, or another negative errno */
+/* @return the chip's directory, -ENODEV for a chip of another name, or another negative errno */
 static int open_chip(int class_fd, const char *entry, const char *chip)
 {
     _cleanup_close_ int chip_fd = openat(class_fd, entry, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -127,24 +127,7 @@ static int open_chip(int class_fd, const char *entry, const char *chip)
     return strcmp(name, chip) == 0 ? TAKE_FD(chip_fd) : -ENODEV;
 }
 
-bool hwmon_has_chip(const char *sysfs_root, const char *chip)
-{
-    _cleanup_closedir_ DIR *dir = NULL;
-    const struct dirent *entry;
-    char path[PATH_MAX];
-    bool found = false;
-
-    snprintf(path, sizeof(path), "%s/class/hwmon", sysfs_root);
-    dir = opendir(path);
-    while (dir && !found && (entry = readdir(dir))) {
-        _cleanup_close_ int chip_fd = open_chip(dirfd(dir), entry->d_name, chip);
-
-        found = chip_fd >= 0;
-    }
-    return found;
-}
-
-/* A sum of which a part is missing would be wrong: the first failure ends it. */
+/* A sum that lacks a part would be wrong, so the first failure ends it. */
 static int add_sensor(const char *path, const struct hwmon_sensor *sensor, struct sum *sum)
 {
     _cleanup_closedir_ DIR *dir = opendir(path);
@@ -182,20 +165,15 @@ static bool add_sensors(const struct hwmon_reader *reader, struct sum *ret,
 
         if (r == 0)
             continue;
-        meter_outcome_fail(outcome,
-                           r == -EACCES || r == -EPERM ? METER_UNAUTHORISED
-                           : r == -EINVAL              ? METER_MALFORMED
-                           : r == -EAGAIN || r == -EIO || r == -EBUSY || r == -ETIMEDOUT
-                               ? METER_BUSY
-                               : METER_ABSENT,
-                           "%s/%s%u: %s", sensor->chip, sensor->energy ? "energy" : "power",
-                           sensor->number, log_errno_text(r));
+        meter_outcome_fail(outcome, meter_state_of_errno(r), "%s/%s%u: %s", sensor->chip,
+                           sensor->energy ? "energy" : "power", sensor->number, log_errno_text(r));
         return false;
     }
     return true;
 }
 
-/* Of the energy counters, the mean power since the last look. */
+/* Adds the mean power of the energy counters since the last look. @return false: this is the first
+   look, or a counter went backwards */
 static bool take_energy(struct hwmon_reader *reader, struct sum *sum)
 {
     uint64_t time_ns = now_ns();
@@ -222,7 +200,7 @@ static void hwmon_read(void *data, struct meter_outcome *ret)
     if (!add_sensors(reader, &sum, ret))
         return;
     if (sum.n_energy > 0 && !take_energy(reader, &sum)) {
-        const struct timespec span = {.tv_sec = FIRST_SPAN_NS / NSEC_PER_SEC};
+        const struct timespec span = ns_to_timespec(FIRST_SPAN_NS);
 
         clock_nanosleep(CLOCK_MONOTONIC, 0, &span, NULL);
         if (!add_sensors(reader, &sum, ret))
@@ -246,17 +224,60 @@ static const struct meter_reader_ops hwmon_ops = {
     .free = free,
 };
 
-int meter_hwmon_new(struct meter **ret, sd_event *event, const char *sysfs_root,
-                    const struct hwmon_sensors *sensors, uint64_t interval_ns)
+/* The target is all of the options. */
+static int value_sensors(const char *value, void *target)
 {
+    struct hwmon_options *options = target;
+    struct hwmon_sensors sensors = {0};
+    bool find = strcmp(value, "auto") == 0;
+    int r = find || strcmp(value, "none") == 0 ? 0 : hwmon_parse_sensors(value, &sensors);
+
+    if (r < 0)
+        return r;
+    options->find = find;
+    options->sensors = sensors;
+    return 0;
+}
+
+static const struct config_key keys[] = {
+    {"hwmon", "sensors", value_sensors, 0, "auto",
+     "auto, none, or sensors of chips by their names, such as \"ina226/power1\""},
+    {"hwmon", "interval", value_duration, offsetof(struct hwmon_options, interval_ns), "5s",
+     "a duration with its unit, such as 5s"},
+};
+
+const struct config_keys hwmon_keys = {CONFIG_KEYS(keys)};
+
+static bool has_chip(const char *class_path, const char *chip)
+{
+    _cleanup_closedir_ DIR *dir = opendir(class_path);
+    const struct dirent *entry;
+    bool found = false;
+
+    while (dir && !found && (entry = readdir(dir))) {
+        _cleanup_close_ int chip_fd = open_chip(dirfd(dir), entry->d_name, chip);
+
+        found = chip_fd >= 0;
+    }
+    return found;
+}
+
+int meter_hwmon_new(struct meter **ret, const struct meter_host *host,
+                    const struct hwmon_options *options)
+{
+    static const struct hwmon_sensors acpi = {.n = 1,
+                                              .list = {{.chip = "power_meter", .number = 1}}};
     _cleanup_free_ struct hwmon_reader *reader = calloc(1, sizeof(*reader));
     int r;
 
     if (!reader)
         return -ENOMEM;
-    snprintf(reader->path, sizeof(reader->path), "%s/class/hwmon", sysfs_root);
-    reader->sensors = *sensors;
-    r = meter_threaded_new(ret, event, &hwmon_ops, reader, interval_ns, ANSWER_TIMEOUT_NS);
+    snprintf(reader->path, sizeof(reader->path), "%s/class/hwmon", host->sysfs_root);
+    reader->sensors = options->find ? acpi : options->sensors;
+    if (reader->sensors.n == 0 || (options->find && !has_chip(reader->path, acpi.list[0].chip)))
+        return 0;
+    r = meter_threaded_new(ret, host->event, &hwmon_ops, reader, options->interval_ns,
+                           ANSWER_TIMEOUT_NS);
     if (r == 0)
         (void)TAKE_PTR(reader);
     return r;

@@ -6,19 +6,20 @@
  * energyN_input (Linux, Documentation/hwmon/sysfs-interface.rst: microwatts and
  * microjoules).
  *
- * Most of them measure a part of the machine only. What is looked for without
- * being told is ACPI's power meter (chip "power_meter"), which measures all of it
- * (ACPI 6.5, section 10.4).
+ * Most of them measure a part of the machine only. ACPI's power meter (chip
+ * "power_meter") measures all of it (ACPI 6.5, section 10.4), so it is used unless
+ * the configuration says otherwise.
  */
 
 #include "meter/meter.h"
+#include "util/config_keys.h"
 
 #define HWMON_SENSORS_MAX 8
 #define HWMON_NAME_MAX 64
 
-/** A sensor, on every chip of that name: supplies that share the load have two of it. */
+/** A sensor on every chip of that name: two supplies that share the load are two such chips. */
 struct hwmon_sensor {
-    char chip[HWMON_NAME_MAX]; /* content of the chip's name file */
+    char chip[HWMON_NAME_MAX]; /* the content of the chip's name file */
     bool energy;               /* energyN, else powerN */
     unsigned number;           /* N */
 };
@@ -29,22 +30,24 @@ struct hwmon_sensors {
     struct hwmon_sensor list[HWMON_SENSORS_MAX];
 };
 
+struct hwmon_options {
+    bool find;                    /* ACPI's power meter, if there is one */
+    struct hwmon_sensors sensors; /* otherwise; none: no meter */
+    uint64_t interval_ns;
+};
+
+extern const struct config_keys hwmon_keys;
+
 /**
  * Reads a list of sensors: "power_meter/power1", "ina226/power1 ina226/power2".
  * @return 0 or -EINVAL
  */
 int hwmon_parse_sensors(const char *text, struct hwmon_sensors *ret);
 
-/** The sensor of ACPI's power meter. */
-#define HWMON_ACPI_METER "power_meter/power1"
-
-/** Is there a chip of that name? @param sysfs_root  see meter_hwmon_new() */
-bool hwmon_has_chip(const char *sysfs_root, const char *chip);
-
 /**
  * A meter that has yet to be started.
- * @param sysfs_root  "/sys", or a directory laid out like it
+ * @param ret  stays as it is if the options ask for no meter, or for ACPI's and there is none
  * @return 0 or a negative errno
  */
-int meter_hwmon_new(struct meter **ret, sd_event *event, const char *sysfs_root,
-                    const struct hwmon_sensors *sensors, uint64_t interval_ns);
+int meter_hwmon_new(struct meter **ret, const struct meter_host *host,
+                    const struct hwmon_options *options);

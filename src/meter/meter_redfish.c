@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "meter/meter_redfish.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,203 +9,172 @@
 
 #include "meter/credentials.h"
 #include "meter/https_client.h"
+#include "meter/meter_threaded.h"
 #include "meter/redfish.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
-#include "util/log.h"
 
 /* For the whole question, which may be a search: BMCs take a second or more for each answer. */
 #define ANSWER_TIMEOUT_NS (60 * NSEC_PER_SEC)
 #define CHASSIS_PATH "/redfish/v1/Chassis"
 
-/* What is asked for: a link leads to a figure only through the steps before it. */
-enum step {
-    STEP_COLLECTION,
-    STEP_CHASSIS,
-    STEP_POWER,
-};
-
-struct meter_redfish {
-    struct meter meter;
-    struct redfish_options options;
+struct redfish_reader {
     struct https_client *client;
-
-    char server[REDFISH_TEXT_MAX];   /* the URL up to the path */
+    char credentials[CONFIG_PATH_MAX];
+    char server[CONFIG_PATH_MAX];    /* the URL up to the path */
     bool given;                      /* the resource was given, not found */
     char resource[REDFISH_PATH_MAX]; /* with the figure; empty: to be searched for */
-
-    enum step step;
-    char asked[REDFISH_PATH_MAX]; /* by the request under way */
-    struct redfish_links chassis; /* of the search: what has not been asked yet */
-    struct redfish_links powers;
+    uint64_t end_ns;                 /* CLOCK_MONOTONIC at which the question is given up */
 };
 
-static struct meter_redfish *from_meter(struct meter *meter)
-{
-    return (struct meter_redfish *)meter;
-}
-
-/* The file is read for each request: a password that changes is no reason for a restart. */
-static void request(struct meter_redfish *redfish, enum step step, const char *path)
+/* Requests one resource. A failure is the outcome's. @return the response's state */
+static enum meter_state get(struct redfish_reader *reader, const char *path,
+                            struct https_response *ret, struct meter_outcome *outcome)
 {
     struct credentials credentials = {0};
-    char url[REDFISH_TEXT_MAX + REDFISH_PATH_MAX];
-    char problem[160];
-    bool with_file = redfish->options.credentials[0];
-    int r;
+    char url[CONFIG_PATH_MAX + REDFISH_PATH_MAX];
+    bool with_file = reader->credentials[0];
 
-    if (with_file && credentials_load(redfish->options.credentials, &credentials, problem,
-                                      sizeof(problem)) < 0) {
-        meter_fail(&redfish->meter, METER_UNAUTHORISED, problem);
-        return;
-    }
-    redfish->step = step;
-    if (path != redfish->asked)
-        snprintf(redfish->asked, sizeof(redfish->asked), "%s", path);
-    snprintf(url, sizeof(url), "%s%s", redfish->server, path);
-    r = https_get(redfish->client, url, with_file ? credentials.user : NULL,
-                  with_file ? credentials.password : NULL);
+    /* The file is read for each request: a password that changes is no reason for a restart. */
+    if (with_file && !meter_load_credentials(reader->credentials, &credentials, outcome))
+        return outcome->state;
+    snprintf(url, sizeof(url), "%s%s", reader->server, path);
+    https_get(reader->client, url, with_file ? credentials.user : NULL,
+              with_file ? credentials.password : NULL, reader->end_ns, ret);
     credentials_deinit(&credentials);
-    if (r < 0)
-        meter_fail(&redfish->meter, METER_ABSENT, log_errno_text(r));
+    if (ret->state != METER_OK)
+        meter_outcome_fail(outcome, ret->state, "%.80s: %.64s", path, ret->detail);
+    return ret->state;
 }
 
-/* The next link of the search, first the last chassis's. */
-static void search_on(struct meter_redfish *redfish)
+/* Takes the parser's word on the content of a resource. A failure is the outcome's. */
+static enum meter_state judge(const char *path, enum meter_state state,
+                              struct meter_outcome *outcome)
 {
-    struct redfish_links *links = redfish->powers.n ? &redfish->powers : &redfish->chassis;
-    enum step step = redfish->powers.n ? STEP_POWER : STEP_CHASSIS;
-    char path[REDFISH_PATH_MAX];
-
-    if (links->n == 0) {
-        meter_fail(&redfish->meter, METER_ABSENT, "no chassis tells its power");
-        return;
-    }
-    memcpy(path, links->paths[0], sizeof(path));
-    links->n--;
-    memmove(links->paths[0], links->paths[1], links->n * sizeof(links->paths[0]));
-    request(redfish, step, path);
+    if (state != METER_OK)
+        meter_outcome_fail(outcome, state, "%.80s: %s", path,
+                           state == METER_ABSENT ? "tells no power"
+                                                 : "not a JSON resource of Redfish");
+    return state;
 }
 
-static enum meter_state take_power(struct meter_redfish *redfish,
-                                   const struct https_response *response)
+static enum meter_state get_links(struct redfish_reader *reader, const char *path,
+                                  struct redfish_links *ret, struct meter_outcome *outcome)
 {
-    struct meter_reading reading = {0};
-    enum meter_state state = redfish_parse_power(response->body, response->length,
-                                                 &reading.power_uw, &reading.resolution_uw);
+    struct https_response response;
+    enum meter_state state = get(reader, path, &response, outcome);
 
-    if (state == METER_OK) {
-        memcpy(redfish->resource, redfish->asked, sizeof(redfish->resource));
-        meter_answer(&redfish->meter, &reading);
+    ret->n = 0;
+    if (state != METER_OK)
+        return state;
+    return judge(path, redfish_parse_links(response.body, response.length, ret), outcome);
+}
+
+static enum meter_state get_power(struct redfish_reader *reader, const char *path,
+                                  struct meter_outcome *outcome)
+{
+    struct meter_reading *reading = &outcome->reading;
+    struct https_response response;
+    enum meter_state state = get(reader, path, &response, outcome);
+
+    if (state == METER_OK)
+        state = judge(path,
+                      redfish_parse_power(response.body, response.length, &reading->power_uw,
+                                          &reading->resolution_uw),
+                      outcome);
+    outcome->state = state;
+    return state;
+}
+
+/* Looks behind one chassis. @return METER_ABSENT: it has no figure */
+static enum meter_state search_chassis(struct redfish_reader *reader, const char *path,
+                                       struct meter_outcome *outcome)
+{
+    struct redfish_links powers;
+    enum meter_state state = get_links(reader, path, &powers, outcome);
+
+    if (state != METER_OK)
+        return state;
+    state = METER_ABSENT;
+    for (size_t i = 0; i < powers.n && state == METER_ABSENT; i++) {
+        state = get_power(reader, powers.paths[i], outcome);
+        if (state == METER_OK)
+            memcpy(reader->resource, powers.paths[i], sizeof(reader->resource));
     }
     return state;
 }
 
-/* Ends one step: the search goes on behind a resource that is not there or tells nothing. A figure
- * that was there and is no more is searched for anew by the next question. */
-static void end_step(struct meter_redfish *redfish, enum meter_state state, bool answered,
-                     const char *detail)
+static void search(struct redfish_reader *reader, struct meter_outcome *outcome)
 {
-    bool searching = !redfish->resource[0] && redfish->step != STEP_COLLECTION;
+    struct redfish_links chassis;
+    enum meter_state state = METER_ABSENT;
 
-    if (state == METER_OK || (state == METER_ABSENT && answered && searching)) {
-        search_on(redfish);
+    if (get_links(reader, CHASSIS_PATH, &chassis, outcome) != METER_OK)
         return;
-    }
-    if (state == METER_ABSENT && answered && !redfish->given)
-        redfish->resource[0] = '\0';
-    meter_fail(&redfish->meter, state, detail);
+    for (size_t i = 0; i < chassis.n && state == METER_ABSENT; i++)
+        state = search_chassis(reader, chassis.paths[i], outcome);
+    if (state == METER_ABSENT)
+        meter_outcome_fail(outcome, METER_ABSENT, "no chassis tells its power");
 }
 
-static void on_response(const struct https_response *response, void *userdata)
+static void redfish_read(void *data, struct meter_outcome *ret)
 {
-    struct meter_redfish *redfish = userdata;
-    enum meter_state state = response->state;
-    const char *detail = response->detail;
-    char text[160];
+    struct redfish_reader *reader = data;
 
-    if (state == METER_OK) {
-        switch (redfish->step) {
-        case STEP_COLLECTION:
-            state = redfish_parse_links(response->body, response->length, &redfish->chassis);
-            break;
-        case STEP_CHASSIS:
-            state = redfish_parse_links(response->body, response->length, &redfish->powers);
-            break;
-        case STEP_POWER:
-            state = take_power(redfish, response);
-            if (state == METER_OK)
-                return;
-        }
-        detail = state == METER_ABSENT ? "tells no power" : "not a JSON resource of Redfish";
-    }
-    snprintf(text, sizeof(text), "%.80s: %.64s", redfish->asked, detail);
-    end_step(redfish, state, response->status != 0, text);
+    reader->end_ns = now_ns() + ANSWER_TIMEOUT_NS;
+    if (!reader->resource[0])
+        search(reader, ret);
+    /* A figure that was found before and is no more is searched for by the next question. */
+    else if (get_power(reader, reader->resource, ret) == METER_ABSENT && !reader->given)
+        reader->resource[0] = '\0';
 }
 
-static void redfish_ask(struct meter *meter)
+static void redfish_free(void *data)
 {
-    struct meter_redfish *redfish = from_meter(meter);
+    struct redfish_reader *reader = data;
 
-    if (redfish->resource[0]) {
-        request(redfish, STEP_POWER, redfish->resource);
-        return;
-    }
-    redfish->chassis.n = redfish->powers.n = 0;
-    request(redfish, STEP_COLLECTION, CHASSIS_PATH);
+    https_client_free(reader->client);
+    free(reader);
 }
+DEFINE_CLEANUP(struct redfish_reader *, redfish_free);
 
-static void redfish_cancel(struct meter *meter)
-{
-    https_cancel(from_meter(meter)->client);
-}
-
-static void redfish_free(struct meter *meter)
-{
-    struct meter_redfish *redfish = from_meter(meter);
-
-    https_client_free(redfish->client);
-    free(redfish);
-}
-
-static const struct meter_ops redfish_ops = {
+static const struct meter_reader_ops redfish_ops = {
     .name = "redfish",
-    .ask = redfish_ask,
-    .cancel = redfish_cancel,
+    .read = redfish_read,
     .free = redfish_free,
 };
 
 /* "https://host/path": a path other than "/" is the resource. */
-static void split_url(struct meter_redfish *redfish)
+static void split_url(struct redfish_reader *reader, const char *url)
 {
-    const char *url = redfish->options.url;
     size_t length = strlen("https://");
 
+    assert(strncmp(url, "https://", length) == 0);
     length += strcspn(url + length, "/");
-    snprintf(redfish->server, sizeof(redfish->server), "%.*s", (int)length, url);
-    redfish->given = strlen(url + length) > 1;
-    if (redfish->given)
-        snprintf(redfish->resource, sizeof(redfish->resource), "%s", url + length);
+    snprintf(reader->server, sizeof(reader->server), "%.*s", (int)length, url);
+    reader->given = strlen(url + length) > 1;
+    if (reader->given)
+        snprintf(reader->resource, sizeof(reader->resource), "%s", url + length);
 }
 
-int meter_redfish_new(struct meter **ret, sd_event *event, const struct redfish_options *options)
+int meter_redfish_new(struct meter **ret, const struct meter_host *host,
+                      const struct redfish_options *options)
 {
-    _cleanup_free_ struct meter_redfish *redfish = calloc(1, sizeof(*redfish));
+    _cleanup_(cleanup_redfish_free) struct redfish_reader *reader = NULL;
     int r;
 
-    if (!redfish)
+    if (!options->url[0])
+        return 0;
+    reader = calloc(1, sizeof(*reader));
+    if (!reader)
         return -ENOMEM;
-    if (strncmp(options->url, "https://", strlen("https://")) != 0)
-        return -EINVAL;
-    redfish->meter.ops = &redfish_ops;
-    redfish->meter.interval_ns = options->interval_ns;
-    redfish->meter.timeout_ns = ANSWER_TIMEOUT_NS;
-    redfish->options = *options;
-    split_url(redfish);
-    r = https_client_new(&redfish->client, event, options->ca_file[0] ? options->ca_file : NULL,
-                         REDFISH_BODY_MAX, on_response, redfish);
-    if (r < 0)
-        return r;
-    *ret = &TAKE_PTR(redfish)->meter;
-    return 0;
+    split_url(reader, options->url);
+    memcpy(reader->credentials, options->credentials, sizeof(reader->credentials));
+    r = https_client_new(&reader->client, options->ca_file, REDFISH_BODY_MAX);
+    if (r == 0)
+        r = meter_threaded_new(ret, host->event, &redfish_ops, reader, options->interval_ns,
+                               ANSWER_TIMEOUT_NS);
+    if (r == 0)
+        (void)TAKE_PTR(reader);
+    return r;
 }

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "meter/credentials.h"
@@ -16,7 +17,7 @@
 
 #define TRY_TIMEOUT_US 1500000
 #define RETRIES 2
-/* Of SNMPv3's discovery and the question itself. */
+/* For SNMPv3's discovery and the question itself. */
 #define ANSWER_TIMEOUT_NS (15 * NSEC_PER_SEC)
 
 static int set_v3(netsnmp_session *session, struct credentials *credentials)
@@ -49,46 +50,39 @@ static int set_v3(netsnmp_session *session, struct credentials *credentials)
     return 0;
 }
 
-static void fail_session(struct meter_outcome *outcome, int snmp_error)
-{
-    enum meter_state state = METER_MALFORMED;
+static const struct meter_code session_errors[] = {
+    {SNMPERR_TIMEOUT, METER_SILENT, "no answer: wrong address or community, or the agent is down"},
+    {SNMPERR_UNKNOWN_ENG_ID, METER_SILENT, NULL},
+    {SNMPERR_BAD_ADDRESS, METER_ABSENT, NULL},
+    {SNMPERR_UNKNOWN_USER_NAME, METER_UNAUTHORISED, NULL},
+    {SNMPERR_AUTHENTICATION_FAILURE, METER_UNAUTHORISED, NULL},
+    {SNMPERR_UNSUPPORTED_SEC_LEVEL, METER_UNAUTHORISED, NULL},
+    {SNMPERR_DECRYPTION_ERR, METER_UNAUTHORISED, NULL},
+    {METER_CODE_OTHER, METER_MALFORMED, NULL},
+};
 
-    switch (snmp_error) {
-    case SNMPERR_TIMEOUT:
-        meter_outcome_fail(outcome, METER_SILENT,
-                           "no answer: wrong address or community, or the agent is down");
-        return;
-    case SNMPERR_BAD_ADDRESS:
-        state = METER_ABSENT;
-        break;
-    case SNMPERR_UNKNOWN_USER_NAME:
-    case SNMPERR_AUTHENTICATION_FAILURE:
-    case SNMPERR_UNSUPPORTED_SEC_LEVEL:
-    case SNMPERR_DECRYPTION_ERR:
-        state = METER_UNAUTHORISED;
-        break;
-    case SNMPERR_UNKNOWN_ENG_ID:
-        state = METER_SILENT;
-        break;
-    default:
-        break;
-    }
-    meter_outcome_fail(outcome, state, "%s", snmp_api_errstring(snmp_error));
-}
+static const struct meter_code agent_errors[] = {
+    {SNMP_ERR_NOSUCHNAME, METER_ABSENT, "the agent has no such object"},
+    {SNMP_ERR_NOACCESS, METER_UNAUTHORISED, "the agent refuses access"},
+    {SNMP_ERR_AUTHORIZATIONERROR, METER_UNAUTHORISED, "the agent refuses access"},
+    {METER_CODE_OTHER, METER_BUSY, NULL},
+};
 
-static void fail_status(struct meter_outcome *outcome, long status)
+static const struct meter_code types[] = {
+    {ASN_INTEGER, METER_OK, NULL},
+    {ASN_GAUGE, METER_OK, NULL},
+    {SNMP_NOSUCHOBJECT, METER_ABSENT, "the agent has no such object"},
+    {SNMP_NOSUCHINSTANCE, METER_ABSENT, "the agent has no such object"},
+    {SNMP_ENDOFMIBVIEW, METER_ABSENT, "the agent has no such object"},
+    {ASN_COUNTER, METER_MALFORMED, "the object is a counter, not a gauge"},
+    {ASN_COUNTER64, METER_MALFORMED, "the object is a counter, not a gauge"},
+    {METER_CODE_OTHER, METER_MALFORMED, NULL},
+};
+
+/* @param text  the library's, for a row without its own */
+static void fail(struct meter_outcome *outcome, const struct meter_code *row, const char *text)
 {
-    switch (status) {
-    case SNMP_ERR_NOSUCHNAME:
-        meter_outcome_fail(outcome, METER_ABSENT, "the agent has no such object");
-        break;
-    case SNMP_ERR_NOACCESS:
-    case SNMP_ERR_AUTHORIZATIONERROR:
-        meter_outcome_fail(outcome, METER_UNAUTHORISED, "the agent refuses access");
-        break;
-    default:
-        meter_outcome_fail(outcome, METER_BUSY, "%s", snmp_errstring((int)status));
-    }
+    meter_outcome_fail(outcome, row->state, "%s", row->detail ? row->detail : text);
 }
 
 /* @return whether the variable is that gauge; its value is added */
@@ -96,6 +90,8 @@ static bool take_gauge(const netsnmp_variable_list *variable, const struct snmp_
                        uint64_t *sum, struct meter_outcome *outcome)
 {
     bool same = variable && variable->name_length == id->n;
+    const struct meter_code *row;
+    char text[64];
 
     for (size_t i = 0; same && i < id->n; i++)
         same = variable->name[i] == id->parts[i];
@@ -103,27 +99,16 @@ static bool take_gauge(const netsnmp_variable_list *variable, const struct snmp_
         meter_outcome_fail(outcome, METER_MALFORMED, "the answer is to another question");
         return false;
     }
-    switch (variable->type) {
-    case ASN_INTEGER:
-    case ASN_GAUGE:
-        /* A negative power is as absurd as none. */
-        if (*variable->val.integer > 0)
-            *sum += (uint64_t)*variable->val.integer;
-        return true;
-    case SNMP_NOSUCHOBJECT:
-    case SNMP_NOSUCHINSTANCE:
-    case SNMP_ENDOFMIBVIEW:
-        meter_outcome_fail(outcome, METER_ABSENT, "the agent has no such object");
-        return false;
-    case ASN_COUNTER:
-    case ASN_COUNTER64:
-        meter_outcome_fail(outcome, METER_MALFORMED, "the object is a counter, not a gauge");
-        return false;
-    default:
-        meter_outcome_fail(outcome, METER_MALFORMED, "the object is of type 0x%02x, not a gauge",
-                           variable->type);
+    row = meter_find_code(types, variable->type);
+    if (row->state != METER_OK) {
+        snprintf(text, sizeof(text), "the object is of type 0x%02x, not a gauge", variable->type);
+        fail(outcome, row, text);
         return false;
     }
+    /* A negative power is as absurd as none. */
+    if (*variable->val.integer > 0)
+        *sum += (uint64_t)*variable->val.integer;
+    return true;
 }
 
 static void take_response(const struct snmp_options *options, const netsnmp_pdu *response,
@@ -133,7 +118,8 @@ static void take_response(const struct snmp_options *options, const netsnmp_pdu 
     uint64_t sum = 0;
 
     if (response->errstat != SNMP_ERR_NOERROR) {
-        fail_status(ret, response->errstat);
+        fail(ret, meter_find_code(agent_errors, response->errstat),
+             snmp_errstring((int)response->errstat));
         return;
     }
     for (size_t i = 0; i < options->oids.n; i++) {
@@ -173,7 +159,8 @@ static void ask(const struct snmp_options *options, netsnmp_session *wanted,
     int error;
 
     if (!session) {
-        fail_session(ret, wanted->s_snmp_errno);
+        fail(ret, meter_find_code(session_errors, wanted->s_snmp_errno),
+             snmp_api_errstring(wanted->s_snmp_errno));
         return;
     }
     question = new_question(&options->oids);
@@ -183,7 +170,7 @@ static void ask(const struct snmp_options *options, netsnmp_session *wanted,
         take_response(options, response, ret);
     } else {
         snmp_sess_error(session, NULL, &error, NULL);
-        fail_session(ret, error);
+        fail(ret, meter_find_code(session_errors, error), snmp_api_errstring(error));
     }
     if (response)
         snmp_free_pdu(response);
@@ -196,12 +183,9 @@ static void snmp_meter_read(void *reader, struct meter_outcome *ret)
     struct snmp_options *options = reader;
     struct credentials credentials;
     netsnmp_session session;
-    char problem[160];
 
-    if (credentials_load(options->credentials, &credentials, problem, sizeof(problem)) < 0) {
-        meter_outcome_fail(ret, METER_UNAUTHORISED, "%s", problem);
+    if (!meter_load_credentials(options->credentials, &credentials, ret))
         return;
-    }
     snmp_sess_init(&session);
     session.peername = options->address;
     session.timeout = TRY_TIMEOUT_US;
@@ -225,7 +209,8 @@ static const struct meter_reader_ops snmp_ops = {
     .free = free,
 };
 
-/* Nothing but what our configuration says: no files of the library's, no MIBs, no messages. */
+/* The configuration of virtjouled is all that counts: the library reads no files of its own and no
+   MIBs, and prints no messages. */
 static void init_library(void)
 {
     netsnmp_ds_set_boolean(NETSNMP_DS_LIBRARY_ID, NETSNMP_DS_LIB_DONT_READ_CONFIGS, 1);
@@ -235,17 +220,22 @@ static void init_library(void)
     init_snmp("virtjouled");
 }
 
-int meter_snmp_new(struct meter **ret, sd_event *event, const struct snmp_options *options)
+int meter_snmp_new(struct meter **ret, const struct meter_host *host,
+                   const struct snmp_options *options)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    _cleanup_free_ struct snmp_options *reader = malloc(sizeof(*reader));
+    _cleanup_free_ struct snmp_options *reader = NULL;
     int r;
 
+    if (!options->address[0])
+        return 0;
+    reader = malloc(sizeof(*reader));
     if (!reader)
         return -ENOMEM;
     pthread_once(&once, init_library);
     *reader = *options;
-    r = meter_threaded_new(ret, event, &snmp_ops, reader, options->interval_ns, ANSWER_TIMEOUT_NS);
+    r = meter_threaded_new(ret, host->event, &snmp_ops, reader, options->interval_ns,
+                           ANSWER_TIMEOUT_NS);
     if (r == 0)
         (void)TAKE_PTR(reader);
     return r;

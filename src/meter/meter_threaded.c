@@ -12,17 +12,17 @@
 #include "util/clock.h"
 #include "util/thread.h"
 
-/* What a reader gets to come to its end; one that hangs is left behind. */
+/* How long the end of a meter waits for its reader; a reader that hangs is left behind. */
 #define STOP_TIMEOUT_NS (200 * NSEC_PER_MSEC)
 
-/* Shared by the meter and its thread; the last one to go frees it. */
+/* Shared by the meter and its thread; the last owner frees it. */
 struct worker {
     pthread_mutex_t lock; /* of all that follows */
     pthread_cond_t changed;
     unsigned owners;
     bool stop;
     uint64_t asked; /* number of the last question */
-    uint64_t ended; /* number of the last one that ended */
+    uint64_t ended; /* number of the last question that ended */
     struct meter_outcome outcome;
 
     int event_fd; /* readable: a question ended */
@@ -49,7 +49,8 @@ void meter_outcome_fail(struct meter_outcome *outcome, enum meter_state state, c
     va_end(arguments);
 }
 
-/* Ends one owner's use. The reader is the meter's until there are two. */
+/* Ends one owner's use. Until there are two owners, the reader belongs to the caller of
+   meter_threaded_new(). */
 static void release(struct worker *worker)
 {
     bool last;
@@ -68,7 +69,7 @@ static void release(struct worker *worker)
 }
 DEFINE_CLEANUP(struct worker *, release);
 
-/* @return the number of the next question, 0: there will be none */
+/* @return the number of the next question, 0 at the end of the meter */
 static uint64_t wait_for_question(struct worker *worker)
 {
     uint64_t question;
@@ -115,7 +116,7 @@ static void threaded_ask(struct meter *meter)
     pthread_mutex_unlock(&worker->lock);
 }
 
-/* The thread goes on; the number of its question tells that the outcome is too late. */
+/* The thread goes on. Its outcome is dropped: the number of its question is an old one. */
 static void threaded_cancel(struct meter *meter)
 {
 }
@@ -145,9 +146,7 @@ static int on_ended(sd_event_source *source, int fd, uint32_t events, void *user
 static void stop_thread(struct meter_threaded *threaded)
 {
     struct worker *worker = threaded->worker;
-    uint64_t until_ns = now_ns() + STOP_TIMEOUT_NS;
-    struct timespec until = {.tv_sec = (time_t)(until_ns / NSEC_PER_SEC),
-                             .tv_nsec = (long)(until_ns % NSEC_PER_SEC)};
+    struct timespec until = ns_to_timespec(now_ns() + STOP_TIMEOUT_NS);
 
     pthread_mutex_lock(&worker->lock);
     worker->stop = true;

@@ -7,8 +7,8 @@
  *
  *     event loop --(question)--> thread: read() --(outcome, eventfd)--> event loop
  *
- * A thread that hangs holds up nobody: its question times out, and the next one
- * is asked when it comes back.
+ * A thread that hangs holds up neither the loop nor the daemon's end: its question
+ * times out, and the next one is asked when the thread comes back.
  */
 
 #include "meter/meter.h"
@@ -16,8 +16,8 @@
 /** How a question ended. */
 struct meter_outcome {
     enum meter_state state;
-    struct meter_reading reading; /* with METER_OK: all but time_ns */
-    char detail[160];             /* otherwise */
+    struct meter_reading reading;  /* with METER_OK: all but time_ns */
+    char detail[METER_DETAIL_MAX]; /* otherwise */
 };
 
 /** What a meter of this kind must do, in its thread. */

@@ -16,7 +16,7 @@ static void put_json(struct json_object *json)
 }
 DEFINE_CLEANUP(struct json_object *, put_json);
 
-/* @return an object, or NULL: it is none, or more follows it */
+/* @return an object; NULL if the text is none, or if more follows the object */
 static struct json_object *parse_object(const char *body, size_t length)
 {
     struct json_tokener *tokener = json_tokener_new_ex(DEPTH_MAX);
@@ -51,7 +51,7 @@ static struct json_object *get(const struct json_object *json, const char *key,
     return value;
 }
 
-/* "//host/path" would be elsewhere. */
+/* "//host/path" would be a path on another server. */
 static bool is_path(const char *text, size_t length)
 {
     if (length == 0 || length >= REDFISH_PATH_MAX || text[0] != '/' || text[1] == '/')
@@ -89,7 +89,8 @@ enum meter_state redfish_parse_links(const char *body, size_t length, struct red
     return METER_OK;
 }
 
-/* @return METER_OK, METER_ABSENT for null or none, METER_MALFORMED for another type */
+/* @return METER_OK, METER_ABSENT if the value is null or missing, METER_MALFORMED for another type
+ */
 static enum meter_state take_watts(const struct json_object *json, const char *key,
                                    uint64_t *ret_power_uw, uint64_t *ret_resolution_uw)
 {
@@ -103,14 +104,14 @@ static enum meter_state take_watts(const struct json_object *json, const char *k
     watts = json_object_get_double(value);
     if (!isfinite(watts))
         return METER_MALFORMED;
-    /* Below and above what a machine draws, 0 and the maximum say as much. */
+    /* Figures that no machine draws are all absurd: it is enough to keep them in range. */
     watts = fmin(fmax(watts, 0), 1e9);
     *ret_power_uw = (uint64_t)(watts * 1e6 + 0.5);
     *ret_resolution_uw = watts == floor(watts) ? 1000000 : 100000;
     return METER_OK;
 }
 
-/* Of several controls, that of the whole chassis: others limit a processor or a module. */
+/* Takes the control of the whole chassis: others limit a processor or a module. */
 static enum meter_state take_control(const struct json_object *controls, uint64_t *ret_power_uw,
                                      uint64_t *ret_resolution_uw)
 {

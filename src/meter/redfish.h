@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * What a Redfish service answers: parsers over a buffer that may hold anything.
+ * Parsers of a Redfish service's answers, over a buffer that may hold any bytes.
  *
  *     /redfish/v1/Chassis --(Members)--> a chassis --(EnvironmentMetrics, Power)--> watts
  *
@@ -26,8 +26,9 @@ struct redfish_links {
 
 /**
  * Adds the links that lead to power: a collection's members, or a chassis's
- * EnvironmentMetrics and Power, in this order. What does not fit is left out.
- * @return METER_OK, also where there is none; METER_MALFORMED
+ * EnvironmentMetrics and Power, in this order. Links beyond REDFISH_LINKS_MAX are
+ * left out.
+ * @return METER_OK, even if there is no such link; METER_MALFORMED
  */
 enum meter_state redfish_parse_links(const char *body, size_t length, struct redfish_links *links);
 

@@ -8,7 +8,7 @@
 
 #include "baseline/static_power.h"
 
-#define PLATFORM_METERS_MAX 4
+#define PLATFORM_METERS_MAX 8
 
 /** What a meter showed last. */
 struct platform_reading {

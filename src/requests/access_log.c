@@ -58,8 +58,7 @@ static size_t plain_length(const char *bytes, size_t length)
     return n;
 }
 
-/* Adds a JSON string (RFC 8259, section 7) of any bytes; DEL and C1 controls are escaped as well.
- */
+/* Adds a JSON string (RFC 8259, section 7) of any bytes; DEL and C1 controls are escaped, too. */
 static void add_string(struct text *text, const char *bytes, size_t length)
 {
     add(text, "\"");

@@ -54,7 +54,7 @@ static int value_interval(const char *value, void *target)
 }
 
 /* Up to 10 kW: more than any machine draws without load. */
-static int value_power(const char *value, void *target)
+static int value_idle_power(const char *value, void *target)
 {
     return parse_u64_between(value, 0, UINT64_C(10000000000), target);
 }
@@ -70,46 +70,43 @@ static int value_tree(const char *value, void *target)
 }
 
 #define FIELD(name) offsetof(struct request_config, name)
-#define RATE(key, field)                                                                           \
+#define RATE(key, field, initial)                                                                  \
     {                                                                                              \
-        "", key, value_rate, FIELD(weights.field), "a number from 0 to 10"                         \
+        "", key, value_rate, FIELD(weights.field), initial, "a number from 0 to 10"                \
     }
-#define PENALTY(key, field)                                                                        \
+#define PENALTY(key, field, initial)                                                               \
     {                                                                                              \
-        "", key, value_penalty, FIELD(weights.field), "a number from 0 to 1000000"                 \
+        "", key, value_penalty, FIELD(weights.field), initial, "a number from 0 to 1000000"        \
     }
 
 static const struct config_key keys[] = {
-    {"", "attribution_mode", value_attribution_mode, FIELD(mode), "psys or model"},
-    RATE("default_multiplier", default_multiplier),
-    PENALTY("wakeup_penalty", wakeup),
-    RATE("cycles_weight", cycles),
-    RATE("instructions_weight", instructions),
-    RATE("cache_miss_weight", cache_miss),
-    PENALTY("migration_penalty", migration),
-    {"", "idle_power_uw", value_power, FIELD(idle_power_uw),
+    {"", "attribution_mode", value_attribution_mode, FIELD(mode), "psys", "psys or model"},
+    RATE("default_multiplier", default_multiplier, "1"),
+    PENALTY("wakeup_penalty", wakeup, "0"),
+    RATE("cycles_weight", cycles, "0"),
+    RATE("instructions_weight", instructions, "0"),
+    RATE("cache_miss_weight", cache_miss, "0"),
+    PENALTY("migration_penalty", migration, "0"),
+    {"", "idle_power_uw", value_idle_power, FIELD(idle_power_uw), "0",
      "a whole number of microwatts up to 10000000000"},
-    {"", "psys_interval_ms", value_interval, FIELD(psys_interval_ms),
+    {"", "psys_interval_ms", value_interval, FIELD(psys_interval_ms), "1000",
      "a whole number of milliseconds from 10 to 60000"},
-    {"", "tree", value_tree, FIELD(tree), "an absolute path, nor auto"},
-    {"", "access_log", value_path_or_none, FIELD(access_log), "an absolute path, or nothing"},
-    {"", "access_log_max_bytes", value_bytes, FIELD(access_log_max_bytes),
+    {"", "tree", value_tree, FIELD(tree), "auto", "an absolute path, nor auto"},
+    {"", "access_log", value_path_or_none, FIELD(access_log), "", "an absolute path, or nothing"},
+    {"", "access_log_max_bytes", value_bytes, FIELD(access_log_max_bytes), "1073741824",
      "a whole number of bytes"},
-    {"", "listen", value_listen, FIELD(listen),
+    {"", "listen", value_listen, FIELD(listen), "127.0.0.1:9178",
      "an address and port, such as 127.0.0.1:9178, or nothing"},
 };
 
 #define N_KEYS ARRAY_SIZE(keys)
 
+const struct config_keys request_config_keys = {CONFIG_KEYS(keys)};
+
 void request_config_init(struct request_config *config)
 {
-    *config = (struct request_config){
-        .mode = ATTRIBUTION_PSYS,
-        .weights = {.default_multiplier = 1},
-        .psys_interval_ms = 1000,
-        .access_log_max_bytes = UINT64_C(1) << 30,
-        .listen = "127.0.0.1:9178",
-    };
+    *config = (struct request_config){0};
+    config_keys_init(keys, N_KEYS, config);
 }
 
 struct parser {

@@ -57,6 +57,9 @@ struct request_config {
     char listen[CONFIG_PATH_MAX];                       /* metrics; empty: off */
 };
 
+/** Every key but those that may be given several times: cgroup and freq_khz. */
+extern const struct config_keys request_config_keys;
+
 /** The defaults. */
 void request_config_init(struct request_config *config);
 

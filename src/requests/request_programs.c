@@ -307,8 +307,7 @@ static int run_on_sockets(const struct bpf_program *program)
     return n < 0 ? -errno : 0;
 }
 
-/* The ports are valid only during the search for older connections: later others are listened on.
- */
+/* The ports are valid during one search for older connections: later, others are listened on. */
 static void forget_listening(const struct request_programs *programs)
 {
     int fd = bpf_map__fd(programs->skeleton->maps.listening);

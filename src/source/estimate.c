@@ -16,7 +16,7 @@ struct estimate {
     struct estimate_curve curve;
     struct cpu_busy *busy;
     uint64_t last_ns;      /* time, busy time of all CPUs and CPU count at the last reading */
-    uint64_t last_busy_ns; /* 0 before the first */
+    uint64_t last_busy_ns; /* 0 before the first reading */
     double energy_uj;      /* exact to below 1 uJ up to 2^53 uJ, 285 years of a watt */
     bool failed;
 };

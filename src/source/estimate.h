@@ -19,7 +19,8 @@ struct estimate_curve {
  *
  * over the busy time of all CPUs into one zone, "package-0". The form is that
  * of Fan, Weber and Barroso, "Power provisioning for a warehouse-sized
- * computer", ISCA 2007, section 4. Labelled as an estimate wherever it shows.
+ * computer", ISCA 2007, section 4. The energy is labelled as an estimate wherever
+ * it is shown.
  *
  * @param proc_root  where stat is, "/proc"
  * @return 0 or a negative errno (no stat file, out of memory); logged

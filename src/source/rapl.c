@@ -146,7 +146,7 @@ static size_t find_slot(const struct zone_set *zones, const char *name)
     return slot;
 }
 
-/* Takes a zone in: into the slot that had it before, or a new one. */
+/* Adds a zone: to the slot that had it before, or to a new one. */
 static int add_zone(struct rapl *rapl, const char *sysname)
 {
     struct zone_set *zones = &rapl->head.zones;
@@ -164,7 +164,7 @@ static int add_zone(struct rapl *rapl, const char *sysname)
         return 0;
     slot = find_slot(zones, zone.name);
     if (slot < zones->n && rapl->fds[slot] >= 0 && strcmp(rapl->sysnames[slot], sysname) != 0) {
-        /* Two psys zones on a two-socket server: one of them counts for both. */
+        /* A two-socket server shows two psys zones, of which one counts for both sockets. */
         snprintf(zone.name + strlen(zone.name), sizeof(zone.name) - strlen(zone.name), "-%.8s",
                  strchr(sysname, ':') + 1);
         slot = find_slot(zones, zone.name);
@@ -197,7 +197,8 @@ static bool is_rapl_zone(const char *sysname)
            strlen(sysname) < SYSNAME_MAX;
 }
 
-/* Both scans hand the zones' directory names over in an order that keeps slots stable. */
+/* Both scans list the zones' directories in the same order at each start, which keeps slots
+   stable. */
 static int scan_udev(struct rapl *rapl)
 {
     _cleanup_(cleanup_udev_enumerate_unref) struct udev_enumerate *enumerate =
@@ -249,7 +250,7 @@ static void fail_zone(struct rapl *rapl, size_t slot, int error)
     rapl->errors[slot] = error;
 }
 
-/* Opens a zone that had gone, if what is found under its name now is the same zone. */
+/* Opens a zone that had vanished, if its directory holds the same zone again. */
 static int reopen_zone(struct rapl *rapl, size_t slot)
 {
     const struct zone *zone = &rapl->head.zones.zones[slot];
@@ -268,7 +269,7 @@ static int zone_fd(struct rapl *rapl, size_t slot)
 {
     struct stat status;
 
-    /* A file deleted under an open descriptor goes on giving its last value. */
+    /* A file that is deleted while it is open still shows its last value. */
     if (rapl->fds[slot] >= 0 && fstat(rapl->fds[slot], &status) == 0 && status.st_nlink > 0)
         return rapl->fds[slot];
     if (rapl->fds[slot] >= 0)
@@ -342,7 +343,7 @@ static void rapl_dispatch(struct energy_source *source)
         added |= action && strcmp(action, "add") == 0;
         udev_device_unref(device);
     }
-    /* A zone that goes is noticed when it is read. */
+    /* A zone that vanishes is noticed by the next reading. */
     if (added)
         scan_udev(rapl);
 }
@@ -370,7 +371,7 @@ static const struct energy_source_ops rapl_ops = {
     .free = rapl_free,
 };
 
-/* modalias names the vendor as the kernel numbers it: 2 AMD, 9 Hygon (asm/processor.h). */
+/* The kernel's modalias holds its number for the vendor: 2 AMD, 9 Hygon (asm/processor.h). */
 static bool is_amd(const char *sysfs_root)
 {
     char path[4096], text[64];
@@ -423,7 +424,7 @@ int rapl_new(struct energy_source **ret, const char *sysfs_root)
             return r;
         r = scan_udev(rapl);
     }
-    /* What is mounted over /sys/class/powercap are no devices: udev does not see them. */
+    /* udev does not know the zones of a tree that is mounted over /sys/class/powercap. */
     if (source->zones.n == 0)
         r = scan_directory(rapl);
     if (source->zones.n == 0)

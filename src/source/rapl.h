@@ -9,8 +9,8 @@
  * Under "/sys" the zones are found, and later additions noticed, through
  * libudev; under any other root, and where udev knows none, by scanning the
  * class/powercap directory.
- * Left out are intel-rapl-mmio (repeats package-0) and AMD's core zone (one
- * core's energy only).
+ * Two kinds of zones are left out: intel-rapl-mmio, which repeats package-0, and
+ * AMD's core zone, which has the energy of one core only.
  *
  * @param sysfs_root  "/sys", or a directory laid out like it
  * @return 0; -ENOENT when there is no zone; -EACCES and the like when there

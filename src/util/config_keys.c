@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "util/config_keys.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -16,6 +17,16 @@
 int value_bool(const char *value, void *target)
 {
     return parse_bool(value, target);
+}
+
+int value_duration(const char *value, void *target)
+{
+    return parse_duration_ns(value, target);
+}
+
+int value_power(const char *value, void *target)
+{
+    return parse_power_uw(value, target);
 }
 
 int value_text(const char *value, void *target)
@@ -51,6 +62,17 @@ int find_word(const char *value, const char *const *words)
         if (strcmp(value, words[i]) == 0)
             return i;
     return -EINVAL;
+}
+
+void config_keys_init(const struct config_key *keys, size_t n, void *target)
+{
+    for (size_t i = 0; i < n; i++) {
+        int r =
+            keys[i].initial ? keys[i].parse(keys[i].initial, (char *)target + keys[i].offset) : 0;
+
+        assert(r == 0);
+        (void)r;
+    }
 }
 
 bool config_keys_set(const struct config_key *keys, size_t n, int *lines, void *target,

@@ -2,14 +2,15 @@
 #pragma once
 
 /*
- * The keys of a configuration as a table: each has the parser of its value and
- * the place of the result.
+ * The keys of a configuration as a table: each with the parser of its value, the
+ * place where the value is kept, and its default.
  */
 
 #include <stdbool.h>
 #include <stddef.h>
 
 #include "util/config_text.h"
+#include "util/macros.h"
 
 /** Size of every text and path that a configuration keeps. */
 #define CONFIG_PATH_MAX 192
@@ -21,12 +22,30 @@ struct config_key {
     const char *section;
     const char *key;
     value_parser parse;
-    size_t offset;        /* of the parser's target, from the start of the configuration */
+    size_t offset;        /* of the target, from the start of the struct that is configured */
+    const char *initial;  /* the default, as it would be written; NULL: all bytes 0 */
     const char *expected; /* "yes or no" */
 };
 
-/* Parsers of one value; where no other type is named, the target is a char[CONFIG_PATH_MAX]. */
-int value_bool(const char *value, void *target); /* bool */
+/** The keys that fill one struct: all of a configuration, or a part of it. */
+struct config_keys {
+    const struct config_key *keys;
+    size_t n;
+
+    /**
+     * Checks what the parser of one value cannot know, such as a key that another one needs.
+     * Optional.
+     * @return NULL, or the key that is wrong, with *ret_problem set
+     */
+    const char *(*check)(const void *target, const char **ret_problem);
+};
+
+#define CONFIG_KEYS(table) .keys = (table), .n = ARRAY_SIZE(table)
+
+/* Parsers of one value; the target of the texts is a char[CONFIG_PATH_MAX]. */
+int value_bool(const char *value, void *target);     /* bool */
+int value_duration(const char *value, void *target); /* uint64_t, nanoseconds */
+int value_power(const char *value, void *target);    /* uint64_t, microwatts */
 int value_text(const char *value, void *target);
 int value_path(const char *value, void *target);         /* an absolute path */
 int value_path_or_none(const char *value, void *target); /* an absolute path, or nothing */
@@ -34,6 +53,9 @@ int value_listen(const char *value, void *target);       /* an address and port,
 
 /** The index of a word in a list that NULL ends, or -EINVAL. */
 int find_word(const char *value, const char *const *words);
+
+/** Sets every key that has a default; a default that its own parser refuses is a bug. */
+void config_keys_init(const struct config_key *keys, size_t n, void *target);
 
 /**
  * Sets one key, or reports with config_text_fail() what is wrong with its value

@@ -67,7 +67,7 @@ void config_text_read(struct config_text *text)
 
     if (wrong_line < 0)
         config_text_fail(text, "", "", "out of memory");
-    /* inih reports the first wrong line. If the handler has not seen it, it is no key at all. */
+    /* inih returns the first wrong line. If the handler has not seen that line, it holds no key. */
     if (wrong_line > 0 && wrong_line != text->error.line) {
         text->error = (struct config_error){0};
         text->line = wrong_line;

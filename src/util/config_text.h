@@ -3,8 +3,7 @@
 
 /*
  * Configuration texts: sections, keys with values, comments (inih(3)), read
- * from a buffer that may hold any bytes. The first error is reported with its
- * place.
+ * from a buffer that may hold any bytes. The first error is reported with its place.
  */
 
 #include <stddef.h>
@@ -23,8 +22,7 @@ struct config_text;
 typedef void (*config_key_handler)(struct config_text *text, const char *section, const char *key,
                                    const char *value);
 
-/** One text being read. Its user embeds it as the first member of the struct that gets the values.
- */
+/** One text being read. Users embed it first in the struct that collects the values. */
 struct config_text {
     const char *text; /* not yet read; need not be NUL-terminated */
     size_t length;

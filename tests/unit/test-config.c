@@ -6,7 +6,10 @@
 #include <string.h>
 
 #include "daemon/config.h"
+#include "documented_keys.h"
 #include "fixture.h"
+#include "source/sources.h"
+#include "usage/providers.h"
 
 static int parse(const char *text, struct config *config, struct config_error *error)
 {
@@ -36,48 +39,51 @@ static void test_defaults(void **state)
     assert_true(config.model_options.curve_exponent == 0.98);
 }
 
-/* The documented configuration is valid, and changes nothing. */
-static void test_documented_defaults(void **state)
+/* The documented configuration is valid. Its values are the defaults: see test_documents. */
+static void test_documented_configuration(void **state)
 {
-    struct config documented, defaults;
+    struct config config;
 
-    config_init(&defaults);
-    assert_int_equal(config_load(SOURCE_ROOT "/docs/virtjouled.conf", &documented), 0);
-    assert_int_equal(documented.interval_ns, defaults.interval_ns);
-    assert_int_equal(documented.allow_fine_interval, defaults.allow_fine_interval);
-    assert_string_equal(documented.runtime_dir, defaults.runtime_dir);
-    assert_string_equal(documented.state_dir, defaults.state_dir);
-    assert_int_equal(documented.energy, defaults.energy);
-    assert_string_equal(documented.sysfs_root, defaults.sysfs_root);
-    assert_int_equal(documented.estimate.idle_uw, defaults.estimate.idle_uw);
-    assert_int_equal(documented.estimate.max_uw, defaults.estimate.max_uw);
-    assert_true(documented.estimate.exponent == defaults.estimate.exponent);
-    assert_string_equal(documented.libvirt_uri, defaults.libvirt_uri);
-    assert_int_equal(documented.procfs, defaults.procfs);
-    assert_string_equal(documented.proc_root, defaults.proc_root);
-    assert_string_equal(documented.model, defaults.model);
-    assert_true(documented.model_options.smt_power_ratio == defaults.model_options.smt_power_ratio);
-    assert_true(documented.model_options.curve_exponent == defaults.model_options.curve_exponent);
-    assert_int_equal(documented.static_policy, defaults.static_policy);
-    assert_int_equal(documented.publish_psys, defaults.publish_psys);
-    assert_int_equal(documented.n_static_powers, 0);
-    assert_string_equal(documented.baseline_file, defaults.baseline_file);
-    assert_int_equal(documented.other_static_powers.state, defaults.other_static_powers.state);
-    assert_string_equal(documented.mountpoint, defaults.mountpoint);
-    assert_int_equal(documented.file_mode, defaults.file_mode);
-    assert_int_equal(documented.file_uid, defaults.file_uid);
-    assert_int_equal(documented.file_gid, defaults.file_gid);
-    assert_int_equal(documented.quantum_uj, defaults.quantum_uj);
-    assert_string_equal(documented.listen, defaults.listen);
-    assert_string_equal(documented.dcmi.device, defaults.dcmi.device);
-    assert_int_equal(documented.dcmi.interval_ns, defaults.dcmi.interval_ns);
-    assert_int_equal(documented.hwmon, defaults.hwmon);
-    assert_int_equal(documented.hwmon_interval_ns, defaults.hwmon_interval_ns);
-    assert_string_equal(documented.redfish.url, defaults.redfish.url);
-    assert_int_equal(documented.redfish.interval_ns, defaults.redfish.interval_ns);
-    assert_string_equal(documented.snmp.address, defaults.snmp.address);
-    assert_int_equal(documented.snmp.unit_uw, defaults.snmp.unit_uw);
-    assert_int_equal(documented.snmp.interval_ns, defaults.snmp.interval_ns);
+    assert_int_equal(config_load(SOURCE_ROOT "/docs/virtjouled.conf", &config), 0);
+}
+
+static void test_documents(void **state)
+{
+    /* The zones of [baseline] are keys, whatever their names. */
+    static const struct documented_key zones[] = {
+        {"baseline", "package-0"}, {"baseline", "dram"}, {NULL, NULL}};
+    static const struct key_documents documents = {
+        .configuration = "docs/virtjouled.conf",
+        .page = "man/virtjouled.conf.5.scd",
+        .others = zones,
+    };
+    struct config_key keys[CONFIG_KEYS_MAX];
+
+    assert_documented(keys, config_list_keys(keys), &documents);
+}
+
+/* What a user reads of a key that takes a name from a table names each row of the table. */
+static void assert_expected(const struct config_key *keys, size_t n, const char *section,
+                            const char *key, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(keys[i].section, section) == 0 && strcmp(keys[i].key, key) == 0 &&
+            !strstr(keys[i].expected, name))
+            fail_msg("key [%s] %s: its expected values in config.c, \"%s\", lack %s", section, key,
+                     keys[i].expected, name);
+}
+
+static void test_names_of_tables(void **state)
+{
+    struct config_key keys[CONFIG_KEYS_MAX];
+    size_t n = config_list_keys(keys);
+
+#define SOURCE(name) assert_expected(keys, n, "source", "energy", #name);
+    ENERGY_SOURCES(SOURCE)
+#define PROVIDER(name) assert_expected(keys, n, "usage", "provider", #name);
+    USAGE_PROVIDERS(PROVIDER)
+#define MODEL(name) assert_expected(keys, n, "attribution", "model", #name);
+    ATTRIBUTION_MODELS(MODEL)
 }
 
 static void test_every_key(void **state)
@@ -106,7 +112,7 @@ static void test_every_key(void **state)
     assert_int_equal(parse(text, &config, &error), 0);
     assert_int_equal(config.interval_ns, 500000000);
     assert_string_equal(config.runtime_dir, "/tmp/run");
-    assert_int_equal(config.energy, CONFIG_ENERGY_RAPL);
+    assert_string_equal(config.energy, "rapl");
     assert_string_equal(config.sysfs_root, "/tmp/sys");
     assert_int_equal(config.estimate.idle_uw, 10000000);
     assert_int_equal(config.estimate.max_uw, 99500000);
@@ -152,23 +158,23 @@ static void test_meters(void **state)
     struct config config;
 
     assert_int_equal(parse(text, &config, &error), 0);
-    assert_string_equal(config.dcmi.device, "/dev/ipmi1");
-    assert_int_equal(config.dcmi.interval_ns, 30000000000);
-    assert_int_equal(config.hwmon, CONFIG_HWMON_GIVEN);
-    assert_int_equal(config.hwmon_sensors.n, 2);
-    assert_int_equal(config.hwmon_interval_ns, 1000000000);
-    assert_string_equal(config.redfish.url, "https://[::1]:8443/redfish/v1/Chassis/1/Power");
-    assert_string_equal(config.redfish.credentials, "/etc/virtjoule/redfish");
-    assert_string_equal(config.redfish.ca_file, "/etc/virtjoule/bmc.pem");
-    assert_int_equal(config.redfish.interval_ns, 20000000000);
-    assert_string_equal(config.snmp.address, "udp6:[::1]:161");
-    assert_int_equal(config.snmp.oids.n, 2);
-    assert_int_equal(config.snmp.oids.list[0].n, 8);
-    assert_int_equal(config.snmp.oids.list[0].parts[6], 318);
-    assert_int_equal(config.snmp.oids.list[1].n, 4);
-    assert_int_equal(config.snmp.unit_uw, 100000);
-    assert_string_equal(config.snmp.credentials, "/etc/virtjoule/snmp");
-    assert_int_equal(config.snmp.interval_ns, 3600000000000);
+    assert_string_equal(config.meters.dcmi.device, "/dev/ipmi1");
+    assert_int_equal(config.meters.dcmi.interval_ns, 30000000000);
+    assert_false(config.meters.hwmon.find);
+    assert_int_equal(config.meters.hwmon.sensors.n, 2);
+    assert_int_equal(config.meters.hwmon.interval_ns, 1000000000);
+    assert_string_equal(config.meters.redfish.url, "https://[::1]:8443/redfish/v1/Chassis/1/Power");
+    assert_string_equal(config.meters.redfish.credentials, "/etc/virtjoule/redfish");
+    assert_string_equal(config.meters.redfish.ca_file, "/etc/virtjoule/bmc.pem");
+    assert_int_equal(config.meters.redfish.interval_ns, 20000000000);
+    assert_string_equal(config.meters.snmp.address, "udp6:[::1]:161");
+    assert_int_equal(config.meters.snmp.oids.n, 2);
+    assert_int_equal(config.meters.snmp.oids.list[0].n, 8);
+    assert_int_equal(config.meters.snmp.oids.list[0].parts[6], 318);
+    assert_int_equal(config.meters.snmp.oids.list[1].n, 4);
+    assert_int_equal(config.meters.snmp.unit_uw, 100000);
+    assert_string_equal(config.meters.snmp.credentials, "/etc/virtjoule/snmp");
+    assert_int_equal(config.meters.snmp.interval_ns, 3600000000000);
 }
 
 static void test_errors_name_the_place(void **state)
@@ -345,7 +351,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_documented_defaults),
+        cmocka_unit_test(test_documented_configuration),
+        cmocka_unit_test(test_documents),
+        cmocka_unit_test(test_names_of_tables),
         cmocka_unit_test(test_every_key),
         cmocka_unit_test(test_meters),
         cmocka_unit_test(test_errors_name_the_place),

@@ -22,7 +22,7 @@ SAMPLE = ZONE | {"source/sample.h"}
 VM = ZONE | {"discovery/vm.h"}
 USAGE = VM | {"usage/usage.h"}
 STATIC = {"baseline/static_power.h"}
-METERS = {"platform/platform.h", "platform/platform_learner.h"}
+METERS = {"platform/platform_meter.h"} | STATIC
 NAMES = {"shared/vm_names.h"}
 SNAPSHOT = VM | STATIC | METERS | SAMPLE | {"ledger/snapshot.h"}
 
@@ -38,7 +38,7 @@ ROOMS = {
     "usage": ({"util", "host", "memory", "bpf"}, VM),
     "attribution": ({"util"}, SAMPLE | USAGE),
     "baseline": ({"util"}, SAMPLE | USAGE),
-    "platform": ({"util"}, SAMPLE | USAGE | STATIC | {"meter/meter.h"}),
+    "platform": ({"util", "baseline"}, SAMPLE | USAGE | {"meter/meter.h"}),
     "ledger": ({"util", "attribution", "baseline"}, SAMPLE | USAGE | METERS),
     "powercapfs": ({"util", "host"}, SNAPSHOT | {"usage/usage.h"}),
     "publish": ({"util", "host"}, SNAPSHOT),

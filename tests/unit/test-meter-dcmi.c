@@ -103,12 +103,12 @@ static struct meter_status ask_device(const char *path)
 {
     struct dcmi_options options = {.interval_ns = 5000000000};
     struct meter_status status;
-    struct meter *meter;
+    struct meter *meter = NULL;
     sd_event *event;
 
     strncpy(options.device, path, sizeof(options.device) - 1);
     assert_int_equal(sd_event_new(&event), 0);
-    assert_int_equal(meter_dcmi_new(&meter, event, &options), 0);
+    assert_int_equal(meter_dcmi_new(&meter, &(struct meter_host){.event = event}, &options), 0);
     assert_int_equal(meter_start(meter, event), 0);
     while (meter->status.state == METER_WAITING)
         assert_true(sd_event_run(event, 1000000) > 0);

@@ -48,14 +48,14 @@ static void test_sensor_lists(void **state)
 /* Asks once. */
 static struct meter_status ask(const char *root, const char *sensors)
 {
-    struct hwmon_sensors parsed;
+    struct hwmon_options options = {.interval_ns = 5 * NSEC_PER_SEC};
     struct meter_status status;
-    struct meter *meter;
+    struct meter *meter = NULL;
     sd_event *event;
 
-    assert_int_equal(hwmon_parse_sensors(sensors, &parsed), 0);
+    assert_int_equal(hwmon_parse_sensors(sensors, &options.sensors), 0);
     assert_int_equal(sd_event_new(&event), 0);
-    assert_int_equal(meter_hwmon_new(&meter, event, root, &parsed, 5 * NSEC_PER_SEC), 0);
+    assert_int_equal(meter_hwmon_new(&meter, &(struct meter_host){event, root}, &options), 0);
     assert_int_equal(meter_start(meter, event), 0);
     while (meter->status.state == METER_WAITING)
         assert_true(sd_event_run(event, 10000000) > 0);
@@ -128,15 +128,15 @@ static void test_no_class(void **state)
 static void test_energy(void **state)
 {
     const char *root = *state;
-    struct hwmon_sensors sensors;
-    struct meter *meter;
+    struct hwmon_options options = {.interval_ns = NSEC_PER_SEC / 2};
+    struct meter *meter = NULL;
     sd_event *event;
 
     fixture_write(root, "board\n", "class/hwmon/hwmon0/name");
     fixture_write(root, "5000000\n", "class/hwmon/hwmon0/energy1_input");
-    assert_int_equal(hwmon_parse_sensors("board/energy1", &sensors), 0);
+    assert_int_equal(hwmon_parse_sensors("board/energy1", &options.sensors), 0);
     assert_int_equal(sd_event_new(&event), 0);
-    assert_int_equal(meter_hwmon_new(&meter, event, root, &sensors, NSEC_PER_SEC / 2), 0);
+    assert_int_equal(meter_hwmon_new(&meter, &(struct meter_host){event, root}, &options), 0);
     assert_int_equal(meter_start(meter, event), 0);
     /* The first look finds it standing still: 0 W is no machine's power. */
     while (meter->status.asked[METER_ABSURD] == 0)

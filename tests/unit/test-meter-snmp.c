@@ -57,7 +57,7 @@ static struct meter_status ask(const char *root, const char *credentials)
     struct snmp_options options = {
         .address = "udp:127.0.0.1:1", .unit_uw = 1000000, .interval_ns = NSEC_PER_SEC};
     struct meter_status status;
-    struct meter *meter;
+    struct meter *meter = NULL;
     sd_event *event;
 
     fixture_write(root, credentials, "credentials");
@@ -65,7 +65,7 @@ static struct meter_status ask(const char *root, const char *credentials)
     assert_int_equal(chmod(options.credentials, 0600), 0);
     assert_int_equal(snmp_parse_oids("1.3.6.1", &options.oids), 0);
     assert_int_equal(sd_event_new(&event), 0);
-    assert_int_equal(meter_snmp_new(&meter, event, &options), 0);
+    assert_int_equal(meter_snmp_new(&meter, &(struct meter_host){.event = event}, &options), 0);
     assert_int_equal(meter_start(meter, event), 0);
     while (meter->status.state == METER_WAITING)
         assert_true(sd_event_run(event, 20000000) > 0);

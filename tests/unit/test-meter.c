@@ -168,6 +168,22 @@ static void test_comes_back(void **state)
     stop(&puppet, event);
 }
 
+static void test_errors(void **state)
+{
+    static const struct {
+        int error;
+        enum meter_state expected;
+    } cases[] = {
+        {EACCES, METER_UNAUTHORISED}, {-EPERM, METER_UNAUTHORISED}, {-EINVAL, METER_MALFORMED},
+        {-ERANGE, METER_MALFORMED},   {-EIO, METER_BUSY},           {-EAGAIN, METER_BUSY},
+        {-ETIMEDOUT, METER_BUSY},     {-ENOENT, METER_ABSENT},      {-ENODEV, METER_ABSENT},
+        {-ENXIO, METER_ABSENT},       {-E2BIG, METER_ABSENT},
+    };
+
+    for (size_t i = 0; i < ELEMENTS(cases); i++)
+        assert_int_equal(meter_state_of_errno(cases[i].error), cases[i].expected);
+}
+
 static void test_every_state_has_a_word(void **state)
 {
     for (int i = 0; i < METER_STATES; i++)
@@ -178,11 +194,9 @@ static void test_every_state_has_a_word(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_readings),
-        cmocka_unit_test(test_absurd),
-        cmocka_unit_test(test_silent),
-        cmocka_unit_test(test_comes_back),
-        cmocka_unit_test(test_every_state_has_a_word),
+        cmocka_unit_test(test_readings), cmocka_unit_test(test_absurd),
+        cmocka_unit_test(test_silent),   cmocka_unit_test(test_comes_back),
+        cmocka_unit_test(test_errors),   cmocka_unit_test(test_every_state_has_a_word),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -110,10 +110,9 @@ static void test_bad_files(void **state)
     static const char *const texts[] = {
         LINE "dcmi watts 177.8\n",
         LINE "snmp",
-        (LINE LINE LINE LINE LINE),
         "\n",
     };
-#undef LINE
+    char too_many[(PLATFORM_METERS_MAX + 1) * sizeof(LINE)] = "";
     const char *root = *state;
     struct platform_relation relations[PLATFORM_METERS_MAX];
 
@@ -121,6 +120,11 @@ static void test_bad_files(void **state)
         fixture_write(root, texts[i], "platform");
         assert_int_equal(platform_store_load(root, relations), 0);
     }
+    for (size_t i = 0; i <= PLATFORM_METERS_MAX; i++)
+        strcat(too_many, LINE);
+#undef LINE
+    fixture_write(root, too_many, "platform");
+    assert_int_equal(platform_store_load(root, relations), 0);
 }
 
 int main(void)

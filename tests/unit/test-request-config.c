@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "documented_keys.h"
 #include "requests/request_config.h"
 
 static int parse(const char *text, struct request_config *config, struct config_error *error)
@@ -46,6 +47,19 @@ static void test_documented_defaults(void **state)
 
     assert_int_equal(request_config_load(SOURCE_ROOT "/docs/virtjoule-requests.conf", &config), 0);
     assert_defaults(&config);
+}
+
+static void test_documents(void **state)
+{
+    static const struct documented_key others[] = {{"", "cgroup"}, {"", "freq_khz"}, {NULL, NULL}};
+    static const struct key_documents documents = {
+        .configuration = "docs/virtjoule-requests.conf",
+        .page = "man/virtjoule-requests.8.scd",
+        .heading = "# CONFIGURATION",
+        .others = others,
+    };
+
+    assert_documented(request_config_keys.keys, request_config_keys.n, &documents);
 }
 
 static void test_every_key(void **state)
@@ -177,8 +191,11 @@ static void test_tables_end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),   cmocka_unit_test(test_documented_defaults),
-        cmocka_unit_test(test_every_key),  cmocka_unit_test(test_errors_name_the_place),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_documented_defaults),
+        cmocka_unit_test(test_documents),
+        cmocka_unit_test(test_every_key),
+        cmocka_unit_test(test_errors_name_the_place),
         cmocka_unit_test(test_tables_end),
     };
 
