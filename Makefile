@@ -10,16 +10,18 @@ RESULTS := $(BUILD)/results
 RUN_PYTEST := /usr/bin/python3 -m pytest
 PYTEST := VIRTJOULE_BUILD=$(abspath $(BUILD)) $(RUN_PYTEST) tests/e2e
 SANITIZED_E2E := $(addprefix tests/e2e/test_,bad_input.py prometheus.py restart.py)
-SLOW_RESULTS := check-slow.xml shared.xml sanitized.xml sanitized-e2e.xml slow.xml valgrind.xml \
-    fuzz.xml system.xml
+QUICK_RESULTS := $(addprefix $(RESULTS)/,sanitized.xml corpora.xml)
+STAGE := tests/stage.sh $(RESULTS)
+MESON_TEST := tests/meson-test.sh $(RESULTS)
 FUZZ_SECONDS ?= 30
 FUZZ_RUNS ?= 0
 RESPONSES ?= 20000
-GROUPS := base|build|run|check|package
-PACKAGES = $(shell awk '/^($(GROUPS)) / { print $$2 }' packages.list)
+GROUPS := base|build|unit|run|quick|check|package
+PACKAGES = $(shell tests/debian/packages.sh '$(GROUPS)')
 
-.PHONY: all deps build guest servers system-root system check check-slow shared beside sanitized \
-    fuzz fuzz-coverage responses accuracy bench-requests demo package clean
+.PHONY: all deps build guest servers system-root system check lint check-rootless check-slow shared \
+    beside sanitized sanitized-tests other-debian nightly slow valgrind fuzz fuzz-coverage responses \
+    accuracy bench-requests demo package clean
 
 all: build
 
@@ -28,6 +30,7 @@ deps:
 	    dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q ' installed$$' || \
 	    echo $$package; done); \
 	if [ -n "$$missing" ]; then \
+	    [ "$$(id -u)" = 0 ] || { echo "needs root to install" $$missing; exit 1; }; \
 	    echo "installing" $$missing; \
 	    export DEBIAN_FRONTEND=noninteractive; \
 	    apt-get -q update && apt-get -q install -y --no-install-recommends $$missing; \
@@ -47,44 +50,76 @@ servers: deps
 system-root: deps
 	tests/system/build-root.sh $(BUILD)/system
 
-# The results are kept as JUnit files; all tests run, whatever fails.
+# Its results are kept as JUnit files; all tests run, whatever fails.
 check: build guest
-	@mkdir -p $(RESULTS)
-	@rm -f $(RESULTS)/meson.xml $(RESULTS)/check.xml $(BUILD)/meson-logs/testlog.junit.xml
-	-meson test -C $(BUILD) --no-suite slow --print-errorlogs
-	@cp $(BUILD)/meson-logs/testlog.junit.xml $(RESULTS)/meson.xml
-	-$(PYTEST) -m "not slow" --junit-xml=$(abspath $(RESULTS))/check.xml
+	@rm -f $(RESULTS)/meson.xml $(RESULTS)/check.xml
+	-$(STAGE) meson $(MESON_TEST) $(BUILD) meson --no-suite slow
+	-$(STAGE) e2e $(PYTEST) -m "not slow" --junit-xml=$(abspath $(RESULTS))/check.xml
 	@tests/summary.py $(RESULTS)/meson.xml $(RESULTS)/check.xml
 
-# What takes minutes: exactness and faults, then, two at a time, what needs no quiet machine and the
-# sanitizers' and valgrind's view of the tests, fuzzing, the packages under systemd in a virtual machine.
-check-slow: build guest sanitized
-	@mkdir -p $(RESULTS)
-	@rm -f $(addprefix $(RESULTS)/,$(SLOW_RESULTS))
-	-$(PYTEST) -m "slow and not shared" --junit-xml=$(abspath $(RESULTS))/check-slow.xml
-	-meson test -C $(BUILD)-sanitized --no-suite accuracy --no-suite soak --print-errorlogs
-	@cp $(BUILD)-sanitized/meson-logs/testlog.junit.xml $(RESULTS)/sanitized.xml
-	-VIRTJOULE_BUILD=$(abspath $(BUILD)-sanitized) $(RUN_PYTEST) $(SANITIZED_E2E) \
-	    --junit-xml=$(abspath $(RESULTS))/sanitized-e2e.xml
+# The other Debian, see there.
+other-debian: deps
+	tests/debian/other.sh $(BUILD)/other $(RESULTS)
+	@tests/summary.py $(addprefix $(RESULTS)/,other.xml other-gcc.xml other-clang.xml)
+
+# What the tools find that look at sources; each has its settings in a file at the top of the tree.
+lint: build
+	meson test -C $(BUILD) --suite lint --no-suite slow --print-errorlogs
+
+# Without root: built by gcc and by clang, and all that needs neither root, KVM nor services. A test
+# that cannot run here says why it is skipped.
+check-rootless: GROUPS := base|build|unit|quick
+check-rootless: build
+	@rm -f $(RESULTS)/rootless.xml $(QUICK_RESULTS)
+	-$(STAGE) meson $(MESON_TEST) $(BUILD) rootless --no-suite slow
+	-$(STAGE) sanitized $(MAKE) sanitized-tests GROUPS='$(GROUPS)'
+	@echo "left out: tests/e2e, tests/system, which boot virtual machines, and what make nightly runs"
+	@tests/summary.py $(RESULTS)/rootless.xml $(QUICK_RESULTS)
+
+# What takes minutes: exactness and faults; then, two at a time, what needs no quiet machine; the
+# packages under systemd in a virtual machine.
+check-slow: build guest
+	@rm -f $(addprefix $(RESULTS)/,check-slow.xml shared.xml sanitized-e2e.xml system.xml) \
+	    $(QUICK_RESULTS)
+	-$(STAGE) e2e-slow $(PYTEST) -m "slow and not shared" \
+	    --junit-xml=$(abspath $(RESULTS))/check-slow.xml
 	-$(MAKE) --jobs=2 --keep-going --output-sync=target shared beside
-	-$(MAKE) system
-	@tests/summary.py $(addprefix $(RESULTS)/,$(SLOW_RESULTS))
+	-$(STAGE) e2e-sanitized env VIRTJOULE_BUILD=$(abspath $(BUILD)-sanitized) $(RUN_PYTEST) \
+	    $(SANITIZED_E2E) --junit-xml=$(abspath $(RESULTS))/sanitized-e2e.xml
+	-$(STAGE) system $(MAKE) system
+	@tests/summary.py $(addprefix $(RESULTS)/,check-slow.xml shared.xml sanitized-e2e.xml system.xml) \
+	    $(QUICK_RESULTS)
 
 # Tests that share the machine with others.
 shared: build guest servers
-	@mkdir -p $(RESULTS)
-	$(PYTEST) -m shared --junit-xml=$(abspath $(RESULTS))/shared.xml
+	$(STAGE) e2e-shared $(PYTEST) -m shared --junit-xml=$(abspath $(RESULTS))/shared.xml
 
 # What does not mind to wait.
-beside: build
-	@mkdir -p $(RESULTS)
-	-nice -n 19 meson test -C $(BUILD) --suite slow --print-errorlogs --logbase slow
-	@cp $(BUILD)/meson-logs/slow.junit.xml $(RESULTS)/slow.xml
-	-nice -n 19 meson test -C $(BUILD) --suite unit --no-suite static --logbase valgrind \
-	    --timeout-multiplier 20 \
+beside:
+	$(STAGE) sanitized nice -n 19 $(MAKE) sanitized-tests
+
+# The unit and integration tests with clang's sanitizers, and what the fuzz targets' corpora reach.
+sanitized-tests: sanitized
+	meson configure $(BUILD)-sanitized -Dfuzz_seconds=0 -Dfuzz_runs=0
+	-$(MESON_TEST) $(BUILD)-sanitized sanitized --suite unit --suite integration --no-suite static
+	-$(MESON_TEST) $(BUILD)-sanitized corpora --suite fuzz
+
+# What takes hours of a machine: the laboratory and the soak in full, clang-tidy in depth, valgrind,
+# timed fuzzing, and many responses of real servers.
+nightly: build servers
+	@rm -f $(addprefix $(RESULTS)/,slow.xml valgrind.xml fuzz.xml responses.xml) $(RESULTS)/stages
+	-$(MAKE) --jobs=2 --keep-going --output-sync=target slow valgrind
+	-$(STAGE) fuzz $(MAKE) fuzz
+	-$(STAGE) responses $(MAKE) responses
+	@tests/stage.sh $(RESULTS)
+	@tests/summary.py $(addprefix $(RESULTS)/,slow.xml valgrind.xml fuzz.xml responses.xml)
+
+slow: build
+	$(STAGE) slow $(MESON_TEST) $(BUILD) slow --suite slow
+
+valgrind: build
+	$(STAGE) valgrind $(MESON_TEST) $(BUILD) valgrind --suite unit --no-suite static \
 	    --wrap "valgrind -q --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=definite"
-	@cp $(BUILD)/meson-logs/valgrind-valgrind.junit.xml $(RESULTS)/valgrind.xml
-	-nice -n 19 $(MAKE) fuzz
 
 # The packages on a hypervisor of their own; what was seen is in RESULTS/system.
 system: build system-root package
@@ -93,23 +128,18 @@ system: build system-root package
 	VIRTJOULE_BUILD=$(abspath $(BUILD)) $(RUN_PYTEST) tests/system \
 	    --junit-xml=$(abspath $(RESULTS))/system.xml
 
-# clang's sanitizers, on the programs as well as on the tests.
-sanitized: guest
+# clang's sanitizers, on the programs as well as on the tests, and the fuzz targets.
+sanitized: deps
 	@[ -e $(BUILD)-sanitized/build.ninja ] || CC=clang meson setup $(BUILD)-sanitized \
-	    -Db_sanitize=address,undefined -Db_lundef=false
+	    -Dfuzzing=true -Db_sanitize=address,undefined -Db_lundef=false
 	ninja -C $(BUILD)-sanitized
 	@ln -sfn $(abspath $(BUILD))/guest $(BUILD)-sanitized/guest
 
 # FUZZ_SECONDS=3600 make fuzz: an hour for each target. FUZZ_RUNS=10000000 make fuzz: so many
 # executions of each, and no limit in time.
-fuzz: deps
-	@mkdir -p $(RESULTS)
-	@rm -f $(RESULTS)/fuzz.xml
-	@[ -e $(BUILD)-fuzz/build.ninja ] || CC=clang meson setup $(BUILD)-fuzz -Dfuzzing=true \
-	    -Db_sanitize=address,undefined -Db_lundef=false
-	meson configure $(BUILD)-fuzz -Dfuzz_seconds=$(FUZZ_SECONDS) -Dfuzz_runs=$(FUZZ_RUNS)
-	meson test -C $(BUILD)-fuzz --print-errorlogs; \
-	    cp $(BUILD)-fuzz/meson-logs/testlog.junit.xml $(RESULTS)/fuzz.xml
+fuzz: sanitized
+	meson configure $(BUILD)-sanitized -Dfuzz_seconds=$(FUZZ_SECONDS) -Dfuzz_runs=$(FUZZ_RUNS)
+	$(MESON_TEST) $(BUILD)-sanitized fuzz --suite fuzz
 
 # The table of docs/fuzzing.md: what of each parser the corpora reach.
 fuzz-coverage: deps
@@ -123,7 +153,9 @@ fuzz-coverage: deps
 # 10^5 responses of real servers on this machine's kernel, some of 100 MB, with virtjoule-requests and
 # without it. RESPONSES=200 make responses: so many of each of the five.
 responses: build servers
-	VIRTJOULE_RESPONSES=$(RESPONSES) $(PYTEST)/many_responses.py -rA
+	@mkdir -p $(RESULTS)
+	VIRTJOULE_RESPONSES=$(RESPONSES) $(PYTEST)/many_responses.py -rA \
+	    --junit-xml=$(abspath $(RESULTS))/responses.xml
 
 # Every scenario of the laboratory: docs/accuracy.md and its plots anew. Fails when a limit is broken.
 accuracy: build
@@ -151,4 +183,4 @@ package: deps
 	@ls $(BUILD)/package/*.deb
 
 clean:
-	rm -rf $(BUILD) $(BUILD)-sanitized $(BUILD)-fuzz $(BUILD)-fuzz-coverage
+	rm -rf $(BUILD) $(BUILD)-sanitized $(BUILD)-fuzz-coverage

@@ -10,6 +10,7 @@
 #include "usage/providers.h"
 #include "util/clock.h"
 #include "util/parse.h"
+#include "util/paths.h"
 
 /* No zone draws more. */
 #define STATIC_POWER_MAX_UW (UINT64_C(10000) * 1000000)
@@ -129,7 +130,8 @@ static const struct config_key keys[] = {
     {"daemon", "interval", value_duration, FIELD(interval_ns), "1s",
      "a duration with its unit, such as 1s or 500ms"},
     {"daemon", "allow_fine_interval", value_bool, FIELD(allow_fine_interval), "no", "yes or no"},
-    {"daemon", "runtime_dir", value_path, FIELD(runtime_dir), "/run/virtjoule", "an absolute path"},
+    {"daemon", "runtime_dir", value_path, FIELD(runtime_dir), RUNTIME_DIRECTORY,
+     "an absolute path"},
     {"daemon", "state_dir", value_path, FIELD(state_dir), "/var/lib/virtjoule", "an absolute path"},
     {"source", "energy", value_energy, FIELD(energy), "auto", "auto, rapl or estimate"},
     {"rapl", "sysfs_root", value_path, FIELD(sysfs_root), "/sys", "an absolute path"},
@@ -156,7 +158,7 @@ static const struct config_key keys[] = {
     {"baseline", "default", value_other_static_powers, FIELD(other_static_powers), "none",
      "none or auto"},
     {"baseline", "file", value_path, FIELD(baseline_file), NULL, "an absolute path"},
-    {"powercapfs", "mountpoint", value_path, FIELD(mountpoint), "/run/virtjoule/vms",
+    {"powercapfs", "mountpoint", value_path, FIELD(mountpoint), TREES_MOUNTPOINT,
      "an absolute path"},
     {"powercapfs", "file_mode", value_mode, FIELD(file_mode), "0444",
      "an octal mode of read bits, the owner's among them, such as 0444"},

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
-#include <getopt.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sysexits.h>
 
@@ -11,28 +9,8 @@
 #include "powercapfs/mount.h"
 #include "util/file.h"
 #include "util/log.h"
-
-static const char usage_text[] =
-    "Usage: virtjouled [--config FILE] [--check-config | --mount | --unmount]\n"
-    "\n"
-    "Gives every QEMU/KVM virtual machine of this host its own energy counter.\n"
-    "\n"
-    "  --config FILE    the configuration; without it the defaults hold\n"
-    "  --check-config   validate the configuration, and the model file that it names, and exit\n"
-    "  --mount          mount the powercap trees for the daemon that the service manager starts "
-    "next,\n"
-    "                   unless they are, and exit\n"
-    "  --unmount        unmount the powercap trees and exit\n"
-    "  --version        print the version and exit\n"
-    "  --help           print this text and exit\n"
-    "\n"
-    "Exit status: 0 after SIGTERM, 1 on failure, 64 for wrong options,\n"
-    "69 when no energy can be read, 78 when the configuration is wrong.\n";
-
-struct arguments {
-    const char *config_file;
-    int (*action)(const struct config *config); /* @return the exit status */
-};
+#include "util/macros.h"
+#include "util/options.h"
 
 /* A model file is part of the configuration: what is wrong with it is told before anything starts.
  */
@@ -61,7 +39,7 @@ static int run(const struct config *config)
     return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-static int tell_valid(const struct config *config)
+static int report_valid(const struct config *config)
 {
     log_info("configuration valid");
     return EXIT_SUCCESS;
@@ -77,53 +55,40 @@ static int unmount_trees(const struct config *config)
     return mountpoint_release(config->mountpoint) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-/* @return -1 to go on, else the exit status */
-static int parse_arguments(int argc, char **argv, struct arguments *ret)
-{
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"check-config", no_argument, NULL, 'k'},
-        {"mount", no_argument, NULL, 'm'},
-        {"unmount", no_argument, NULL, 'u'},
-        {"version", no_argument, NULL, 'v'},
-        {"help", no_argument, NULL, 'h'},
-        {0},
-    };
+enum action { ACTION_RUN, ACTION_CHECK, ACTION_MOUNT, ACTION_UNMOUNT };
 
-    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        switch (option) {
-        case 'c':
-            ret->config_file = optarg;
-            break;
-        case 'k':
-            ret->action = tell_valid;
-            break;
-        case 'm':
-            ret->action = mount_trees;
-            break;
-        case 'u':
-            ret->action = unmount_trees;
-            break;
-        case 'v':
-            puts("virtjouled " VIRTJOULE_VERSION);
-            return EXIT_SUCCESS;
-        case 'h':
-            fputs(usage_text, stdout);
-            return EXIT_SUCCESS;
-        default:
-            return EX_USAGE;
-        }
-    }
-    if (optind < argc) {
-        fprintf(stderr, "virtjouled: unexpected argument \"%s\"\n", argv[optind]);
-        return EX_USAGE;
-    }
-    return -1;
-}
+/* @return the exit status */
+static int (*const actions[])(const struct config *config) = {
+    [ACTION_RUN] = run,
+    [ACTION_CHECK] = report_valid,
+    [ACTION_MOUNT] = mount_trees,
+    [ACTION_UNMOUNT] = unmount_trees,
+};
 
 int main(int argc, char **argv)
 {
-    struct arguments arguments = {.action = run};
+    const char *config_file = NULL;
+    int action = ACTION_RUN;
+    const struct program_option options[] = {
+        {"config", "FILE", "the configuration; without it the defaults hold", .text = &config_file},
+        {"check-config", NULL,
+         "validate the configuration, and the model file that it names, and exit",
+         .choice = &action, .value = ACTION_CHECK},
+        {"mount", NULL, "mount the powercap trees for the next daemon, unless they are, and exit",
+         .choice = &action, .value = ACTION_MOUNT},
+        {"unmount", NULL, "unmount the powercap trees and exit", .choice = &action,
+         .value = ACTION_UNMOUNT},
+    };
+    const struct program_usage usage = {
+        .name = "virtjouled",
+        .arguments = "[--config FILE] [--check-config | --mount | --unmount]",
+        .purpose = "Gives every QEMU/KVM virtual machine of this host its own energy counter.",
+        .statuses = "0 after SIGTERM, 1 on failure, 64 for wrong options,\n"
+                    "69 when no energy can be read, 78 when the configuration is wrong",
+        .wrong_usage = EX_USAGE,
+        .options = options,
+        .n_options = ARRAY_SIZE(options),
+    };
     struct config config;
     int status;
 
@@ -131,13 +96,13 @@ int main(int argc, char **argv)
         return EXIT_FAILURE;
     /* A log or a client that has gone is no reason to end. */
     signal(SIGPIPE, SIG_IGN);
-    status = parse_arguments(argc, argv, &arguments);
+    status = program_parse(&usage, argc, argv);
     if (status >= 0)
         return status;
     config_init(&config);
-    if (arguments.config_file && config_load(arguments.config_file, &config) < 0)
+    if (config_file && config_load(config_file, &config) < 0)
         return EX_CONFIG;
     if (check_model(&config) < 0)
         return EX_CONFIG;
-    return arguments.action(&config);
+    return actions[action](&config);
 }

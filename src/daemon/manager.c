@@ -286,8 +286,8 @@ static int start_loop(struct manager *manager)
         return r;
     manager->tick.due_usec = (now_ns() + manager->config.interval_ns) / NSEC_PER_USEC;
     /* To the microsecond: ramps run for one interval, and a late tick makes them pause. */
-    return sd_event_add_time(manager->event, &manager->tick.timer, CLOCK_MONOTONIC, manager->tick.due_usec,
-                             1, on_timer, manager);
+    return sd_event_add_time(manager->event, &manager->tick.timer, CLOCK_MONOTONIC,
+                             manager->tick.due_usec, 1, on_timer, manager);
 }
 
 int manager_run(struct manager *manager)

@@ -13,6 +13,7 @@
 #include "util/file.h"
 #include "util/log.h"
 #include "util/macros.h"
+#include "util/paths.h"
 
 static int new_source(struct manager *manager)
 {
@@ -162,7 +163,7 @@ static int new_control(struct manager *manager)
         log_error("no runtime directory", F_STRING("path", config->runtime_dir), F_ERROR(r));
         return r;
     }
-    snprintf(socket, sizeof(socket), "%s/control.sock", config->runtime_dir);
+    snprintf(socket, sizeof(socket), "%s/" CONTROL_SOCKET_NAME, config->runtime_dir);
     return control_new(&manager->control, manager->event, socket, config->mountpoint,
                        manager->board, &manager->descriptors, &actions);
 }

@@ -13,9 +13,10 @@
 #include "util/clock.h"
 #include "util/file.h"
 #include "util/log.h"
+#include "util/paths.h"
 
 struct powercap_reader {
-    char *root;                   /* NULL: POWERCAP_SHARE, else /sys */
+    char *root;                   /* NULL: SHARE_MOUNTPOINT, else /sys */
     const char *used;             /* the root of the source */
     struct energy_source *source; /* NULL: there is no tree */
     bool lost_logged;
@@ -88,13 +89,13 @@ static int open_root(struct powercap_reader *reader, const char *root)
 
 static void open_tree(struct powercap_reader *reader)
 {
-    int r = open_root(reader, reader->root ? reader->root : POWERCAP_SHARE);
+    int r = open_root(reader, reader->root ? reader->root : SHARE_MOUNTPOINT);
 
     if (r < 0 && !reader->root)
         r = open_root(reader, "/sys");
     if (r < 0 && !reader->lost_logged) {
         log_warning("no energy tree, the search goes on",
-                    F_STRING("root", reader->root ? reader->root : POWERCAP_SHARE " and /sys"),
+                    F_STRING("root", reader->root ? reader->root : SHARE_MOUNTPOINT " and /sys"),
                     F_ERROR(r));
         reader->lost_logged = true;
     }

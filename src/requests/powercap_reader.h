@@ -26,12 +26,9 @@ struct powercap_energy {
     uint64_t delay_ns;  /* the total is as of this long ago */
 };
 
-/** Where a guest's tree is mounted; a machine without it has its own. */
-#define POWERCAP_SHARE "/run/virtjoule/share"
-
 /**
  * Opens nothing yet: powercap_reader_read() does.
- * @param root  holds class/powercap; NULL: POWERCAP_SHARE, else /sys
+ * @param root  holds class/powercap; NULL: SHARE_MOUNTPOINT, else /sys
  * @return 0 or -ENOMEM
  */
 int powercap_reader_new(struct powercap_reader **ret, const char *root);

@@ -150,6 +150,7 @@ int main(int argc, char **argv)
     if (readers > READERS_MAX)
         return 2;
     while (started < readers &&
+           /* NOLINTNEXTLINE(performance-no-int-to-ptr) */
            pthread_create(&threads[started], NULL, run_reader, (void *)(uintptr_t)started) == 0)
         started++;
     for (unsigned long i = 0; i < started; i++)

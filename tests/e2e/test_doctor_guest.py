@@ -163,7 +163,8 @@ def module_not_loaded(patient):
     _unload(patient)
     patient.guest.check("""
         mkdir -p /lib/modules/$(uname -r)
-        echo kernel/fs/fuse/virtiofs.ko: kernel/fs/fuse/fuse.ko >/lib/modules/$(uname -r)/modules.dep
+        echo kernel/fs/fuse/virtiofs.ko: kernel/fs/fuse/fuse.ko \\
+            >/lib/modules/$(uname -r)/modules.dep
         """)
     yield
     patient.guest.check("rm -r /lib/modules")

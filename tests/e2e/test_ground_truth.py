@@ -71,5 +71,5 @@ def test_source_is_counted_over_every_wrap(host, start_daemon):
     time.sleep(SECONDS)
     counted, true = totals()
     most_of_an_interval = PACKAGE.static_watts + PACKAGE.watts_per_cpu * len(PACKAGE.cpus)
-    assert float(counted - counted_before) == pytest.approx(true - true_before,
-                                                           abs=most_of_an_interval)
+    assert float(counted - counted_before) == \
+        pytest.approx(true - true_before, abs=most_of_an_interval)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What happens to a host while it is watched: its clock jumps, its CPUs go and come back, it sleeps.
+"""What happens to a host while it is watched: clock jumps, CPUs that go and come back, sleep.
 
 The host is a guest of this machine: nobody else's clock and CPUs are touched.
 """

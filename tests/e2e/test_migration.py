@@ -162,8 +162,8 @@ def test_metadata_that_is_not_to_be_used(start_host, start_guest):
     head = f"version='1' uuid='{guest.uuid}'"
     for element, told in ((f"<energy {head} package='{2**63} {2**63}'/>", "more energy than"),
                           (f"<energy {head} package='12 x'/>", "not of the form"),
-                          (f"<energy version='1' uuid='{uuid.uuid4()}' package='{10**15} {10**15}'/>",
-                           "")):
+                          (f"<energy version='1' uuid='{uuid.uuid4()}' "
+                           f"package='{10**15} {10**15}'/>", "")):
         guest.domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, element, "virtjoule", URI,
                                  libvirt.VIR_DOMAIN_AFFECT_LIVE)
         before = len(host.daemon.log())

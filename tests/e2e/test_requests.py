@@ -294,7 +294,8 @@ def test_bad_options(options):
     (["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /sys/kernel/btf && exec "$@"', "sh"],
      "CONFIG_DEBUG_INFO_BTF"),
     (["setpriv", "--inh-caps=-all", "--bounding-set=-all,+bpf"], "CAP_PERFMON"),
-    (["setpriv", "--inh-caps=-all", "--bounding-set=-all,+bpf,+perfmon"], "map 'sockets': failed to create"),
+    (["setpriv", "--inh-caps=-all", "--bounding-set=-all,+bpf,+perfmon"],
+     "map 'sockets': failed to create"),
 ])
 def test_what_the_kernel_lacks(directory, wrapper, missing):
     """No type information, no permission: it is named, and the exit status is 69."""

@@ -27,7 +27,7 @@ PARSERS = {
              "src/powercapfs/names.c", "src/powercapfs/tree.c",
              "src/powercapfs/handover.c:fuse_init_is_whole"],
     "http-stream": ["bpf/shared/http_stream.h", "bpf/shared/http_words.h"],
-    "ledger": ["src/ledger/ledger_image.c", "src/ledger/ledger_save.c",
+    "ledger": ["src/ledger/ledger_image.c",
                "src/util/image_file.c:image_file_parse"],
     "model-file": ["src/attribution/fitted.c:fitted_parse,handle_key,normalise"],
     "numa-text": ["src/host/topology_text.c", "src/memory/memory_text.c"],

@@ -13,7 +13,7 @@ if [ $# -ne 1 ]; then
     exit 2
 fi
 here=$(cd "$(dirname "$0")" && pwd)
-packages=$here/../../packages.list
+packages=$here/../debian/packages.sh
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
 
@@ -35,7 +35,11 @@ drivers/char/ipmi/ipmi_devintf.ko'
 
 programs='usr/bin/prometheus-node-exporter usr/bin/powercap-info'
 
-wanted=$( (cat "$0" "$here/init"; grep '^guest ' "$packages") | sha256sum)
+common=$here/debian.sh
+# shellcheck source=SCRIPTDIR/debian.sh
+. "$common"
+
+wanted=$( (cat "$0" "$common" "$here/init"; "$packages" guest) | sha256sum)
 if [ -e "$out/stamp" ] && [ "$(cat "$out/stamp")" = "$wanted" ]; then
     exit 0
 fi
@@ -51,7 +55,7 @@ resolve() {
 
 download() {
     names=
-    for name in $(awk '$1 == "guest" { print $2 }' "$packages"); do
+    for name in $("$packages" guest); do
         names="$names $(resolve "$name")"
     done
     # shellcheck disable=SC2086 # a list
@@ -66,6 +70,8 @@ download || { apt-get -qq update && download; }
 for package in "$out"/cache/*.deb; do
     dpkg-deb -x "$package" "$out/root"
 done
+# Debian 13's packages have all of it there.
+[ -e "$out/root/lib" ] || ln -s usr/lib "$out/root/lib"
 
 echo "guest: packing the initramfs"
 cd "$out/initramfs"
@@ -75,34 +81,38 @@ cp "$here/init" init
 chmod 755 init
 echo 'root:x:0:0:root:/:/bin/sh' >etc/passwd
 
-# Numbered in the order that they are loaded in.
-copy_modules() { # DIRECTORY MODULE...
+# Numbered in the order that they are loaded in. A kernel has some built in.
+number_modules() { # DIRECTORY MODULE...
     directory=$1
     shift
     number=10
     for module; do
-        cp "$out"/root/lib/modules/*/kernel/"$module" "$directory/$number-${module##*/}"
+        for file in "$out"/root/lib/modules/*/kernel/"$module"*; do
+            [ ! -e "$file" ] || unpack_module "$file" "$directory/$number-${module##*/}"
+        done
         number=$((number + 1))
     done
 }
 # shellcheck disable=SC2086 # lists
 {
-    copy_modules modules $modules
-    copy_modules ipmi $ipmi_modules
+    number_modules modules $modules
+    number_modules ipmi $ipmi_modules
+}
+
+copy_library() { # NAME
+    for dir in "$out/root/lib" "$out/root/usr/lib"; do
+        [ ! -e "$dir/x86_64-linux-gnu/$1" ] || cp -L "$dir/x86_64-linux-gnu/$1" lib64/
+    done
 }
 
 # A program and the libraries it names; the loader is found at its fixed path.
-library_dir=$out/root/lib/x86_64-linux-gnu
-usr_library_dir=$out/root/usr/lib/x86_64-linux-gnu
 for program in $programs; do
     cp "$out/root/$program" bin/
     for library in $(objdump -p "$out/root/$program" | awk '$1 == "NEEDED" { print $2 }'); do
-        for dir in "$library_dir" "$usr_library_dir"; do
-            [ ! -e "$dir/$library" ] || cp -L "$dir/$library" lib64/
-        done
+        copy_library "$library"
     done
 done
-cp -L "$library_dir/ld-linux-x86-64.so.2" lib64/
+copy_library ld-linux-x86-64.so.2
 
 find . | cpio --quiet --create --format=newc --owner=0:0 | gzip -1 >"$out/initramfs.cpio.gz"
 cp "$out"/root/boot/vmlinuz-* "$out/vmlinuz"

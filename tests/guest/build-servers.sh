@@ -3,7 +3,7 @@
 #
 # Makes what the guest is started from in which requests are measured (e2e/harness/servers.py):
 #
-#     OUTDIR/servers.img          its disk: Debian 12 with systemd and HTTP servers, the packages
+#     OUTDIR/servers.img          its disk: Debian with systemd and HTTP servers, the packages
 #                                 of group "servers" in packages.list
 #     OUTDIR/vmlinuz              Debian's kernel
 #     OUTDIR/initramfs.cpio.gz    which mounts the disk
@@ -16,7 +16,7 @@ if [ $# -ne 1 ]; then
     exit 2
 fi
 here=$(cd "$(dirname "$0")" && pwd)
-packages=$here/../../packages.list
+packages=$here/../debian/packages.sh
 first_process=$here/../system/init
 common=$here/debian.sh
 mkdir -p "$1"
@@ -29,7 +29,7 @@ root=$work/root
 kernel=$(kernel_version)
 
 wanted=$( (cat "$0" "$common" "$here/init" "$first_process"
-    grep '^servers ' "$packages"
+    "$packages" servers
     echo "$kernel") | sha256sum)
 if [ -e "$out/stamp" ] && [ "$(cat "$out/stamp")" = "$wanted" ]; then
     exit 0

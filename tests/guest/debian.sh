@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # shellcheck shell=sh
 #
-# What makes Debian's disks for virtual machines, for build-servers.sh and ../system/build-root.sh:
+# What makes root directories of Debian for ../debian/other.sh and, for build-servers.sh and
+# ../system/build-root.sh, disks for virtual machines:
 #
 #     packages.list --> root directory --+
 #     kernel's package --> modules ------+--> disk, initramfs
 #
-# They set `packages` (the list), `work` (a directory for what is in between) and `first_process`
-# (of the initramfs).
+# They set `packages` (the script that reads the list) and, for disks, `work` (a directory for what
+# is in between) and `first_process` (of the initramfs).
 # shellcheck disable=SC2154
+
+host_suite() {
+    sed -n 's/^VERSION_CODENAME=//p' /etc/os-release
+}
 
 # kernel_version: of the installed headers, that is the newest; with another no module that was
 # built with them would load.
@@ -25,19 +30,25 @@ unpack_kernel() {
         apt-get -qq update && download_package "linux-image-$1"
     }
     dpkg-deb -x "$work"/linux-image-*.deb "$work/image"
+    [ -e "$work/image/lib" ] || ln -s usr/lib "$work/image/lib"
 }
 
 download_package() {
     (cd "$work" && apt-get -qq -o APT::Sandbox::User=root download "$1")
 }
 
-# install_debian GROUP ROOT: neither documentation nor translations, that is a third of it. Nobody
-# logs in; what runs by the clock would only disturb.
-install_debian() {
-    include=$(awk -v group="$1" '$1 == group { printf "%s%s", comma, $2; comma = "," }' "$packages")
-    mmdebstrap --quiet --variant=minbase --include="$include" \
+# make_root SUITE GROUPS ROOT: neither documentation nor translations, that is a third of it.
+make_root() {
+    mmdebstrap --quiet --variant=minbase --include="$("$packages" "$2" "$1")" \
+        --dpkgopt=force-unsafe-io \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-        --dpkgopt='path-exclude=/usr/share/man/*' bookworm "$2"
+        --dpkgopt='path-exclude=/usr/share/man/*' "$1" "$3"
+}
+
+# install_debian GROUP ROOT: of this machine's suite, for which virtjoule is built. No user logs in;
+# what runs by the clock would only disturb.
+install_debian() {
+    make_root "$(host_suite)" "$1" "$2"
     mask "$2" serial-getty@ttyS0.service getty@tty1.service apt-daily.timer \
         apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service \
         fstrim.timer
@@ -52,7 +63,15 @@ mask() {
     done
 }
 
-# copy_modules ROOT KERNEL PATH...: a machine without most hardware needs but few of them.
+# unpack_module FILE TARGET
+unpack_module() {
+    case $1 in
+    *.xz) xz -dc "$1" >"$2" ;;
+    *) cp "$1" "$2" ;;
+    esac
+}
+
+# copy_modules ROOT KERNEL PATH...: of Debian 13's kernel they are compressed, or built in. A machine without most hardware needs but few of them.
 copy_modules() {
     modules=$1/lib/modules/$2
     unpacked=$work/image/lib/modules/$2
@@ -64,7 +83,9 @@ copy_modules() {
         cd "$unpacked/kernel" || exit
         for path; do
             mkdir -p "$modules/kernel/$(dirname "$path")"
-            cp -r "$path" "$modules/kernel/$path"
+            for found in "$path" "$path.xz"; do
+                [ ! -e "$found" ] || cp -r "$found" "$modules/kernel/$found"
+            done
         done
     )
     depmod -b "$1" "$2"
@@ -89,7 +110,7 @@ pack_initramfs() {
     modprobe --dirname "$installed" --set-version "$version" --show-depends --all "$@" |
         awk '$1 == "insmod" && !seen[$2]++ { print $2 }' |
         while read -r module; do
-            cp "$module" "$work/initramfs/modules/$number-${module##*/}"
+            unpack_module "$module" "$work/initramfs/modules/$number-$(basename "$module" .xz)"
             number=$((number + 1))
         done
     (cd "$work/initramfs" && find . | cpio --quiet --create --format=newc --owner=0:0)

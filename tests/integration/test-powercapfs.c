@@ -601,7 +601,7 @@ static void test_kept_open(void **state)
 
     assert_true(fd >= 0);
     for (unsigned i = 0; i < 50; i++) {
-        struct observation seen;
+        struct observation seen = {0};
 
         assert_true(observe(fd, 8, 64, &seen));
         assert_true(plausible(&seen));
@@ -1049,13 +1049,14 @@ int main(void)
         BARE(test_stop_with_open_file),
         BARE(test_unmounted_from_outside),
     };
+    const char *preload = getenv("LD_PRELOAD");
 
     if (geteuid() != 0 || access("/dev/fuse", R_OK | W_OK) < 0) {
         fputs("skipped: mounting needs root and /dev/fuse\n", stderr);
         return 77;
     }
     /* It holds its one lock in open(2), so the thread that is to serve the open never runs. */
-    if (getenv("LD_PRELOAD") && strstr(getenv("LD_PRELOAD"), "vgpreload")) {
+    if (preload && strstr(preload, "vgpreload")) {
         fputs("skipped: valgrind cannot run a process that uses its own FUSE mount\n", stderr);
         return 77;
     }

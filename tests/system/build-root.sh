@@ -4,7 +4,7 @@
 # Makes what the hypervisor of the system test (hypervisor.py) and its guest (guest.py) are
 # started from:
 #
-#     OUTDIR/root.img             the hypervisor's disk: Debian 12 with systemd, libvirt and QEMU,
+#     OUTDIR/root.img             the hypervisor's disk: Debian with systemd, libvirt and QEMU,
 #                                 the packages of group "system" in packages.list; in its /boot
 #                                 is what it starts the guest from
 #     OUTDIR/guest.img            the guest's disk: the packages of group "system-guest"
@@ -22,7 +22,7 @@ if [ $# -ne 1 ]; then
     exit 2
 fi
 here=$(cd "$(dirname "$0")" && pwd)
-packages=$here/../../packages.list
+packages=$here/../debian/packages.sh
 common=$here/../guest/debian.sh
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
@@ -36,7 +36,7 @@ first_process=$here/init
 kernel=$(kernel_version)
 
 wanted=$( (cat "$here"/*.sh "$common" "$here/init" "$here"/*.service "$here"/powercap-module/*
-    grep '^system' "$packages"
+    "$packages" 'system|system-guest'
     echo "$kernel") | sha256sum)
 if [ -e "$out/stamp" ] && [ "$(cat "$out/stamp")" = "$wanted" ]; then
     exit 0

@@ -111,7 +111,7 @@ def test_zones_vanish_and_appear(host, daemon, vm):
     """The driver is unloaded and loaded: nothing restarts, no energy is lost."""
     def all_readable(value):
         return lambda m: [v for _, v in m.select("virtjoule_zone_readable",
-                                                  source="rapl")] == [value] * 2
+                                                 source="rapl")] == [value] * 2
 
     pid, before = daemon.pid(), daemon.totals()
     with no_energy_lost(daemon), vm.reader() as reader:

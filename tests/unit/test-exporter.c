@@ -161,10 +161,10 @@ static void test_estimate_is_labelled(void **state)
 static void test_meters(void **state)
 {
     static const char *const lines[] = {
-        "virtjoule_meter_info{source=\"dcmi\",state=\"ok\",trust=\"trusted\","
-        "learning=\"learned\",used=\"yes\"} 1",
-        "virtjoule_meter_info{source=\"snmp\",state=\"silent\",trust=\"silent\","
-        "learning=\"learning\",used=\"no\"} 1",
+        ("virtjoule_meter_info{source=\"dcmi\",state=\"ok\",trust=\"trusted\","
+         "learning=\"learned\",used=\"yes\"} 1"),
+        ("virtjoule_meter_info{source=\"snmp\",state=\"silent\",trust=\"silent\","
+         "learning=\"learning\",used=\"no\"} 1"),
         "virtjoule_platform_watts{source=\"dcmi\"} 364",
         "virtjoule_meter_age_seconds{source=\"dcmi\"} 2.5",
         "virtjoule_meter_delay_seconds{source=\"dcmi\"} 3.5",

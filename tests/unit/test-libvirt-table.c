@@ -57,7 +57,8 @@ static void replace(struct libvirt_table *table, const struct libvirt_domain *do
     struct libvirt_domain *copy = calloc(n + 1, sizeof(*copy));
 
     assert_non_null(copy);
-    memcpy(copy, domains, n * sizeof(*copy));
+    for (size_t i = 0; i < n; i++)
+        copy[i] = domains[i];
     libvirt_table_replace(table, copy, n);
 }
 

@@ -261,9 +261,9 @@ static void test_no_vm(void **state)
         "qemu-system-x86_64|-machine|accel=kvm,type=none",
         "qemu-system-x86_64|-machine|q35|-M|none",
         /* libvirt's probe of what a QEMU can do */
-        "/usr/bin/qemu-system-x86_64|-S|-no-user-config|-nodefaults|-nographic|-machine|"
-        "none,accel=kvm:tcg|-qmp|unix:/var/lib/libvirt/qemu/qmp-1/qmp.monitor,server=on,wait=off|"
-        "-pidfile|/var/lib/libvirt/qemu/qmp-1/qmp.pid|-daemonize",
+        ("/usr/bin/qemu-system-x86_64|-S|-no-user-config|-nodefaults|-nographic|-machine|"
+         "none,accel=kvm:tcg|-qmp|unix:/var/lib/libvirt/qemu/qmp-1/qmp.monitor,server=on,wait=off|"
+         "-pidfile|/var/lib/libvirt/qemu/qmp-1/qmp.pid|-daemonize"),
     };
     struct qemu_cmdline vm = {.vcpus = 42};
 

@@ -63,8 +63,8 @@ def _count(fd, info):
     # An entry that goes while the next one is looked for begins the walk anew.
     keys, key = set(), None
     following = ctypes.create_string_buffer(info["bytes_key"])
-    while len(keys) <= info["max_entries"] and _libbpf.bpf_map_get_next_key(fd, key,
-                                                                           following) == 0:
+    while len(keys) <= info["max_entries"] and \
+            _libbpf.bpf_map_get_next_key(fd, key, following) == 0:
         keys.add(following.raw)
         key = ctypes.create_string_buffer(following.raw, info["bytes_key"])
     return len(keys)

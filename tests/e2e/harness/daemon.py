@@ -155,7 +155,8 @@ class Daemon:
         try:
             # A daemon that a test has killed has no exit status to check.
             if self.process and self.process.poll() is None and self.stop() != 0 and not kind:
-                raise RuntimeError(f"virtjouled ended with {self.process.returncode}:\n{self.log()}")
+                raise RuntimeError(
+                    f"virtjouled ended with {self.process.returncode}:\n{self.log()}")
         finally:
             self.kill()
             for path in system.mounts_below(self.mountpoint):

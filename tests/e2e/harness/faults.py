@@ -174,4 +174,3 @@ class CutConnection:
             self._from_libvirtd.discard(side)
             del self._pairs[side]
             side.close()
-

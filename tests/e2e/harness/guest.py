@@ -37,7 +37,9 @@ _XML = """
   </os>
   <features><acpi/></features>
   <devices>
-{disk}{share}    <serial type='file'><source path='{directory}/{name}.log'/><target port='0'/></serial>
+{disk}{share}    <serial type='file'>
+      <source path='{directory}/{name}.log'/><target port='0'/>
+    </serial>
     <serial type='unix'>
       <source mode='bind' path='{directory}/{name}.sock'/><target port='1'/>
     </serial>

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A VM as Proxmox VE runs it: QEMU with the configuration's `args`, and the hookscript around it."""
+"""A VM as Proxmox VE runs it: QEMU with the configuration's `args` and the hookscript around it."""
 
 import os
 import random

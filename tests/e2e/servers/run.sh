@@ -13,6 +13,7 @@ nginx)
     ;;
 apache)
     echo 8084
+    # shellcheck source=/dev/null
     . /etc/apache2/envvars
     mkdir -p "$APACHE_RUN_DIR"
     exec apache2 -D FOREGROUND

@@ -11,7 +11,7 @@ for server in node python uvicorn; do
     systemd-run -q --unit $server "$here/run.sh" $server
 done
 for port in 8081 8084 8085 8086 8087; do
-    for i in $(seq 300); do
+    for _ in $(seq 300); do
         ! curl -s -o /dev/null localhost:$port/1 || break
         sleep 0.1
     done

@@ -33,13 +33,13 @@ module_param(dram_static_mw, uint, 0644);
 module_param(dram_busy_mw, uint, 0644);
 
 static struct counter {
-    const unsigned long long *max_uj;
-    const unsigned int *static_mw, *busy_mw;
-    u64 energy_pj; /* of which a u64 holds 18 MJ: days */
-    bool registered;
-    struct powercap_zone zone;
-} package = {&max_energy_range_uj, &static_mw, &busy_mw},
-  dram = {&dram_max_energy_range_uj, &dram_static_mw, &dram_busy_mw};
+	const unsigned long long *max_uj;
+	const unsigned int *static_mw, *busy_mw;
+	u64 energy_pj; /* of which a u64 holds 18 MJ: days */
+	bool registered;
+	struct powercap_zone zone;
+} package = { &max_energy_range_uj, &static_mw, &busy_mw },
+  dram = { &dram_max_energy_range_uj, &dram_static_mw, &dram_busy_mw };
 
 /* Of the counters and of what follows. As those of the hardware, they count from the machine's
  * start on, whether or not a driver is loaded. */
@@ -52,144 +52,143 @@ static struct powercap_control_type *control_type;
 /* The CPUs' busy time during the last passed_ns, nanoseconds. One that is offline is idle. */
 static u64 take_busy_ns(u64 passed_ns)
 {
-    u64 sum_ns = 0;
-    int cpu;
+	u64 sum_ns = 0;
+	int cpu;
 
-    for_each_online_cpu(cpu)
-    {
-        u64 idle_us = get_cpu_idle_time_us(cpu, NULL) + get_cpu_iowait_time_us(cpu, NULL);
-        s64 busy_ns = passed_ns - (idle_us - last_idle_us[cpu]) * NSEC_PER_USEC;
+	for_each_online_cpu (cpu) {
+		u64 idle_us = get_cpu_idle_time_us(cpu, NULL) + get_cpu_iowait_time_us(cpu, NULL);
+		s64 busy_ns = passed_ns - (idle_us - last_idle_us[cpu]) * NSEC_PER_USEC;
 
-        /* The kernel does not promise that idle time never steps a little. */
-        sum_ns += clamp_t(s64, busy_ns, 0, passed_ns);
-        last_idle_us[cpu] = idle_us;
-    }
-    return sum_ns;
+		/* The kernel does not promise that idle time never steps a little. */
+		sum_ns += clamp_t(s64, busy_ns, 0, passed_ns);
+		last_idle_us[cpu] = idle_us;
+	}
+	return sum_ns;
 }
 
 static void draw(struct counter *counter, u64 passed_ns, u64 busy_ns)
 {
-    counter->energy_pj +=
-        READ_ONCE(*counter->static_mw) * passed_ns + READ_ONCE(*counter->busy_mw) * busy_ns;
+	counter->energy_pj +=
+		READ_ONCE(*counter->static_mw) * passed_ns + READ_ONCE(*counter->busy_mw) * busy_ns;
 }
 
 static void update(void)
 {
-    u64 now_ns = ktime_get_ns();
-    u64 passed_ns = now_ns - last_ns;
-    u64 busy_ns = take_busy_ns(passed_ns);
+	u64 now_ns = ktime_get_ns();
+	u64 passed_ns = now_ns - last_ns;
+	u64 busy_ns = take_busy_ns(passed_ns);
 
-    last_ns = now_ns;
-    draw(&package, passed_ns, busy_ns);
-    draw(&dram, passed_ns, busy_ns);
+	last_ns = now_ns;
+	draw(&package, passed_ns, busy_ns);
+	draw(&dram, passed_ns, busy_ns);
 }
 
 static int get_energy_uj(struct powercap_zone *zone, u64 *energy_uj)
 {
-    struct counter *counter = container_of(zone, struct counter, zone);
+	struct counter *counter = container_of(zone, struct counter, zone);
 
-    mutex_lock(&lock);
-    update();
-    *energy_uj = counter->energy_pj / 1000000 % *counter->max_uj;
-    mutex_unlock(&lock);
-    return 0;
+	mutex_lock(&lock);
+	update();
+	*energy_uj = counter->energy_pj / 1000000 % *counter->max_uj;
+	mutex_unlock(&lock);
+	return 0;
 }
 
 static int get_max_energy_range_uj(struct powercap_zone *zone, u64 *energy_uj)
 {
-    struct counter *counter = container_of(zone, struct counter, zone);
+	struct counter *counter = container_of(zone, struct counter, zone);
 
-    *energy_uj = *counter->max_uj;
-    return 0;
+	*energy_uj = *counter->max_uj;
+	return 0;
 }
 
 static int get_enable(struct powercap_zone *zone, bool *enabled)
 {
-    *enabled = true;
-    return 0;
+	*enabled = true;
+	return 0;
 }
 
 static int set_enable(struct powercap_zone *zone, bool enabled)
 {
-    return -EINVAL;
+	return -EINVAL;
 }
 
 /* Zones that are not powercap's own memory must have one. */
 static int release(struct powercap_zone *zone)
 {
-    return 0;
+	return 0;
 }
 
 static const struct powercap_zone_ops zone_ops = {
-    .get_energy_uj = get_energy_uj,
-    .get_max_energy_range_uj = get_max_energy_range_uj,
-    .get_enable = get_enable,
-    .set_enable = set_enable,
-    .release = release,
+	.get_energy_uj = get_energy_uj,
+	.get_max_energy_range_uj = get_max_energy_range_uj,
+	.get_enable = get_enable,
+	.set_enable = set_enable,
+	.release = release,
 };
 
 /* powercap registers no zone without a constraint; this one constrains nothing. */
 static int get_constraint(struct powercap_zone *zone, int id, u64 *value)
 {
-    *value = 0;
-    return 0;
+	*value = 0;
+	return 0;
 }
 
 static int set_constraint(struct powercap_zone *zone, int id, u64 value)
 {
-    return -EINVAL;
+	return -EINVAL;
 }
 
 static const char *get_constraint_name(struct powercap_zone *zone, int id)
 {
-    return "long_term";
+	return "long_term";
 }
 
 static const struct powercap_zone_constraint_ops constraint_ops = {
-    .get_power_limit_uw = get_constraint,
-    .set_power_limit_uw = set_constraint,
-    .get_time_window_us = get_constraint,
-    .set_time_window_us = set_constraint,
-    .get_name = get_constraint_name,
+	.get_power_limit_uw = get_constraint,
+	.set_power_limit_uw = set_constraint,
+	.get_time_window_us = get_constraint,
+	.set_time_window_us = set_constraint,
+	.get_name = get_constraint_name,
 };
 
 static int register_zone(struct counter *counter, const char *name, struct counter *parent)
 {
-    struct powercap_zone *zone =
-        powercap_register_zone(&counter->zone, control_type, name, parent ? &parent->zone : NULL,
-                               &zone_ops, 1, &constraint_ops);
+	struct powercap_zone *zone = powercap_register_zone(&counter->zone, control_type, name,
+							    parent ? &parent->zone : NULL,
+							    &zone_ops, 1, &constraint_ops);
 
-    counter->registered = !IS_ERR(zone);
-    return PTR_ERR_OR_ZERO(zone);
+	counter->registered = !IS_ERR(zone);
+	return PTR_ERR_OR_ZERO(zone);
 }
 
 static void unregister_zones(void)
 {
-    if (dram.registered)
-        powercap_unregister_zone(control_type, &dram.zone);
-    if (package.registered)
-        powercap_unregister_zone(control_type, &package.zone);
-    powercap_unregister_control_type(control_type);
+	if (dram.registered)
+		powercap_unregister_zone(control_type, &dram.zone);
+	if (package.registered)
+		powercap_unregister_zone(control_type, &package.zone);
+	powercap_unregister_control_type(control_type);
 }
 
 static int __init powercap_test_init(void)
 {
-    int ret;
+	int ret;
 
-    control_type = powercap_register_control_type(NULL, "intel-rapl", NULL);
-    if (IS_ERR(control_type))
-        return PTR_ERR(control_type);
-    ret = register_zone(&package, "package-0", NULL);
-    if (ret == 0)
-        ret = register_zone(&dram, "dram", &package);
-    if (ret < 0)
-        unregister_zones();
-    return ret;
+	control_type = powercap_register_control_type(NULL, "intel-rapl", NULL);
+	if (IS_ERR(control_type))
+		return PTR_ERR(control_type);
+	ret = register_zone(&package, "package-0", NULL);
+	if (ret == 0)
+		ret = register_zone(&dram, "dram", &package);
+	if (ret < 0)
+		unregister_zones();
+	return ret;
 }
 
 static void __exit powercap_test_exit(void)
 {
-    unregister_zones();
+	unregister_zones();
 }
 
 module_init(powercap_test_init);
