@@ -13,10 +13,10 @@
  * cycles with a busy SMT sibling count half: the core spends them once.
  *
  * The coefficients b are the host's own. They are learned from its intervals by
- * least squares of each zone's power on the features of everybody together, not
- * below zero, with a free constant, so that nothing need be known of the static
- * power. A ridge draws them to what is published as far as the intervals differ
- * too little to tell: on a constant load, and in the beginning. That is
+ * least squares of each zone's power on the features of all entities together,
+ * not below zero, with a free constant, so that the static power need not be
+ * known. A ridge draws them to a published relation as far as the intervals
+ * differ too little to show them: on a constant load, and in the beginning. It is
  *
  *     weight = cycles + k * instructions
  *
@@ -48,7 +48,7 @@ enum {
 
 /* What was learned fades with this time constant: a host's firmware and cooling change. */
 #define MEMORY_S (6 * 3600.0)
-/* Features that vary by this part of their mean, squared, count as much as what is published. */
+/* Features that vary by this part of their mean, squared, count as much as the published ones. */
 #define RIDGE 1e-4
 /* A solution takes microseconds; the sums hardly change in between. */
 #define SAMPLES_PER_FIT 10
@@ -56,7 +56,7 @@ enum {
 /* Coordinate descent goes on from the last solution. */
 #define SWEEPS 100
 
-/* One zone's sums over its intervals, in watts and features per second, and what they tell. */
+/* One zone's sums over its intervals, in watts and features per second, and the solution. */
 struct fit {
     char zone[ZONE_NAME_MAX];
     double weight; /* of all intervals together */
@@ -125,7 +125,7 @@ static void counters_weights(const struct attribution_model *model, const struct
                              const struct usage *usage, uint64_t *ret)
 {
     const struct weighing weighing = {model, zone, usage};
-    /* Instructions alone tell nothing of frequency and waiting: less than CPU time does. */
+    /* Instructions alone do not show frequency or waiting: CPU time is the better weight. */
     bool counted = zone->kind != ZONE_DRAM && usage->features & USAGE_CYCLES;
 
     if (!counted || !weigh(&weighing, activity_weight, ret))
@@ -158,7 +158,7 @@ static double power_deviations(const struct fit *fit, size_t i)
     return fit->power_products[i] - fit->sums[i] * fit->power / fit->weight;
 }
 
-/* The unit of what is published: watts per weight, by least squares. 0 when nothing tells it. */
+/* The unit of the published weight: watts per weight, by least squares. 0: it is not known. */
 static double published_unit(const struct fit *fit)
 {
     double slope = 0, square = 0;

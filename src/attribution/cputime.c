@@ -3,15 +3,15 @@
 /*
  * Package, core, uncore and psys energy by CPU time, weighed for SMT.
  *
- * DRAM. What a DIMM draws beyond its background follows its traffic: rows
- * opened, lines read and written. Refresh goes on over all rows, whoever owns
- * them and whether or not anybody does; it is part of the static energy, which
- * has been taken off before. So where last-level cache misses are counted they
- * are the weight. A miss is counted on the socket of the CPU, but is served by
- * the node that holds the page: an entity's misses are therefore spread over
- * the sockets as its resident memory is. Prefetches, write-backs and devices'
- * accesses are not among the misses; they are taken to be in proportion.
- * Without counts the weight is the resident memory itself.
+ * DRAM. The power of a DIMM beyond its background follows its traffic: rows
+ * opened, lines read and written. Refresh goes on over all rows, used or not; it
+ * is part of the static energy, which has been taken off before. So where
+ * last-level cache misses are counted they are the weight. A miss is counted
+ * on the socket of the CPU, but is served by the node that holds the page: an
+ * entity's misses are therefore spread over the sockets as its resident
+ * memory is. Prefetches, write-backs and devices' accesses are not among the
+ * misses; they are taken to be in proportion. Without counts the weight is
+ * the resident memory itself.
  */
 
 #include "attribution/weights.h"

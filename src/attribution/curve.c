@@ -37,6 +37,9 @@
  * and for a thousand of two kinds, in time that grows with their number only.
  */
 
+#include <errno.h>
+#include <gsl/gsl_errno.h>
+#include <gsl/gsl_integration.h>
 #include <math.h>
 
 #include "attribution/weights.h"
@@ -62,28 +65,7 @@ struct integrand {
     double saturated; /* how many entities are, at the last node of s */
 };
 
-/* A Gauss-Legendre node in [-1, 1], by Newton's method from Tricomi's estimate of the roots. */
-static double legendre_root(unsigned i, double *ret_weight)
-{
-    double x = cos(M_PI * (i + 0.75) / (Q_NODES + 0.5)), slope = 1;
-
-    for (unsigned step = 0; step < 8; step++) {
-        double before = 1, value = x;
-
-        for (unsigned k = 2; k <= Q_NODES; k++) {
-            double next = ((2 * k - 1) * x * value - (k - 1) * before) / k;
-
-            before = value;
-            value = next;
-        }
-        slope = Q_NODES * (x * value - before) / (x * x - 1);
-        x -= value / slope;
-    }
-    *ret_weight = 2 / ((1 - x * x) * slope * slope);
-    return x;
-}
-
-static void set_nodes(struct curve_model *curve)
+static void set_s_nodes(struct curve_model *curve)
 {
     double g = curve->head.options.curve_exponent;
     double measure = g / tgamma(1 - g) * STEP * M_LN2; /* c ds/s at every node */
@@ -94,12 +76,25 @@ static void set_nodes(struct curve_model *curve)
     }
     curve->low_tail = measure * pow(curve->s[0], 1 - g) / expm1(STEP * M_LN2 * (1 - g));
     curve->high_tail = measure * pow(curve->s[S_NODES - 1], -g) / expm1(STEP * M_LN2 * g);
-    for (unsigned i = 0; i < Q_NODES; i++) {
-        double weight, root = (legendre_root(i, &weight) + 1) / 2;
+}
 
+static int set_q_nodes(struct curve_model *curve)
+{
+    gsl_error_handler_t *handler = gsl_set_error_handler_off(); /* which would abort() */
+    gsl_integration_glfixed_table *table = gsl_integration_glfixed_table_alloc(Q_NODES);
+
+    gsl_set_error_handler(handler);
+    if (!table)
+        return -ENOMEM;
+    for (unsigned i = 0; i < Q_NODES; i++) {
+        double root, weight;
+
+        gsl_integration_glfixed_point(0, 1, i, &root, &weight, table);
         curve->q[i] = root * root;
-        curve->q_weights[i] = weight * root; /* weight / 2 in [0, 1], times dq = 2 root droot */
+        curve->q_weights[i] = 2 * weight * root; /* dq = 2 root droot */
     }
+    gsl_integration_glfixed_table_free(table);
+    return 0;
 }
 
 static void multiply(const struct curve_model *curve, struct integrand *integrand, double load)
@@ -175,9 +170,17 @@ static const struct attribution_model_ops curve_ops = {
 
 int curve_model_new(const struct model_options *options, struct attribution_model **ret)
 {
-    int r = model_new(sizeof(struct curve_model), &curve_ops, options, ret);
+    struct attribution_model *model;
+    int r = model_new(sizeof(struct curve_model), &curve_ops, options, &model);
 
-    if (r == 0)
-        set_nodes((struct curve_model *)*ret);
-    return r;
+    if (r < 0)
+        return r;
+    set_s_nodes((struct curve_model *)model);
+    r = set_q_nodes((struct curve_model *)model);
+    if (r < 0) {
+        model_free(model);
+        return r;
+    }
+    *ret = model;
+    return 0;
 }

@@ -116,7 +116,7 @@ int fitted_parse(const char *text, size_t length, struct fitted_weights *ret,
 
 /* The model. */
 
-/* The section that holds for a kind of zone; without one, one that gives nothing. */
+/* The section that holds for a kind of zone; without one, a section of zeros. */
 static const struct fitted_section *find_section(const struct attribution_model *model,
                                                  enum zone_kind kind)
 {

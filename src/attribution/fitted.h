@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * Model files: what was fitted to one host's measurements.
+ * Model files: weights that were fitted to one host's measurements.
  *
  *     [package]
  *     cpu_seconds = 8.25
@@ -15,7 +15,7 @@
  * of an entity is the sum of its features, each times the number given, which
  * is 0 where none is given:
  *
- *     cpu_seconds    CPU time, of it that with an idle SMT sibling
+ *     cpu_seconds    CPU time with an idle SMT sibling
  *     corun_seconds  CPU time with a busy SMT sibling; where it is not given, such a second counts
  *                    smt_power_ratio / 2 of cpu_seconds
  *     cycles, instructions, llc_misses
@@ -33,8 +33,6 @@
 
 #include "source/zone.h"
 #include "util/config_text.h"
-
-#define ZONE_KINDS (ZONE_PSYS + 1)
 
 enum feature {
     FEATURE_CPU_SECONDS,

@@ -5,15 +5,15 @@
  * The attribution models: how a zone's dynamic energy is divided.
  *
  *     cputime   CPU time on the zone's socket; DRAM by traffic or residency
- *     counters  cycles, instructions and cache misses, weighed as the zones themselves tell
+ *     counters  cycles, instructions and cache misses, weighed by what is learned of the zones
  *     curve     the Shapley value of a concave power curve of CPU time
  *     fitted    a sum of features with weights from a file
  *
  * Each takes the usage of one interval and gives each entity one whole weight;
  * only ratios of weights matter. Core and uncore energy is divided like
  * package energy, psys energy like that of one package with all sockets. In an
- * interval in which a model has nothing to go by, every weight 0, it falls back
- * to cputime, so that what somebody used never goes to nobody.
+ * interval for which a model has no data, every weight 0, it falls back to
+ * cputime, so that energy is unattributed only if no entity used CPU time.
  */
 
 #include <stdbool.h>
@@ -24,7 +24,7 @@
 #include "source/zone.h"
 #include "usage/usage.h"
 
-/** What all models are told. */
+/** The options of all models. */
 struct model_options {
     /**
      * Power of a core with both hyperthreads busy over one with a single busy one, 1 to 2: about

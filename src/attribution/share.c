@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "attribution/share.h"
 
+#include <assert.h>
+
 unsigned share_merge_fraction(uint64_t *fraction, uint64_t other)
 {
     return __builtin_add_overflow(*fraction, other, fraction);
@@ -14,6 +16,7 @@ void share_divide(uint64_t energy_uj, const uint64_t *weights, size_t n, uint64_
 
     for (size_t i = 0; i < n; i++)
         sum += weights[i];
+    assert(sum > 0);
     for (size_t i = 0; i < n; i++) {
         __uint128_t product = (__uint128_t)energy_uj * weights[i];
         uint64_t remainder = (uint64_t)(product % sum);

@@ -8,17 +8,17 @@
  * The division of energy, in whole microjoules, with nothing lost.
  *
  * An entity's exact due after any number of intervals, sum(E * w / W), is
- * hardly ever whole. Each entity is given the whole part of it and keeps the
- * fraction, in units of 2^-64 uJ, for later. What the fractions amount to is
- * carried: energy that is measured but not yet anybody's, always less than one
- * microjoule per entity. So, for ever,
+ * hardly ever whole. Each entity is given the whole part of its due and keeps the
+ * fraction, in units of 2^-64 uJ, for later. The fractions together are the
+ * remainder: energy that is measured but not yet given to an entity, always less
+ * than one microjoule per entity. So, for ever,
  *
- *     sum of all amounts + carried = sum of all energies          (exactly)
- *     due - 1 uJ < what an entity has been given <= due           (*)
+ *     sum of all amounts + remainder = sum of all energies        (exactly)
+ *     due - 1 uJ < the energy given to an entity <= due           (*)
  *
- * and an amount is never negative. Handing the carried part out at once, to
- * whomever, would break (*) or need to take it back later: no division that
- * does not know the future can avoid both.
+ * and an amount is never negative. To give the remainder to any entity at once
+ * would break (*), or require that it is taken back later: no division that does
+ * not know the future can avoid both.
  *
  * (*) but for the cut at 2^-64 uJ an interval: after 10^9 intervals, 10^-10 uJ.
  */
@@ -28,7 +28,7 @@
  * @param energy_uj  below 2^63
  * @param weights    n weights; their sum is above 0 and below 2^64
  * @param fractions  n entities' fractions, 2^-64 uJ, kept from call to call
- * @param remainder_uj energy carried so far; updated
+ * @param remainder_uj  energy not given to an entity so far; updated
  * @param ret        n amounts, microjoules
  */
 void share_divide(uint64_t energy_uj, const uint64_t *weights, size_t n, uint64_t *fractions,

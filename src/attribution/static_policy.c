@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "util/macros.h"
+
 static const char *const names[] = {
     [STATIC_EXCLUDE] = "exclude",
     [STATIC_EQUAL] = "equal",
@@ -19,7 +21,7 @@ const char *static_policy_to_string(enum static_policy policy)
 
 int static_policy_from_string(const char *text, enum static_policy *ret)
 {
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
         if (strcmp(text, names[i]) == 0) {
             *ret = (enum static_policy)i;
             return 0;

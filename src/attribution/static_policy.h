@@ -3,7 +3,7 @@
 
 #include <stdint.h>
 
-/** What part of the host's static energy a running VM is shown beside its dynamic energy. */
+/** The part of the host's static energy that a running VM is shown beside its dynamic energy. */
 enum static_policy {
     STATIC_EXCLUDE,      /* none */
     STATIC_EQUAL,        /* the same for every running VM */

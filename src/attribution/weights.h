@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * What the models are made of: real weights of one entity each, and the one
- * way from them to the whole weights that the ledger divides by.
+ * The parts of the models: real weights of one entity each, and the one way from
+ * real weights to the whole weights that the ledger divides by.
  *
  * Real weights are computed in floating point from unsigned 64-bit usage and
  * bounded coefficients; they are finite and not negative. To become whole
@@ -24,7 +24,7 @@ int model_new(size_t size, const struct attribution_model_ops *ops,
 /** The free() of a model that owns nothing beyond its own memory. */
 void model_free(struct attribution_model *model);
 
-/** One zone's part of one interval. */
+/** One zone in one interval. */
 struct weighing {
     const struct attribution_model *model;
     const struct zone *zone;
@@ -54,11 +54,11 @@ int weight_exponent(double largest, size_t n);
 /** The whole weight, weight * 2^exponent rounded down. */
 uint64_t weight_quantise(double weight, int exponent);
 
-/** What part of the CPU time was co-run with a busy SMT sibling, 0 to 1; 0 without CPU time. */
+/** The part of the CPU time with a busy SMT sibling, 0 to 1; 0 without CPU time. */
 double corun_part(const struct usage_socket *used);
 
 /**
- * What a unit of use of a core counts under SMT: alone 1, with a busy sibling half of what the
+ * The weight of a unit of use of a core under SMT: alone 1, with a busy sibling half of what the
  * core then draws, so that both together make up smt_power_ratio.
  */
 double smt_factor(const struct usage_socket *used, const struct model_options *options);

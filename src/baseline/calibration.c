@@ -15,11 +15,11 @@
 /* Where too few are: the quietest quarter. */
 #define QUIETEST_PART 4
 
-/* What --strict refuses, relative to the power. */
+/* The limits of --strict, relative to the power. */
 #define SPREAD_MAX 0.05
 #define LOAD_MAX 0.10
 
-/* A line of power over load can be told from loads that differ by this much. */
+/* A line of power over load can be fitted to loads that differ by this much. */
 #define BUSY_SPREAD_MIN 0.01
 /* Otherwise: full load adds up to three times the power without load. */
 #define LOAD_POWER_MAX 3
@@ -90,7 +90,7 @@ static double counter_quantum(const struct series *series, size_t n)
 /*
  * Power at full load less power without, from the quietest and the busiest third
  * (the resistant line: Tukey, "Exploratory Data Analysis", 1977, chapter 5).
- * @return false when their loads are too much alike to tell
+ * @return false when their loads are too much alike
  */
 static bool load_power(const struct series *series, double *ret)
 {
@@ -120,8 +120,8 @@ static void average_quiet(const struct series *series, struct calibration *calib
     calibration->spread_uw = gsl_stats_mad(series->power_uw, 1, n, work);
     calibration->power_uw = median(series->power_uw, n);
     calibration->uncertainty_uw = MEDIAN_ERROR * calibration->spread_uw / sqrt((double)n);
-    /* Where the counter's steps are as large as the spread, the median is one of them. The sum of
-       windows in sequence is off by two half steps at most, whatever their number. */
+    /* If the counter's steps are as large as the spread, the median is one of the steps. The sum of
+       successive windows is wrong by two half steps at most, whatever their number. */
     if (step >= calibration->spread_uw) {
         calibration->power_uw = energy_uj / duration_s;
         calibration->uncertainty_uw = fmax(calibration->spread_uw, step) / sqrt((double)n);
@@ -130,7 +130,7 @@ static void average_quiet(const struct series *series, struct calibration *calib
         calibration->flaws |= CALIBRATION_UNSTEADY;
 }
 
-/* Takes off what the quiet windows' load draws. */
+/* Takes off the power that the quiet windows' load draws. */
 static void remove_load(const struct series *series, struct calibration *calibration)
 {
     double busy = median(series->busy, calibration->quiet), full_uw;
@@ -138,7 +138,7 @@ static void remove_load(const struct series *series, struct calibration *calibra
 
     if (load_power(series, &full_uw)) {
         calibration->load_uw = fmin(busy * full_uw, calibration->power_uw);
-        /* The line may bend on its way to no load: half of what it says. */
+        /* The line may bend towards no load: half of its correction is uncertain. */
         error_uw = calibration->load_uw / 2;
     }
     if (fmax(calibration->load_uw, error_uw) > LOAD_MAX * calibration->power_uw)

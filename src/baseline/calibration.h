@@ -6,14 +6,14 @@
  * as possible: the median over the windows in which it was quiet, carried from
  * their small load to none along the line of power over load.
  *
- * The median and the MAD, since what disturbs an idle host (a timer, a cron
- * job) only ever adds power.
+ * The median and the MAD are used because the disturbances of an idle host (a
+ * timer, a cron job) only ever add power.
  */
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* Fewer windows tell nothing. */
+/* Fewer windows do not show the spread. */
 #define CALIBRATION_WINDOWS_MIN 10
 #define CALIBRATION_WINDOWS_MAX 500
 
@@ -33,9 +33,9 @@ enum calibration_flaw {
 struct calibration {
     double power_uw;
     double uncertainty_uw; /* standard uncertainty (one sigma) */
-    double spread_uw;      /* standard deviation of a quiet window, as the MAD tells it */
+    double spread_uw;      /* standard deviation of a quiet window, estimated by the MAD */
     double busy;           /* median over all windows */
-    double load_uw;        /* what has been taken off for the load of the quiet windows */
+    double load_uw;        /* taken off for the load of the quiet windows */
     size_t quiet;          /* windows that were used */
     unsigned flaws;        /* bit per enum calibration_flaw */
 };

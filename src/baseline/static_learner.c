@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "baseline/static_learner.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <gsl/gsl_fit.h>
 #include <gsl/gsl_sort.h>
@@ -25,21 +26,21 @@
 /* The published value follows the fitted one with this time constant. */
 #define SLEW_S 60.0
 
-/* One sample in so many may be much too low at any time, by a reading that came late. */
+/* One sample in this many may be much too low, because of a reading that came late. */
 #define GLITCHES 100
 
-/* Groups of samples with like load: at most so many, of at least this size. */
+/* Groups of samples with similar load: the largest number of groups, and their least size. */
 #define GROUPS_MAX 30
 #define GROUP_SIZE 10
 #define GROUP_SIZE_MAX (SAMPLES_MAX / GROUPS_MAX + 1)
-/* Robust mean: the samples within so many standard deviations, as the MAD tells them. */
+/* Robust mean: of the samples within this many standard deviations, estimated by the MAD. */
 #define KEEP_SIGMAS 3.0
 
 /* How fast the power of a load may drift, relative, per second: 10 % in half an hour is usual. */
 #define DRIFT_SIGMA (0.1 / 1800)
 
 /* No power curve is exact: the error of its form, relative to the power, at the lowest load and
-   what it grows by towards the highest. */
+   its growth towards the highest. */
 #define FORM_ERROR 0.001
 #define FORM_ERROR_GROWTH 0.02
 
@@ -213,7 +214,7 @@ static void remove_drift(const struct static_learner *learner, struct group *gro
         groups[g].power_uw += drift * (learner->time_s - groups[g].time_s);
 }
 
-/* A few samples tell their variance badly: all groups share the typical one of a sample. */
+/* The variance of few samples is inexact: all groups share the typical variance of a sample. */
 static void share_variance(struct group *groups, size_t n, double variance)
 {
     for (size_t g = 0; g < n; g++) {
@@ -305,8 +306,8 @@ static bool fit_all(const struct group *groups, size_t n, double *ret_power, dou
             return false;
         best = fmin(best, fits[i].chi_square);
     }
-    /* Groups that scatter by more than their own variance tell of a power that depends on
-       more than the load: every uncertainty is as much larger. */
+    /* If groups scatter by more than their own variance, the power depends on more than the
+       load: every uncertainty grows by the same factor. */
     inflation = fmax(1, best / (double)(n - 3));
     for (size_t i = 0; i < SHAPES; i++)
         lowest = fmin(lowest, fits[i].chi_square / inflation + fits[i].prior);
@@ -325,7 +326,7 @@ static bool fit_all(const struct group *groups, size_t n, double *ret_power, dou
 
 /*
  * The lowest power seen: of the samples the last fit kept, which had no glitches among them, and
- * of all but a few since, for a host whose power falls looks at first like one with glitches.
+ * of all but a few since, because a host whose power falls looks at first like one with glitches.
  */
 static double lowest_power(const struct static_learner *learner)
 {
@@ -382,6 +383,7 @@ void static_learner_add(struct static_learner *learner, uint64_t energy_uj, uint
 {
     double duration_s = (double)duration_ns / (double)NSEC_PER_SEC;
 
+    assert(duration_ns > 0);
     learner->time_s += duration_s;
     learner->duration_s += duration_s;
     learner->energy_uj += (double)energy_uj;
@@ -398,7 +400,7 @@ struct static_estimate static_learner_estimate(const struct static_learner *lear
         .state = learner->state,
         .known = learner->known,
         .power_uw = (uint64_t)learner->power_uw,
-        /* That of the value as it is, on its way or held down. */
+        /* Of the published value, which may still follow the fitted one or be held down. */
         .uncertainty_uw =
             (uint64_t)hypot(learner->uncertainty_uw, learner->fitted_uw - learner->power_uw),
     };

@@ -7,16 +7,16 @@
  *
  * The relation is P(u) = S + D * f(u). On a load that never reaches zero S is
  * extrapolated, and the curvature of f decides where to; data from 20 % load
- * upwards tell it only roughly. So no f is chosen. Many are fitted by weighted
+ * upwards show the curvature only roughly. So no f is chosen. Many are fitted by weighted
  * least squares: power laws u^a, the form of Fan, Weber and Barroso
  * (estimate.h), and lines with one knee, as SMT and frequency make them. S is
  * the mean over all, each weighed by how well it explains the data and by a
  * prior around the straight line (Bayesian model averaging: Hoeting et al.,
- * Statistical Science 14, 1999). What the data leave open then shows in the
+ * Statistical Science 14, 1999). Whatever the data leave open then shows in the
  * uncertainty by itself, up to "not identifiable" on a constant load.
  *
- * What is fitted are the robust means of samples with like load: neither
- * spikes nor a few wrong readings move them. Samples lose weight with age, so
+ * The fit is to the robust means of samples with similar load: neither spikes
+ * nor a few wrong readings move them. Samples lose weight with age, so
  * that the estimate follows a host that warms up.
  */
 
@@ -40,8 +40,8 @@ int static_learner_new(struct static_learner **ret);
 struct static_learner *static_learner_free(struct static_learner *learner);
 
 /**
- * Lets a new learner begin with what an earlier one knew: that holds until it has learned by
- * itself, but is never above the lowest power it sees.
+ * Lets a new learner begin with the power that an earlier one knew. That value holds until the
+ * learner has learned by itself, but is never above the lowest power that it sees.
  */
 void static_learner_resume(struct static_learner *learner, uint64_t power_uw,
                            uint64_t uncertainty_uw);
@@ -49,15 +49,15 @@ void static_learner_resume(struct static_learner *learner, uint64_t power_uw,
 /**
  * Takes in one interval. Intervals shorter than a second are added up to one.
  * @param duration_ns  above 0
- * @param load         what the zone did per second in any fixed unit, such as busy cores;
+ * @param load         of the zone, per second in any fixed unit, such as busy cores;
  *                     >= 0
  */
 void static_learner_add(struct static_learner *learner, uint64_t energy_uj, uint64_t duration_ns,
                         double load);
 
 /**
- * What is known now. It moves towards newly learned values with a time
- * constant of a minute, so that nobody's dynamic power jumps, but falls at
- * once where it would lie above the lowest power.
+ * The estimate now. It moves towards newly learned values with a time constant
+ * of a minute, so that no VM's dynamic power jumps, but falls at once where it
+ * would lie above the lowest power.
  */
 struct static_estimate static_learner_estimate(const struct static_learner *learner);

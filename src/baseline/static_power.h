@@ -16,8 +16,8 @@ enum static_state {
     STATIC_FIXED,            /* nothing is learned about this zone */
     STATIC_LEARNING,         /* too few samples yet */
     STATIC_LEARNED,          /* the value follows the samples */
-    STATIC_NOT_IDENTIFIABLE, /* the load varies too little, or does not tell the power: the value
-                                  stays what it was */
+    STATIC_NOT_IDENTIFIABLE, /* the load varies too little, or does not determine the power: the
+                                value stays as it was */
 };
 
 struct static_power {

@@ -18,7 +18,7 @@ struct static_powers {
     size_t n; /* slots */
     struct static_power zones[ZONES_MAX];
     struct static_learner *learners[ZONES_MAX]; /* NULL: nothing is learned of the zone */
-    unsigned logged[ZONES_MAX]; /* bit per enum static_state: each is logged once */
+    unsigned logged[ZONES_MAX];                 /* bit per enum static_state: each is logged once */
 };
 
 DEFINE_CLEANUP(struct static_powers *, static_powers_free);
@@ -72,10 +72,10 @@ static int add_zone(struct static_powers *static_powers, const struct zone *zone
 }
 
 /*
- * Busy cores, where cycles are counted by the power that they take: a core at f takes V^2 f, and
- * the voltage rises with f about as its square root where servers run under load, between the
- * base and the turbo frequencies. Without that a host that lowers its frequency as it fills up
- * shows a curve whose beginning cannot be told from its end.
+ * Busy cores; where cycles are counted, weighed by the power that they take: a core at f takes
+ * V^2 f, and the voltage rises with f about as its square root where servers run under load,
+ * between the base and the turbo frequencies. Without the weight, the curve of a host that lowers
+ * its frequency as it fills up does not show its beginning.
  */
 static double core_load(const struct usage_socket *used, bool cycles)
 {

@@ -4,15 +4,15 @@
 #include <stdint.h>
 
 /*
- * What a zone draws with no load, and the rest.
+ * Splits a zone's energy into the part that it draws with no load, and the rest.
  *
  * With static power P, the static energy of an interval is S = P * time, and
  *
- *     D = max(0, E - S + carry),   carry' = min(0, E - S + carry)
+ *     D = max(0, E - S + deficit),   deficit' = min(0, E - S + deficit)
  *
- * D is the dynamic energy, E - D the static. The carry keeps what noise puts
- * below S for the intervals that lie above it: to clip each interval by itself
- * would make a low load look larger than it is.
+ * D is the dynamic energy, E - D the static. The deficit keeps the amount by
+ * which noise puts an interval below S for the intervals that lie above it:
+ * clipping each interval by itself would make a low load look larger than it is.
  */
 struct static_split {
     uint64_t power_uw;  /* 0: everything is dynamic */
@@ -20,7 +20,7 @@ struct static_split {
     int64_t deficit_uj; /* <= 0, at least -STATIC_DEFICIT_MAX_S * power */
 };
 
-/* A baseline that is set too high must not swallow later load for ever. */
+/* A static power that is set too high must not swallow later load for ever. */
 #define STATIC_DEFICIT_MAX_S 10
 
 /**

@@ -75,6 +75,7 @@ static void check_root(struct doctor *doctor)
 static void check_sensors(struct doctor *doctor)
 {
     const struct config *config = &doctor->config;
+    bool is_required = strcmp(config->energy, "rapl") == 0;
     struct energy_source *source = NULL;
     int r;
 
@@ -84,9 +85,7 @@ static void check_sensors(struct doctor *doctor)
     r = rapl_new(&source, config->sysfs_root);
     energy_source_free(source);
     if (r == -ENOENT)
-        doctor_report(doctor,
-                      strcmp(config->energy, "rapl") == 0 ? SEVERITY_ERROR : SEVERITY_WARNING,
-                      "sensor-missing",
+        doctor_report(doctor, is_required ? SEVERITY_ERROR : SEVERITY_WARNING, "sensor-missing",
                       doctor_text("no RAPL zone below %s/class/powercap: energy can only be "
                                   "estimated",
                                   config->sysfs_root),

@@ -12,8 +12,7 @@
 #include "util/macros.h"
 #include "util/options.h"
 
-/* A model file is part of the configuration: what is wrong with it is told before anything starts.
- */
+/* A model file is part of the configuration: its errors are reported before anything starts. */
 static int check_model(const struct config *config)
 {
     struct attribution_model *model = NULL;

@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * The assembly: owns every object, and runs the tick.
+ * The manager: makes and owns every object of the daemon, and runs the tick.
  */
 
 #include "daemon/config.h"

@@ -18,7 +18,7 @@ struct usage_store {
     struct image_file *file;
     struct buffer state; /* of the last interval */
     char *former;        /* the file's content, until the first save */
-    int error;           /* of the last attempt, as logged; 0: it went well */
+    int error;           /* of the last attempt, as logged; 0: it succeeded */
 };
 
 DEFINE_CLEANUP(struct usage_store *, usage_store_free);
@@ -65,7 +65,8 @@ void usage_store_load(struct usage_store *store, uint64_t time_ns, struct usage_
         head = image;
         if (image_size < sizeof(*head) || head->time_ns != time_ns || head->size > image_size)
             continue;
-        /* Our first interval must not take its place: we may be killed before the ledger has it. */
+        /* Write it anew, so that the first interval's state does not replace it: the daemon may be
+           killed before the ledger has that interval. */
         if (image_file_write(store->file, image, head->size) < 0)
             return;
         ret->state = image;

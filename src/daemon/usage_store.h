@@ -2,14 +2,14 @@
 #pragma once
 
 /*
- * Where it is kept how far usage has been counted: <runtime_dir>/usage.
+ * The file that keeps how far usage has been counted: <runtime_dir>/usage.
  *
  *     usage provider --(every tick, before the ledger)--> file --(at start)--> next provider
  *
- * The file has the last two intervals' states. Whatever the moment of a kill,
- * one of them is of the interval that the ledger ends with. A state of another
- * interval is of no use, for its usage and the ledger's energy would not begin
- * at the same moment: what was used meanwhile is then nobody's (unattributed).
+ * The file has the last two intervals' states. Whenever the daemon is killed, one
+ * of them is of the interval that the ledger ends with. A state of another
+ * interval cannot be used, because its usage and the ledger's energy would not
+ * begin at the same moment: the energy of the downtime is then unattributed.
  */
 
 #include "usage/usage.h"
@@ -18,7 +18,7 @@ struct usage_store;
 
 /** Does not touch the disk. @return 0 or -ENOMEM */
 int usage_store_new(struct usage_store **ret, const char *runtime_dir);
-/** The file stays. NULL is accepted. @return NULL */
+/** Leaves the file in place. NULL is accepted. @return NULL */
 struct usage_store *usage_store_free(struct usage_store *store);
 
 /**

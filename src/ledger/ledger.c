@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ledger/ledger.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,6 +43,7 @@ struct static_power ledger_get_learned(const struct ledger *ledger, const char *
 
 void ledger_set_platform(struct ledger *ledger, size_t slot, uint64_t io_pj_per_byte)
 {
+    assert(slot < ZONES_MAX);
     ledger->platform_slot = slot;
     ledger->io_pj_per_byte = io_pj_per_byte;
 }
@@ -78,8 +80,10 @@ int ledger_update_vms(struct ledger *ledger, const struct vm_table *vms, uint64_
 int ledger_prepare_vm(struct ledger *ledger, const uuid_t uuid, uint64_t time_ns)
 {
     struct row *row;
-    int r = ledger_get_row(ledger, uuid, &row);
+    int r;
 
+    assert(!uuid_is_null(uuid));
+    r = ledger_get_row(ledger, uuid, &row);
     if (r < 0)
         return r;
     if (row->name[0] == '\0')

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ledger/ledger_image.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
@@ -72,6 +73,7 @@ struct ledger_image ledger_image_view(void *bytes)
 
 struct image_row *ledger_image_row(const struct ledger_image *image, size_t i)
 {
+    assert(i < image->head->n_rows);
     return (struct image_row *)(image->rows + i * row_size(image->head->n_totals));
 }
 

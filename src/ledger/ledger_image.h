@@ -33,7 +33,7 @@
 #define LEDGER_SOURCE_MAX 16
 /* The source of energy that VMs used on other hosts, see ledger_migrate.h. */
 #define LEDGER_SOURCE_ELSEWHERE "elsewhere"
-/* No total comes near this: a megawatt for 146000 years. Sums of a few such totals do not overflow. */
+/* No total comes near this: a megawatt for 146000 years. Sums of a few do not overflow. */
 #define LEDGER_TOTAL_MAX (UINT64_C(1) << 62)
 
 /** The machine that wrote the image, and its boot. */

@@ -12,10 +12,10 @@
 /* All VMs' energy from elsewhere together: far from LEDGER_TOTAL_MAX. */
 #define ELSEWHERE_MAX_UJ (LEDGER_TOTAL_MAX / 2)
 
-/* A VM that idles has its metadata written once a minute, and arrives at most this far ahead. */
+/* The metadata of an idle VM is written once a minute; the VM arrives at most this far ahead. */
 #define BOUND_RESERVE_MIN_UJ (10 * UINT64_C(1000000))
 
-/* The totals of what was used elsewhere in zones of a kind; NULL: nothing was. */
+/* The totals of the energy used elsewhere in zones of a kind; NULL: there is none. */
 static struct zone_totals *find_elsewhere(struct ledger *ledger, enum zone_kind kind)
 {
     for (size_t a = 0; a < ledger->n_totals; a++)
@@ -39,7 +39,7 @@ static struct zone_totals *get_elsewhere(struct ledger *ledger, enum zone_kind k
     return ledger_get_totals(ledger, LEDGER_SOURCE_ELSEWHERE, names[kind], kind);
 }
 
-/* What is shown in advance. */
+/* The energy that is shown in advance; NULL: there is none. */
 static uint64_t *ahead_of(struct ledger *ledger, struct row *row, enum zone_kind kind)
 {
     const struct zone_totals *totals = find_elsewhere(ledger, kind);
@@ -47,7 +47,7 @@ static uint64_t *ahead_of(struct ledger *ledger, struct row *row, enum zone_kind
     return totals ? &row->energies[totals_index(ledger, totals)].static_uj : NULL;
 }
 
-/* What the VM has used, wherever it ran: what is shown less what is shown in advance. */
+/* The energy that the VM has used on any host: what it is shown, less what is shown in advance. */
 static uint64_t used_total(struct ledger *ledger, struct row *row, enum zone_kind kind)
 {
     const uint64_t *ahead = ahead_of(ledger, row, kind);
@@ -64,7 +64,7 @@ void ledger_begin_run(struct ledger *ledger, struct row *row)
     }
 }
 
-/* Enters what the VM used elsewhere since it left, or ever; it is shown the bound at least. */
+/* Enters the energy that the VM used elsewhere; its tree then shows at least the bound. */
 static void take_zone(struct ledger *ledger, struct row *row, enum zone_kind kind, uint64_t more,
                       uint64_t bound)
 {

@@ -7,28 +7,28 @@
  *     ledger -> struct vm_departure -> the domain's metadata, which goes with the VM
  *     the domain's metadata -> struct vm_arrival -> ledger, where it begins to run
  *
- * What a VM used elsewhere is energy of a source "elsewhere", which nothing is
- * measured of here: it is part of what the VM's tree shows, as the energy of
- * any source is, and of no zone of this host, so that the host's rows go on
- * adding up to what it measured.
+ * Energy that a VM used on other hosts has the source "elsewhere", which has no
+ * counter on this host: it is part of what the VM's tree shows, as the energy of
+ * any source is, but of no zone of this host, so that the host's rows still add
+ * up to what the host measured.
  *
- * Metadata is written seldom, and what the guest was shown last is not known
- * where the VM arrives. It is known to be at most the bound: the host that the
- * VM leaves does not show more before it has written anew. So the tree goes on
- * at the bound, and stands there until the total has passed it; this rest is
- * the static_uj of the zone totals "elsewhere", which becomes less as the total
- * grows. What was used between the last writing and the leaving, up to a
- * minute's energy, is in the former host's ledger only.
+ * Metadata is written seldom, so the host where the VM arrives does not know
+ * the value that the guest was shown last. That value is at most the bound: the
+ * host that the VM leaves shows no more before it has written anew. So the tree
+ * goes on at the bound, and stands there until the total has passed it; the
+ * difference is the static_uj of the zone totals "elsewhere", which shrinks as
+ * the total grows. Energy used between the last writing and the departure, up
+ * to a minute's energy, is in the former host's ledger only.
  *
- * A ledger that knows more than the metadata wins: a VM that was saved and
- * restored here, an old save image, a snapshot. A VM that returns adds what it
- * used since it left.
+ * Where the ledger's totals are above the metadata's, the ledger wins: after a
+ * save and restore on this host, with an old save image, or a snapshot. A VM
+ * that returns adds the energy that it used since it left.
  */
 
 #include "ledger/ledger.h"
 
 /**
- * Lists what libvirt is to keep of the running VMs.
+ * Lists the energy of the running VMs that libvirt is to keep.
  * @param now  CLOCK_MONOTONIC
  * @param ret  new memory, in no order; to be freed by the caller
  * @return 0 or -ENOMEM

@@ -22,7 +22,7 @@ static struct image_row *seek(struct row_walk *walk, uint32_t id)
     return NULL;
 }
 
-/* An energy of a row that may not exist, of zone totals that may be newer: nothing yet. */
+/* A row's energy; zero where the image has no such row, or not yet these zone totals. */
 static struct image_energy energy_of(const struct ledger_image *image, struct image_row *row,
                                      size_t index)
 {
@@ -36,7 +36,7 @@ static struct image_totals totals_of(const struct ledger_image *image, size_t in
     return index < image->head->n_totals ? image->totals[index] : (struct image_totals){0};
 }
 
-/* "former" grows by what it takes over from other rows: that is no pace. */
+/* "former" grows when rows are folded into it, so its growth is not a rate to extrapolate. */
 static bool is_former(const struct ledger_image *image, size_t row)
 {
     return row + 1 == image->head->n_rows;
@@ -44,7 +44,7 @@ static bool is_former(const struct ledger_image *image, size_t row)
 
 /* Adding a reserve. */
 
-/* What totals are compared with. */
+/* The images that totals are compared with. */
 struct pace {
     struct ledger_image before;     /* one interval earlier */
     struct ledger_image checkpoint; /* the one before: its totals are kept up */
@@ -81,14 +81,14 @@ static uint64_t raise_total(uint64_t *total, uint64_t before, uint64_t checkpoin
     return *total - now;
 }
 
-/* Of CPU time and I/O: in proportion, nothing more. */
+/* CPU time and I/O are extrapolated linearly, without a minimum. */
 static void extrapolate(uint64_t *total, uint64_t before, uint64_t elapsed_ns)
 {
     if (*total > before && elapsed_ns > 0)
         *total += (uint64_t)((__uint128_t)(*total - before) * LEDGER_RESERVE_NS / elapsed_ns);
 }
 
-/* What a VM brings with it is no pace either, nor does any more of it come. */
+/* Energy that a VM brought with it arrives at once, and does not grow on. */
 static bool is_final(const struct image_totals *totals)
 {
     return strcmp(totals->source, LEDGER_SOURCE_ELSEWHERE) == 0;
@@ -165,7 +165,7 @@ int ledger_reserve_add(const struct ledger_image *now, const struct ledger_image
 
 /* Comparing. */
 
-/* One total: covered now and, growing on, after the next interval. */
+/* Is a total covered now, and after one more interval of the same growth? */
 static bool is_below(uint64_t ceiling, uint64_t now, uint64_t before)
 {
     return now + (now > before ? now - before : 0) <= ceiling;

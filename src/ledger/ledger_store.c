@@ -98,7 +98,7 @@ int ledger_store_new(struct ledger_store **ret, const struct ledger_store_config
 
 /* Loading. */
 
-/* A file's content; bytes NULL: there is none to be used. */
+/* A file's content; bytes NULL: it cannot be used. */
 struct candidate {
     const char *path;
     char *bytes;
@@ -188,7 +188,7 @@ static int read_candidate(const struct ledger_store *store, bool is_runtime,
     else if (is_of_other_machine(store, &candidate->image))
         reject(candidate, "of another machine");
     else if (is_runtime && !is_of_this_boot(store, &candidate->image))
-        drop(candidate); /* the checkpoint is what survives the host */
+        drop(candidate); /* of an earlier boot: only the checkpoint survives the host */
     return 0;
 }
 

@@ -2,26 +2,26 @@
 #pragma once
 
 /*
- * Where the ledger is kept: the ledger outlives the daemon and the host.
+ * The ledger's files: the ledger outlives the daemon and the host.
  *
  *     ledger --(every tick)--> <runtime_dir>/ledger      survives the process
  *            --(every minute)-> <state_dir>/ledger       survives the host
  *
- * A tick is entered in the ledger, saved, and only then published: whatever
- * the moment of a kill, nothing has been seen that is not in the runtime file.
- * With the totals it keeps the zones' readings up to which energy is entered,
- * so that the next daemon's first interval begins where the last one's ended:
- * the energy used meanwhile is measured. It is whose usage it was if that is
- * known for the same time, else nobody's (unattributed).
+ * A tick is entered in the ledger, saved, and only then published: whenever the
+ * daemon is killed, no total has been shown that is not in the runtime file.
+ * With the totals the file keeps the zones' readings up to which energy is
+ * entered, so that the next daemon's first interval begins where the last one's
+ * ended: the energy of the downtime is measured. It is attributed if usage was
+ * counted over the same time, else it is unattributed.
  *
  * At start the newest good image is taken: the runtime file's if it is of this
  * boot, or the checkpoint. After a clean stop both are exact. After a power
  * loss, or when the runtime file is lost, the checkpoint's reserve
- * (ledger_reserve.h) keeps every total at or above what was seen.
+ * (ledger_reserve.h) keeps every total at or above the totals that were shown.
  *
  * A file that is damaged, of another version or of another machine is set
- * aside as ledger.bad-TIME, and said so. Where a file cannot be written, the
- * ledger goes on in memory and the file is tried again, at growing intervals.
+ * aside as ledger.bad-TIME, and that is logged. If a file cannot be written,
+ * the ledger goes on in memory, and writing is tried again at growing intervals.
  */
 
 #include "ledger/ledger.h"
@@ -34,7 +34,7 @@ struct ledger_store_config {
     struct ledger_identity identity; /* of this boot and machine */
 };
 
-/** Identity of the running boot and machine. */
+/** The identity of the running boot and machine. */
 struct ledger_identity ledger_identity_now(void);
 
 /**
@@ -44,7 +44,7 @@ struct ledger_identity ledger_identity_now(void);
 int ledger_store_new(struct ledger_store **ret, const struct ledger_store_config *config);
 
 /**
- * Lets an empty ledger continue from what is kept, if anything is.
+ * Lets an empty ledger continue from its files, if there are any.
  * @param zones    the source's zones
  * @param now      CLOCK_MONOTONIC
  * @param sampler      zero-initialised; gets the readings to continue from
@@ -56,8 +56,8 @@ int ledger_store_load(struct ledger_store *store, struct ledger *ledger, const c
                       uint64_t *ret_time_ns);
 
 /**
- * Keeps the ledger as it is now; before it is published. That a file cannot be
- * written is logged, and no failure.
+ * Saves the ledger as it is now, to be called before it is published. A file that
+ * cannot be written is logged, and is no failure.
  * @param sampler  the readings up to which energy has been entered
  * @param time_ns  CLOCK_MONOTONIC of the end of the last interval entered
  * @return 0 or -ENOMEM, then nothing was kept
@@ -66,7 +66,7 @@ int ledger_store_save(struct ledger_store *store, const struct ledger *ledger,
                       const struct sampler *sampler, uint64_t time_ns);
 
 /**
- * Writes what was saved last as an exact checkpoint; frees. A disk that does not
- * take it in time is left to itself. NULL is accepted. @return NULL
+ * Writes the last saved image as an exact checkpoint; frees. If the disk does not
+ * take it in time, the write is left behind. NULL is accepted. @return NULL
  */
 struct ledger_store *ledger_store_free(struct ledger_store *store);

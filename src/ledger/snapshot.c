@@ -5,14 +5,16 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "util/search.h"
+
 /* A tick of a few VMs takes well below a millisecond; one of thousands, tens of them. */
 const double tick_bucket_seconds[TICK_BUCKETS] = {
     0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1,
 };
 
 /*
- * The board is held for the few instructions that swap a pointer or change a
- * count; nobody reads, renders or frees under its lock.
+ * The board's lock is held for the few instructions that swap a pointer or
+ * change a count; no thread reads, renders or frees while it holds the lock.
  */
 struct snapshot_board {
     pthread_mutex_t lock;
@@ -54,19 +56,21 @@ const struct snapshot_vm *snapshot_find_uuid(const struct snapshot *snapshot, co
     return bsearch(uuid, snapshot->vms, snapshot->n_vms, sizeof(*snapshot->vms), compare_uuid);
 }
 
+struct id_search {
+    const struct snapshot *snapshot;
+    uint64_t id;
+};
+
+static bool is_before_id(size_t position, const void *userdata)
+{
+    const struct id_search *search = userdata;
+
+    return search->snapshot->vms[search->snapshot->by_id[position]].id < search->id;
+}
+
 size_t snapshot_seek_id(const struct snapshot *snapshot, uint64_t id)
 {
-    size_t low = 0, high = snapshot->n_vms;
-
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-
-        if (snapshot->vms[snapshot->by_id[middle]].id < id)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
+    return lower_bound(snapshot->n_vms, is_before_id, &(struct id_search){snapshot, id});
 }
 
 const struct snapshot_vm *snapshot_find_id(const struct snapshot *snapshot, uint32_t id)
@@ -144,7 +148,7 @@ const struct snapshot *snapshot_board_acquire(struct snapshot_board *board)
 
 void snapshot_board_release(struct snapshot_board *board, const struct snapshot *snapshot)
 {
-    /* Readers see it as constant; the count is the board's own. */
+    /* The snapshot is constant for readers; its count belongs to the board. */
     struct snapshot *counted = (struct snapshot *)snapshot;
     bool last;
 

@@ -50,7 +50,7 @@ struct snapshot_vm {
     unsigned tree_zones; /* bit per enum tree_zone; constant while the VM runs */
     struct ramp tree[TREE_ZONES];
     uint64_t dynamic_uj[ZONES_MAX]; /* by zone slot: totals */
-    uint64_t static_uj[ZONES_MAX];  /* the part of the static energy its policy gives it */
+    uint64_t static_uj[ZONES_MAX];  /* the part of the static energy that the policy gives it */
     uint64_t cpu_ns;                /* total over all sockets */
     uint64_t memory_bytes;
     uint64_t io_bytes;   /* total */
@@ -72,7 +72,7 @@ struct snapshot_zone {
 #define TICK_BUCKETS 8
 extern const double tick_bucket_seconds[TICK_BUCKETS];
 
-/** How the daemon itself does. */
+/** The daemon's own health. */
 struct snapshot_health {
     uint64_t ticks;
     uint64_t ticks_missed;
@@ -84,9 +84,9 @@ struct snapshot_health {
 /** A meter of the whole machine's power. */
 struct snapshot_meter {
     const char *source; /* static strings */
-    const char *state;  /* how the last question to it ended */
+    const char *state;  /* the result of the last attempt to read it */
     struct platform_meter known;
-    bool used; /* the platform's energy is by this one */
+    bool used; /* the platform's energy follows this meter */
 };
 
 struct snapshot {
@@ -125,7 +125,7 @@ const struct snapshot_vm *snapshot_find_id(const struct snapshot *snapshot, uint
 size_t snapshot_seek_id(const struct snapshot *snapshot, uint64_t id);
 
 /**
- * A VM's published total at a moment: the value of its ramp.
+ * A VM's published total at a moment, which is the value of its ramp.
  * @return microjoules, never decreasing in time nor over successive snapshots, not wrapped
  */
 uint64_t snapshot_energy_uj(const struct snapshot *snapshot, const struct snapshot_vm *vm,

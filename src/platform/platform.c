@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "platform/platform.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -8,27 +9,27 @@
 #include "util/cleanup.h"
 #include "util/clock.h"
 
-/* A meter updates at least so often; two readings further apart leave a gap. */
+/* A meter updates at least this often; two readings further apart leave a gap. */
 #define SILENT_S 60.0
-/* A meter that shows the same for so long is frozen, if it disagrees. */
+/* A meter that disagrees, and has shown the same for this time, is frozen. */
 #define FROZEN_S 60.0
 
-/* A meter disagrees when its readings are off by this part, on average over this time. */
+/* A meter disagrees when its readings are wrong by this part, on average over this time. */
 #define DEVIATION_MAX 0.1
 #define DEVIATION_S 60.0
 
-/* What is owed is paid with this time constant, and up to this part of an interval's energy. */
+/* Owed energy is paid with this time constant, and up to this part of an interval's energy. */
 #define PAY_S 600.0
 #define PAY_MAX 0.1
 
-/* A meter may be a little off, and RAPL as well. */
+/* A plausible meter shows at least this part of the RAPL power: both are a little inexact. */
 #define RAPL_SHARE_MIN 0.9
 
 struct meter_slot {
     struct platform_meter meter;
     struct platform_learner *learner;
     double error_watts; /* of its readings, smoothed */
-    double owed_joules; /* what the meter has shown and the platform not */
+    double owed_joules; /* shown by the meter, and not yet by the platform */
     uint64_t judged_ns; /* up to which reading; 0: none */
     uint64_t changed_ns;
     uint64_t changed_uw;
@@ -41,7 +42,7 @@ struct platform {
     struct meter_slot *slots;
     const struct meter_slot *used; /* in the last interval */
     double floor_watts;            /* of load.base: not below it for a minute, about */
-    double fraction_uj;            /* of the energy: what does not make a microjoule yet */
+    double fraction_uj;            /* of the energy: the part that makes no microjoule yet */
 };
 
 DEFINE_CLEANUP(struct platform *, platform_free);
@@ -50,6 +51,7 @@ int platform_new(struct platform **ret, size_t n)
 {
     _cleanup_(cleanup_platform_free) struct platform *platform = calloc(1, sizeof(*platform));
 
+    assert(n >= 1 && n <= PLATFORM_METERS_MAX);
     if (!platform)
         return -ENOMEM;
     platform->slots = calloc(n, sizeof(*platform->slots));
@@ -79,6 +81,7 @@ struct platform *platform_free(struct platform *platform)
 void platform_restore(struct platform *platform, size_t meter,
                       const struct platform_estimate *estimate)
 {
+    assert(meter < platform->n);
     platform_learner_restore(platform->slots[meter].learner, estimate);
 }
 
@@ -87,28 +90,28 @@ static double seconds_between(uint64_t from_ns, uint64_t to_ns)
     return ((double)to_ns - (double)from_ns) / (double)NSEC_PER_SEC;
 }
 
-/* Does the reading agree with what was learned? Takes in by how much it does not. */
+/* Does the reading agree with the relation? Smooths the error, and notes it as owed. */
 static enum platform_trust compare(struct meter_slot *slot, double expected_watts)
 {
     const struct platform_reading *last = &slot->meter.last;
     double error_watts = (double)last->power_uw / 1e6 - expected_watts;
     double passed_s = slot->judged_ns ? seconds_between(slot->judged_ns, last->time_ns) : 0;
 
-    /* What was learned by another process is judged by the first reading. */
+    /* A relation that another process learned is judged by the first reading. */
     if (!slot->trusted_ns && !slot->disagree_ns)
         slot->error_watts = error_watts;
     slot->error_watts +=
         (error_watts - slot->error_watts) * -expm1(-fmin(passed_s, SILENT_S) / DEVIATION_S);
     if (fabs(slot->error_watts) > DEVIATION_MAX * expected_watts)
         return seconds_between(slot->changed_ns, last->time_ns) >= FROZEN_S ? PLATFORM_FROZEN
-                                                                               : PLATFORM_DEVIATING;
-    /* What a gap hid is not known. */
+                                                                            : PLATFORM_DEVIATING;
+    /* The meter's power during a gap is not known. */
     if (slot->trusted_ns && passed_s <= SILENT_S)
         slot->owed_joules += error_watts * passed_s;
     return PLATFORM_TRUSTED;
 }
 
-/* Whoever disagrees for that long is right, or has changed: what was learned is forgotten. */
+/* A meter that disagrees for PLATFORM_EXTRAPOLATE_S is right or was replaced: relearn it. */
 static void forget(struct meter_slot *slot)
 {
     platform_learner_forget(slot->learner);
@@ -116,7 +119,7 @@ static void forget(struct meter_slot *slot)
     slot->trusted_ns = slot->disagree_ns = 0;
 }
 
-/* @param floor_watts  what the processors drew at least, as long as the meter may be late */
+/* @param floor_watts  lowest recent RAPL power; a plausible meter shows at least this */
 static void judge(struct meter_slot *slot, double floor_watts)
 {
     const struct platform_reading *last = &slot->meter.last;
@@ -197,7 +200,7 @@ static struct meter_slot *choose(struct platform *platform,
     return chosen;
 }
 
-/* What is owed and falls due in an interval of so much energy. */
+/* The owed energy that is paid in an interval. @param joules  the interval's energy */
 static double pay(struct meter_slot *slot, double joules, double duration_s)
 {
     double due = slot->owed_joules * -expm1(-duration_s / PAY_S);
@@ -207,7 +210,7 @@ static double pay(struct meter_slot *slot, double joules, double duration_s)
     return due;
 }
 
-/* A meter that is late shows no less than what was drawn all the time. */
+/* A late meter shows at least the power that was drawn all the time. */
 static void follow_floor(struct platform *platform, const struct platform_interval *interval)
 {
     double duration_s = (double)interval->duration_ns / (double)NSEC_PER_SEC;
@@ -224,6 +227,7 @@ struct sample_zone platform_advance(struct platform *platform,
     double duration_s = (double)interval->duration_ns / (double)NSEC_PER_SEC, joules, whole;
     struct meter_slot *chosen;
 
+    assert(interval->duration_ns > 0);
     follow_floor(platform, interval);
     for (size_t i = 0; i < platform->n; i++) {
         platform_learner_add_load(platform->slots[i].learner, interval->end_ns,
@@ -233,7 +237,7 @@ struct sample_zone platform_advance(struct platform *platform,
     chosen = choose(platform, interval);
     for (size_t i = 0; i < platform->n; i++)
         if (&platform->slots[i] != chosen)
-            platform->slots[i].owed_joules = 0; /* the other one's readings were followed */
+            platform->slots[i].owed_joules = 0; /* the chosen meter's readings were followed */
     platform->used = chosen;
     if (!chosen)
         return (struct sample_zone){0};
@@ -249,6 +253,7 @@ struct sample_zone platform_advance(struct platform *platform,
 
 const struct platform_meter *platform_get_meter(const struct platform *platform, size_t meter)
 {
+    assert(meter < platform->n);
     return &platform->slots[meter].meter;
 }
 

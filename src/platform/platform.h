@@ -9,14 +9,14 @@
  *         --(every interval)--> a sample of one more zone, as if a counter had been read
  *
  * The relation gives each interval's energy at once; the sum follows the meter:
- * what a reading is above or below the relation is owed, and paid over the
- * next minutes, never more in an interval than a part of its energy. So the
- * energy is never negative, and no more is paid than the meter has shown.
+ * the amount by which a reading is above or below the relation is owed, and paid
+ * over the next minutes, never more in an interval than a part of its energy. So
+ * the energy is never negative, and no more is paid than the meter has shown.
  *
- * A meter is believed as long as it agrees with what was learned from it. One
- * that falls silent, freezes or lies is not listened to, and the relation goes
- * on for PLATFORM_EXTRAPOLATE_S. Then there is no energy, until it answers
- * again, or until what it tells has been learned anew.
+ * A meter is believed as long as it agrees with the relation learned from it. A
+ * meter that falls silent, freezes or lies is ignored, and the relation goes on
+ * for PLATFORM_EXTRAPOLATE_S. Then there is no energy until the meter agrees
+ * again, or until the relation has been learned anew from its readings.
  */
 
 #include <stdbool.h>
@@ -30,12 +30,12 @@
 /** How long the relation goes on without a meter that is believed. */
 #define PLATFORM_EXTRAPOLATE_S 600
 
-/** What the machine did in an interval. */
+/** One interval. */
 struct platform_interval {
     uint64_t end_ns; /* CLOCK_MONOTONIC */
     uint64_t duration_ns;
     struct platform_load load;
-    bool is_power; /* load.base is watts that the platform's contain */
+    bool is_power; /* load.base is watts, which the platform's power contains */
 };
 
 struct platform;
@@ -48,21 +48,24 @@ int platform_new(struct platform **ret, size_t n);
 /** NULL is accepted. @return NULL */
 struct platform *platform_free(struct platform *platform);
 
-/** Goes on with what an earlier process learned of a meter: believed when a reading agrees. */
+/**
+ * Goes on with the relation that an earlier process learned; it is used once a reading agrees.
+ * @param meter  below n
+ */
 void platform_restore(struct platform *platform, size_t meter,
                       const struct platform_estimate *estimate);
 
 /**
- * Takes in one interval, and what the meters said until its end.
+ * Takes in one interval, and the meters' readings until its end.
  * @param interval  its duration is above 0
- * @param readings  n of them; one whose time is not later than the last one's is the same
- * @return the energy of the platform, invalid when nothing can be said
+ * @param readings  n of them; a reading whose time is not later than the last one's is ignored
+ * @return the energy of the platform, invalid when it is not known
  */
 struct sample_zone platform_advance(struct platform *platform,
                                     const struct platform_interval *interval,
                                     const struct platform_reading *readings);
 
-/** What is known of a meter. */
+/** The last reading, trust and relation of a meter. @param meter  below n */
 const struct platform_meter *platform_get_meter(const struct platform *platform, size_t meter);
 
 /** The meter whose relation gave the last interval's energy; NULL: there was none. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "platform/platform_learner.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <gsl/gsl_statistics_double.h>
 #include <math.h>
@@ -15,7 +16,7 @@
 #define READINGS_MIN 12
 /* A fit takes a millisecond, and a few readings more hardly change it. */
 #define READINGS_PER_FIT 6
-/* A reading that stays the same counts again after this time: longer than meters' update times. */
+/* An unchanged reading counts again after this time, which is longer than meters' update times. */
 #define REPEAT_S 30.0
 /* A reading's weight falls to 1/e in this time. */
 #define MEMORY_S 3600.0
@@ -32,17 +33,18 @@ static const double windows_s[] = {1, 2, 3, 5, 8, 12, 16, 20, 25, 30};
 /* Huber's constant: 95 % efficient where the errors are normal. */
 #define HUBER 1.345
 #define ITERATIONS 12
-/* No machine draws so many times what it draws in the middle, or so small a part of it. */
+/* A gross error: this many times the median power, or less than this part of it. */
 #define GROSS 10
 /* A meter's own noise, relative. */
 #define METER_ERROR 0.002
 
-/* What is expected of io before there are data, joules per byte: 0, give or take so much. A hard
+/* The prior of c before there are data, joules per byte: 0, with this standard deviation. A hard
    disk takes some 5 W at 100 MB/s, an SSD at 500 MB/s. */
 #define IO_SIGMA 3e-8
 
-/* Learned means: bases this far apart, relative to the highest; uncertainties up to this part of
-   the slope and of the mean power; and readings that scatter by up to that part of it. */
+/* A relation is learned if the bases are this far apart, relative to the highest; uncertainties
+   are up to this part of the slope and of the mean power; and readings scatter by up to this part
+   of the mean power. */
 #define SPREAD_MIN 0.1
 #define UNCERTAINTY_MAX 0.15
 #define SCATTER_MAX 0.1
@@ -146,13 +148,14 @@ void platform_learner_add_load(struct platform_learner *learner, uint64_t end_ns
     double from_s = gap ? start_s : learner->end_s, passed_s = end_s - from_s;
     struct second before = learner->total;
 
+    assert(duration_ns > 0);
     if (passed_s <= 0)
         return;
     if (gap) {
         learner->begin_s = (int64_t)ceil(start_s);
         learner->last_s = learner->begin_s - 1;
     }
-    /* Of a longer interval only the end is kept. */
+    /* Only the end of a longer interval is kept. */
     if ((int64_t)end_s - learner->last_s > HISTORY_S)
         learner->begin_s = learner->last_s = (int64_t)end_s - HISTORY_S;
     while (learner->last_s + 1 <= (int64_t)end_s) {
@@ -216,7 +219,7 @@ static double median_watts(const struct platform_learner *learner)
     return gsl_stats_median(watts, 1, learner->n);
 }
 
-/* All readings that loads are known for, the window whatever it is, but for gross errors. */
+/* All readings for which the loads of every window are known, except gross errors. */
 static void list_points(struct platform_learner *learner, struct points *ret)
 {
     double median = median_watts(learner);
@@ -255,7 +258,7 @@ static void look_through(const struct platform_learner *learner, struct points *
  * Weighted least squares; without io c is 0. The variances are for weights that
  * are reciprocal variances of the points.
  * @param prior  the same of c
- * @return false when the points do not tell the coefficients
+ * @return false when the points do not determine the coefficients
  */
 static bool fit_plane(const struct points *points, const double *weights, bool io, double prior,
                       struct plane *ret)
@@ -281,7 +284,7 @@ static bool fit_plane(const struct points *points, const double *weights, bool i
     if (!io)
         xz = zy = 0, zz = 1;
     determinant = xx * zz - xz * xz;
-    /* Negative also for what is no number. */
+    /* The comparison is false for NaN as well. */
     if (!(determinant > 1e-9 * xx * zz))
         return false;
     ret->b = (xy * zz - zy * xz) / determinant;
@@ -340,7 +343,7 @@ static void find_window(const struct platform_learner *learner, struct points *p
     look_through(learner, points, estimate->delay_s, estimate->window_s);
 }
 
-/* Of successive residuals: meters that average or repeat tell less than their readings' number. */
+/* Of successive residuals: readings of meters that average or repeat are not independent. */
 static double autocorrelation(const double *errors, const double *weights, size_t n)
 {
     double products = 0, squares = 0;
@@ -380,7 +383,7 @@ static void scale_variances(const struct points *points, const double *weights, 
     plane->scatter = gsl_stats_mad(errors, 1, points->n, work);
 }
 
-/* @return false when the points do not tell the coefficients */
+/* @return false when the points do not determine the coefficients */
 static bool fit_robustly(struct points *points, bool io, struct plane *ret)
 {
     double weights[READINGS_MAX], errors[READINGS_MAX], work[READINGS_MAX], sigmas[READINGS_MAX];
@@ -401,7 +404,7 @@ static bool fit_robustly(struct points *points, bool io, struct plane *ret)
             return false;
         for (size_t i = 0; i < points->n; i++)
             errors[i] = residual(&points->points[i], ret) / sigmas[i];
-        /* At least what resolution and timing make: a perfect fit has no outliers. */
+        /* At least the errors of resolution and timing: a perfect fit has no outliers. */
         scale = fmax(1, gsl_stats_mad(errors, 1, points->n, work));
         for (size_t i = 0; i < points->n; i++)
             points->points[i].reading->robust =
@@ -437,7 +440,7 @@ static void fit(struct platform_learner *learner)
         return;
     learner->estimate.state = STATIC_NOT_IDENTIFIABLE;
     find_window(learner, &points, &estimate);
-    /* Where io seems to give power back it stands for something else. */
+    /* If io seems to give power back, it stands for something else: leave it out. */
     if (!fit_robustly(&points, true, &plane) || plane.c < 0)
         if (!fit_robustly(&points, false, &plane))
             return;

@@ -2,23 +2,23 @@
 #pragma once
 
 /*
- * What a machine draws in terms of what its processors draw, learned from a
- * power meter while VMs run:
+ * A machine's power in terms of its processors' power, learned from a power
+ * meter while VMs run:
  *
  *     platform = a + b * base + c * io
  *
  * base is the RAPL power of packages and memory, or the busy cores where there
  * is no RAPL; io the bytes per second of block devices, left out unless the
- * meter tells that they cost something. A master thesis found 177.8 W + 1.334 x
+ * meter shows that they cost power. A master thesis found 177.8 W + 1.334 x
  * RAPL with R2 0.998 on its host.
  *
- * A meter is late and coarse: it tells the mean power of some seconds that
- * ended some seconds ago, in whole watts, and tells the same again until it
- * has measured anew. So a reading counts when it has changed, or has stood for
- * longer than any meter takes; and it is compared with the mean of base over
- * a window of its past. Delay and length of the window are those that leave the
- * smallest residuals. When in that window the meter looked is not known:
- * that makes an error of base around its mean, independent of the mean (Berkson,
+ * A meter is late and coarse: it shows the mean power of some seconds that ended
+ * some seconds ago, in whole watts, and repeats it until it has measured anew.
+ * So a reading counts when it has changed, or has stood for longer than any
+ * meter takes to update; and it is compared with the mean of base over a window
+ * of its past. Delay and length of the window are those that leave the smallest
+ * residuals. The moment in that window at which the meter measured is unknown:
+ * this makes an error of base around its mean, independent of the mean (Berkson,
  * J. Am. Stat. Assoc. 45, 1950), which leaves the slope unbiased, and readings
  * after a steady load count for more.
  *
@@ -31,7 +31,7 @@
 
 #include "platform/platform_meter.h"
 
-/** What the machine did in an interval, on average. Finite, >= 0. */
+/** The mean load of the machine in an interval. Finite, >= 0. */
 struct platform_load {
     double base; /* watts of RAPL, or busy cores */
     double io;   /* bytes per second */
@@ -47,7 +47,7 @@ struct platform_learner *platform_learner_free(struct platform_learner *learner)
 /**
  * Takes in one interval.
  * @param end_ns       CLOCK_MONOTONIC, increasing from call to call
- * @param duration_ns  above 0; time that no interval covers is not guessed at
+ * @param duration_ns  above 0; the load of time that no interval covers stays unknown
  */
 void platform_learner_add_load(struct platform_learner *learner, uint64_t end_ns,
                                uint64_t duration_ns, const struct platform_load *load);
@@ -62,16 +62,16 @@ void platform_learner_add_reading(struct platform_learner *learner, uint64_t tim
                                   uint64_t power_uw, uint64_t resolution_uw);
 
 /**
- * Goes on with what was learned earlier, by another process.
+ * Goes on with the relation that an earlier process learned.
  * @param estimate  known; its window and delay among those that are tried
  */
 void platform_learner_restore(struct platform_learner *learner,
                               const struct platform_estimate *estimate);
 
-/** Learns anew, from the readings to come. */
+/** Forgets the relation and all readings. */
 void platform_learner_forget(struct platform_learner *learner);
 
-/** What is known now. */
+/** The relation as it is known now. */
 struct platform_estimate platform_learner_estimate(const struct platform_learner *learner);
 
 /**

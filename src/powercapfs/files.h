@@ -11,7 +11,7 @@
  * (opened with a daemon that is dead by now, or beyond a bound) still reads
  * right when it is read at once.
  *
- * Bounds keep one guest from using up what the others need.
+ * Bounds keep one guest from using up the other guests' share.
  */
 
 #include <stdint.h>

@@ -20,7 +20,7 @@ struct powercapfs_config {
     gid_t file_gid;
     uint64_t quantum_uj;    /* published values are multiples of it; 0 and 1 mean none */
     const char *version;    /* the text of virtjoule/version */
-    const char *sysfs_root; /* tells the CPUs' packages */
+    const char *sysfs_root; /* the CPUs' packages are read below it */
 };
 
 /**

@@ -35,7 +35,7 @@ int main(int argc, char **argv)
         {"check-config", NULL, "validate the configuration and exit", .flag = &check_config},
         {"collect-csv", "FILE", "also write one row per interval, to fit weights from",
          .text = &collect.path},
-        {"collect-label", "LABEL", "what the rows' column label says", .text = &collect.label},
+        {"collect-label", "LABEL", "the text of the rows' column label", .text = &collect.label},
     };
     const struct program_usage usage = {
         .name = "virtjoule-requests",

@@ -28,7 +28,7 @@ struct powercap_energy {
 
 /**
  * Opens nothing yet: powercap_reader_read() does.
- * @param root  holds class/powercap; NULL: SHARE_MOUNTPOINT, else /sys
+ * @param root  holds class/powercap; NULL: a guest's share (SHARE_MOUNTPOINT), else /sys
  * @return 0 or -ENOMEM
  */
 int powercap_reader_new(struct powercap_reader **ret, const char *root);

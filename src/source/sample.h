@@ -13,9 +13,9 @@ struct reading {
     uint64_t time_ns;   /* CLOCK_MONOTONIC */
 };
 
-/** What one zone used over the time since it was last read well. */
+/** The energy that one zone used since it was last read successfully. */
 struct sample_zone {
-    bool valid;           /* false: nothing is known about this interval (yet) */
+    bool valid;           /* false: the energy of this interval is not known (yet) */
     bool gap;             /* longer than the interval of the usage: readings failed in between, or
                              the machine slept */
     uint64_t energy_uj;   /* wrap-safe difference of the two readings */
@@ -32,8 +32,8 @@ struct sample {
 struct sampler {
     struct reading last[ZONES_MAX];
     bool gap[ZONES_MAX];
-    /* clock_suspended_ns() before and after the zones are read, or always 0: the machine may sleep
-     * in between. Set before each sampler_take(). */
+    /* clock_suspended_ns() before and after the zones are read, because the machine may sleep in
+     * between; or always 0. Set before each sampler_take(). */
     uint64_t suspended_before_ns, suspended_after_ns;
     uint64_t suspended_at_last_ns[ZONES_MAX]; /* 0 after a restart: it may have slept meanwhile */
 };
@@ -44,17 +44,17 @@ struct sampler {
  * A counter that fell is a wrap: energy = max_energy_uj - last + now, as every
  * reader of powercap reckons. The maximum is the counter's last value before 0,
  * so each wrap loses one unit of the counter.
- * A difference that would mean more power than ZONE_POWER_MAX_W is no energy
- * but a counter that was reset (module reloaded, host resumed, zone replaced):
- * what was used meanwhile is unknown, and the counter starts anew.
+ * A difference that would mean more power than ZONE_POWER_MAX_W is no energy,
+ * but shows that the counter was reset (module reloaded, host resumed, zone
+ * replaced): the energy used meanwhile is unknown, and the counter starts anew.
  *
- * Suspension of the machine: in suspend-to-idle counters run on, for longer
- * maybe than CLOCK_MONOTONIC tells; in suspend-to-RAM the packages are off, and
- * their counters begin at zero. So the interval, or both that meet at a reading
- * in which it slept, is a gap, its energy is judged
- * by all of its time, and a counter that fell was reset: it may have wrapped as
- * well, any number of times. The energy of a gap is nobody's but the static
- * power's, for the time awake.
+ * Suspension of the machine: in suspend-to-idle counters run on, maybe for longer
+ * than CLOCK_MONOTONIC does; in suspend-to-RAM the packages are off, and their
+ * counters begin at zero. So an interval in which the machine slept is a gap; if
+ * it slept during a reading, both intervals that meet there are. Their energy is
+ * checked against all of their time, and a counter that fell was reset: it may
+ * have wrapped as well, any number of times. The energy of a gap is static for
+ * the time awake, and unattributed beyond that.
  *
  * @param readings  by zone slot, zones->n of them
  * @param time_ns   CLOCK_MONOTONIC of the tick

@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * When to try again what has failed: after a second, then after twice as long
+ * When to repeat a failed attempt: after a second, then after twice as long
  * each time, up to a minute.
  */
 

@@ -7,7 +7,7 @@
 /**
  * Binary search in a sorted sequence of any kind. O(log n).
  * @param n          length of the sequence
- * @param is_before  whether the element at an index lies before what is looked for
+ * @param is_before  whether the element at an index lies before the sought one
  * @return the index of the first element that does not lie before it; n when all do
  */
 static inline size_t lower_bound(size_t n, bool (*is_before)(size_t index, const void *userdata),

@@ -41,7 +41,7 @@ struct counter {
 };
 
 struct world {
-    struct requests_fixture *requests;
+    struct fuse_fixture *requests;
     struct snapshot_board *board;
     struct snapshot_vm vms[VMS];
     struct counter counters[VMS][TREE_ZONES];
@@ -225,7 +225,7 @@ static void check_listing(uint64_t directory)
         i += FUSE_DIRENT_SIZE(entry);
         if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
             continue;
-        require(request_send(world.requests, FUSE_LOOKUP, directory, name, sizeof(name)) == 0);
+        require(fuse_fixture_send(world.requests, FUSE_LOOKUP, directory, name, sizeof(name)) == 0);
         check_entry(name);
         memcpy(&found, world.requests->body, sizeof(found));
         require(found.nodeid == entry->ino && (found.attr.mode & S_IFMT) >> 12 == entry->type);
@@ -241,7 +241,8 @@ static void note_opened(uint64_t inode)
     if (world.n_opened == OPENED_MAX) {
         const struct fuse_release_in release = {.fh = out.fh};
 
-        require(request_send(world.requests, FUSE_RELEASE, inode, &release, sizeof(release)) == 0);
+        require(fuse_fixture_send(world.requests, FUSE_RELEASE, inode, &release, sizeof(release)) ==
+                0);
         return;
     }
     world.opened[world.n_opened] = out.fh;
@@ -265,7 +266,7 @@ static bool changes_something(uint32_t opcode)
 
 static void check_reply(uint32_t opcode, uint64_t inode, const char *body)
 {
-    const struct requests_fixture *requests = world.requests;
+    const struct fuse_fixture *requests = world.requests;
     struct fuse_attr_out attributes;
     struct fuse_read_in read;
     struct fuse_open_in open;
@@ -334,7 +335,7 @@ static void send_request(uint8_t step, struct input *input)
         memcpy(body, &world.opened[world.n_opened - 1], sizeof(uint64_t));
     post();
     /* The whole of it: a request of the kernel is never cut. */
-    request_send(world.requests, opcode, inode, body, sizeof(body));
+    fuse_fixture_send(world.requests, opcode, inode, body, sizeof(body));
     check_reply(opcode, inode, body);
 }
 
@@ -351,12 +352,13 @@ static void try_init(const struct handover *former)
     if (!fuse_init_is_whole(former->init, former->init_length))
         return;
     memcpy(&header, former->init, sizeof(header));
-    world.requests->session = requests_session_new(world.requests);
+    world.requests->session = fuse_fixture_session(world.requests);
     world.requests->unique = header.unique;
     fuse_session_process_buf(world.requests->session, &buffer);
     world.requests->unique = 0;
     require(!fuse_session_exited(world.requests->session) || world.requests->error != 0);
-    (void)request_send(world.requests, FUSE_LOOKUP, FUSE_ROOT_ID, "by-name", sizeof("by-name"));
+    (void)fuse_fixture_send(world.requests, FUSE_LOOKUP, FUSE_ROOT_ID, "by-name",
+                            sizeof("by-name"));
     fuse_session_destroy(world.requests->session);
     world.requests->session = usual;
 }
@@ -369,7 +371,7 @@ static void begin(void)
 
     if (!world.board) {
         require(snapshot_board_new(&world.board) == 0);
-        world.requests = requests_fixture_new(&config, world.board);
+        world.requests = fuse_fixture_new(&config, world.board);
     }
     memset(world.counters, 0, sizeof(world.counters));
     for (unsigned i = 0; i < VMS; i++) {
@@ -386,12 +388,12 @@ static void end(void)
     for (size_t i = 0; i < world.n_opened; i++) {
         const struct fuse_release_in release = {.fh = world.opened[i]};
 
-        require(request_send(world.requests, FUSE_RELEASE, 0, &release, sizeof(release)) == 0);
+        require(fuse_fixture_send(world.requests, FUSE_RELEASE, 0, &release, sizeof(release)) == 0);
     }
     world.n_opened = 0;
     for (uint32_t id = 0; id <= VMS; id++)
         open_files_forget(world.requests->server.files, id);
-    requests_drain(world.requests);
+    fuse_fixture_drain(world.requests);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -5,9 +5,9 @@
  * The answers of powercapfs without a kernel: a request goes in as bytes, its
  * reply comes out as bytes.
  *
- *     request_send() -> libfuse -> powercapfs_requests -> reply
+ *     fuse_fixture_send() -> libfuse -> ops.c -> reply
  *
- * Each request is answered before request_send() returns, with exactly one
+ * Each request is answered before fuse_fixture_send() returns, with exactly one
  * whole reply or, where FUSE wants none, with none: that is checked here, and
  * abort()s.
  */
@@ -26,13 +26,13 @@
 #define REQUEST_BODY_MAX 512
 #define REPLY_MAX (LISTING_MAX + 4096)
 
-struct requests_fixture {
+struct fuse_fixture {
     struct powercapfs_server server; /* first: the session's user data */
     struct fuse_session *session;
     uint64_t unique;
     unsigned n_interrupts; /* that libfuse keeps for requests to come, at most */
     unsigned n_replies;    /* to the request under way */
-    int error;             /* of the reply: 0 or a negative errno */
+    int error;             /* the reply's: 0 or a negative errno */
     size_t length;         /* of its body */
     _Alignas(uint64_t) char body[REPLY_MAX];
     /* Longer than any body: names and counts at its end meet zeros. */
@@ -41,7 +41,7 @@ struct requests_fixture {
 
 static inline ssize_t fixture_writev(int fd, struct iovec *parts, int n, void *userdata)
 {
-    struct requests_fixture *fixture = userdata;
+    struct fuse_fixture *fixture = userdata;
     struct fuse_out_header header;
     char *end = fixture->body;
     size_t length = 0;
@@ -54,7 +54,7 @@ static inline ssize_t fixture_writev(int fd, struct iovec *parts, int n, void *u
     require(header.error <= 0 && header.error > -1000);
     require(header.error == 0 || length == sizeof(header));
     if (header.unique != fixture->unique) {
-        /* An interrupt of a request that is not known (any more): the kernel is to repeat it. */
+        /* An interrupt of a request that is unknown or answered: the kernel is to repeat it. */
         require(fixture->n_interrupts > 0 && header.error == -EAGAIN);
         fixture->n_interrupts--;
         return (ssize_t)length;
@@ -85,8 +85,8 @@ static inline bool request_has_reply(uint32_t opcode)
  * @param body  at most REQUEST_BODY_MAX bytes
  * @return the reply's error, 0 or a negative errno; 0 where there is no reply
  */
-static inline int request_send(struct requests_fixture *fixture, uint32_t opcode, uint64_t inode,
-                               const void *body, size_t length)
+static inline int fuse_fixture_send(struct fuse_fixture *fixture, uint32_t opcode, uint64_t inode,
+                                    const void *body, size_t length)
 {
     struct fuse_in_header header = {
         .len = (uint32_t)(sizeof(header) + length), .opcode = opcode, .nodeid = inode};
@@ -109,7 +109,7 @@ static inline int request_send(struct requests_fixture *fixture, uint32_t opcode
 }
 
 /** Sends the FUSE_INIT of Linux 6.1. @return 0 or a negative errno */
-static inline int request_init(struct requests_fixture *fixture)
+static inline int fuse_fixture_init(struct fuse_fixture *fixture)
 {
     const struct fuse_init_in init = {
         .major = FUSE_KERNEL_VERSION,
@@ -118,11 +118,11 @@ static inline int request_init(struct requests_fixture *fixture)
         .flags = FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_DO_READDIRPLUS | FUSE_MAX_PAGES,
     };
 
-    return request_send(fixture, FUSE_INIT, 0, &init, sizeof(init));
+    return fuse_fixture_send(fixture, FUSE_INIT, 0, &init, sizeof(init));
 }
 
 /** A session to which nothing has been sent; the fixture's requests go to fixture->session. */
-static inline struct fuse_session *requests_session_new(struct requests_fixture *fixture)
+static inline struct fuse_session *fuse_fixture_session(struct fuse_fixture *fixture)
 {
     struct fuse_session *session;
     static const struct fuse_custom_io io = {.writev = fixture_writev, .read = fixture_read};
@@ -139,30 +139,30 @@ static inline struct fuse_session *requests_session_new(struct requests_fixture 
 }
 
 /** Makes libfuse give up the interrupts that it keeps: it does so one by one. */
-static inline void requests_drain(struct requests_fixture *fixture)
+static inline void fuse_fixture_drain(struct fuse_fixture *fixture)
 {
     unsigned before;
 
     do {
         before = fixture->n_interrupts;
-        request_send(fixture, FUSE_GETATTR, FUSE_ROOT_ID, "", 0);
+        fuse_fixture_send(fixture, FUSE_GETATTR, FUSE_ROOT_ID, "", 0);
     } while (fixture->n_interrupts < before);
     fixture->n_interrupts = 0;
 }
 
 /** A server, and a session that has begun. */
-static inline struct requests_fixture *requests_fixture_new(const struct powercapfs_config *config,
-                                                            struct snapshot_board *board)
+static inline struct fuse_fixture *fuse_fixture_new(const struct powercapfs_config *config,
+                                                    struct snapshot_board *board)
 {
-    struct requests_fixture *fixture = calloc(1, sizeof(*fixture));
+    struct fuse_fixture *fixture = calloc(1, sizeof(*fixture));
 
     require(fixture && powercapfs_server_init(&fixture->server, config, board) == 0);
-    fixture->session = requests_session_new(fixture);
-    require(request_init(fixture) == 0);
+    fixture->session = fuse_fixture_session(fixture);
+    require(fuse_fixture_init(fixture) == 0);
     return fixture;
 }
 
-static inline void requests_fixture_free(struct requests_fixture *fixture)
+static inline void fuse_fixture_free(struct fuse_fixture *fixture)
 {
     fuse_session_destroy(fixture->session);
     powercapfs_server_deinit(&fixture->server);

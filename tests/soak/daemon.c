@@ -109,7 +109,7 @@ void daemon_start(struct soak_daemon *daemon, struct host *host, const char *dir
     new_ledger(daemon);
     require(snapshot_board_new(&daemon->board) == 0);
     load_ledger(daemon, host, directory, boot);
-    daemon->requests = requests_fixture_new(&config, daemon->board);
+    daemon->requests = fuse_fixture_new(&config, daemon->board);
     refresh_vms(daemon, host, true);
     publish(daemon, host);
 }
@@ -143,7 +143,7 @@ void daemon_tick(struct soak_daemon *daemon, struct host *host)
 
 void daemon_stop(struct soak_daemon *daemon)
 {
-    requests_fixture_free(daemon->requests);
+    fuse_fixture_free(daemon->requests);
     snapshot_board_free(daemon->board);
     ledger_store_free(daemon->store);
     ledger_free(daemon->ledger);

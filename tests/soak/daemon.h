@@ -24,7 +24,7 @@ struct soak_daemon {
     struct ledger *ledger;
     struct ledger_store *store;
     struct snapshot_board *board;
-    struct requests_fixture *requests;
+    struct fuse_fixture *requests;
 };
 
 /** Starts on what the last one left in the directory, <directory>/run and <directory>/state. */

@@ -62,10 +62,10 @@ uint64_t readers_stale(const struct readers *readers)
 }
 
 /* @return 0 or a negative errno */
-static int lookup(struct requests_fixture *requests, uint64_t *inode, const char *name)
+static int lookup(struct fuse_fixture *requests, uint64_t *inode, const char *name)
 {
     struct fuse_entry_out entry;
-    int r = request_send(requests, FUSE_LOOKUP, *inode, name, strlen(name) + 1);
+    int r = fuse_fixture_send(requests, FUSE_LOOKUP, *inode, name, strlen(name) + 1);
 
     if (r < 0)
         return r;
@@ -99,7 +99,7 @@ static void open_counter(struct reader *reader, const struct soak_daemon *daemon
     require(r == 0 || (which == 2 && r == -ENOENT));
     if (r < 0)
         return;
-    require(request_send(daemon->requests, FUSE_OPEN, inode, &in, sizeof(in)) == 0);
+    require(fuse_fixture_send(daemon->requests, FUSE_OPEN, inode, &in, sizeof(in)) == 0);
     memcpy(&out, daemon->requests->body, sizeof(out));
     *reader = (struct reader){
         .open = true,
@@ -115,7 +115,7 @@ static void close_counter(struct reader *reader, const struct soak_daemon *daemo
 {
     const struct fuse_release_in in = {.fh = reader->handle};
 
-    require(request_send(daemon->requests, FUSE_RELEASE, reader->inode, &in, sizeof(in)) == 0);
+    require(fuse_fixture_send(daemon->requests, FUSE_RELEASE, reader->inode, &in, sizeof(in)) == 0);
     reader->open = false;
 }
 
@@ -145,7 +145,7 @@ static void read_counter(struct readers *readers, struct reader *reader,
 {
     const struct fuse_read_in in = {.fh = reader->handle, .size = 4096};
     const struct snapshot *snapshot = snapshot_board_acquire(daemon->board);
-    int r = request_send(daemon->requests, FUSE_READ, reader->inode, &in, sizeof(in));
+    int r = fuse_fixture_send(daemon->requests, FUSE_READ, reader->inode, &in, sizeof(in));
 
     if (r == 0) {
         check_value(reader, daemon, snapshot, host);
@@ -173,12 +173,12 @@ void readers_run(struct readers *readers, const struct soak_daemon *daemon, stru
 }
 
 /* @return how many entries a directory has, "." and ".." left out */
-static size_t list(struct requests_fixture *requests, uint64_t directory)
+static size_t list(struct fuse_fixture *requests, uint64_t directory)
 {
     struct fuse_read_in in = {.size = 4096};
     size_t n = 0;
 
-    while (request_send(requests, FUSE_READDIR, directory, &in, sizeof(in)) == 0 &&
+    while (fuse_fixture_send(requests, FUSE_READDIR, directory, &in, sizeof(in)) == 0 &&
            requests->length > 0)
         for (size_t i = 0; i < requests->length; n++) {
             const struct fuse_dirent *entry = (const struct fuse_dirent *)(requests->body + i);
