@@ -25,9 +25,9 @@ METADATA_S = 90  # within which a running domain carries its energy: it is writt
 
 
 def readme_commands():
-    """Those of the way from nothing to a guest's watts: on the host, in the guest."""
+    """The two commands that the README begins with: on the host, in the guest."""
     text = (system.SOURCE_ROOT / "README.md").read_text()
-    section = text.split("## From nothing to a guest's watts\n")[1].split("\n## ")[0]
+    section = text.split("## Two commands\n")[1].split("\n## ")[0]
     host, guest = re.split(r"\bin\s+the\s+guest:", section)
     return [re.findall(r"^    (\S.*)$", part, re.MULTILINE) for part in (host, guest)]
 
