@@ -21,7 +21,7 @@ PACKAGES = $(shell tests/debian/packages.sh '$(GROUPS)')
 
 .PHONY: all deps build guest servers system-root system check lint check-rootless check-slow shared \
     beside sanitized sanitized-tests other-debian nightly slow valgrind fuzz fuzz-coverage responses \
-    accuracy bench-requests demo package clean
+    accuracy bench-requests api demo package clean
 
 all: build
 
@@ -168,6 +168,13 @@ accuracy: build
 bench-requests: GROUPS := $(GROUPS)|bench
 bench-requests: build
 	VIRTJOULE_BUILD=$(abspath $(BUILD)) tests/bench/requests_overhead.py $(BENCH)
+
+# The docstrings of the headers as pages in BUILD/api; a docstring that is wrong in form is an error.
+api: GROUPS := docs
+api: deps
+	@mkdir -p $(BUILD)
+	doxygen docs/Doxyfile
+	@echo $(BUILD)/api/html/index.html
 
 demo: build guest
 	@VIRTJOULE_BUILD=$(abspath $(BUILD)) tests/demo/demo.py
