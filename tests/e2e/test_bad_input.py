@@ -318,7 +318,7 @@ def test_libvirt_dies_and_returns(
     defined_later = Guest(libvirtd, directory, mountpoint=daemon.mountpoint)
     stack.callback(defined_later.__exit__)
     defined_later.define()
-    system.wait_until((daemon.mountpoint / defined_later.uuid).exists, 60,
+    system.wait_until((daemon.mountpoint / defined_later.uuid).exists,
                       "a domain that libvirt defines after its return is seen")
     metrics = daemon.metrics()
     assert metrics.vm_energy(guest.uuid) > before

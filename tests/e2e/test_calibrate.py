@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from harness import powercap
+from harness import powercap, system
 from harness.daemon import VIRTJOULE, Daemon
 from harness.powercap import Package, SimulatedPowercap
 
@@ -85,7 +85,7 @@ def calibrate(directory):
         return subprocess.run(
             [VIRTJOULE, "calibrate", "--duration", "8s", "--output", directory / "baseline.conf",
              "--sysfs-root", directory / "sys", "--proc-root", directory / "proc", *arguments],
-            capture_output=True, text=True, timeout=60)
+            capture_output=True, text=True, timeout=system.PATIENCE_S)
 
     return run
 

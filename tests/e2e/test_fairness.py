@@ -92,7 +92,7 @@ def test_flood(directory, daemon, start_vm, threads):
     beside_plain, beside_flood = compare(
         [Flood(plain, threads), Flood(daemon.tree(flooder.uuid) / "energy_uj", threads)],
         lambda: subprocess.run(command, check=True, capture_output=True, text=True,
-                               timeout=30).stdout)
+                               timeout=system.PATIENCE_S).stdout)
     assert daemon.metrics().value("virtjoule_ticks_missed_total") == missed
     assert beside_flood <= 2 * beside_plain
 
@@ -111,7 +111,7 @@ def test_flooding_guest(settings, start_daemon, start_guest):
     command = " ".join(reader(program, energy, 2, 100, 8))  # few reads have a p99 of chance
     beside_plain, beside_flood = compare(
         [GuestFlood(flooder, program, "/tmp/energy_uj"), GuestFlood(flooder, program, energy)],
-        lambda: measured.check(command, timeout=60))
+        lambda: measured.check(command))
     after = daemon.metrics()
     reads = [m.value("virtjoule_fuse_reads_total", uuid=flooder.uuid) for m in (before, after)]
     print(f"{reads[1] - reads[0]} reads of the flood")

@@ -388,7 +388,7 @@ def test_disk_hangs(settings, start_daemon, fault_state, vm):
     daemon.wait_log("the ledger is written again")
     fault_state.fault("fsync", "ledger.new", HANG)
     daemon.process.terminate()
-    daemon.wait_log("after a reboot totals continue from an older one", timeout=12)
+    daemon.wait_log("after a reboot totals continue from an older one")
     assert not system.mounts_below(daemon.mountpoint)
     # The kernel keeps what is left of the process until the disk has answered.
     fault_state.heal()
@@ -517,7 +517,7 @@ def test_thousand_control_connections(daemon, vm, stack):
     assert_goes_on(daemon, vm)
     assert missed(daemon) <= before + 1
     assert len(os.listdir(f"/proc/{daemon.process.pid}/fd")) < 200
-    system.wait_until(lambda: try_list(daemon), 15, "the command is answered again")
+    system.wait_until(lambda: try_list(daemon), "the command is answered again")
 
 
 def try_list(daemon):
@@ -583,7 +583,7 @@ def test_libvirtd_dies_while_listing(settings, start_daemon, connection, defined
     # In the handshake it takes the other way at once: the read-only connection.
     if n_bytes > HANDSHAKE:
         daemon.wait_log("libvirt unavailable")
-    system.wait_until(share.exists, 20, "the domain is found")
+    system.wait_until(share.exists, "the domain is found")
     assert connection.n_cut == 1
     assert missed(daemon) <= 1
     # Again, in an event, with the domain known.
@@ -593,7 +593,7 @@ def test_libvirtd_dies_while_listing(settings, start_daemon, connection, defined
     while time.monotonic() < end:
         assert share.exists()
         time.sleep(0.02)
-    system.wait_until((daemon.mountpoint / other.uuid).exists, 20, "the other one is found")
+    system.wait_until((daemon.mountpoint / other.uuid).exists, "the other one is found")
     assert connection.n_cut == 2
 
 
@@ -601,7 +601,7 @@ def test_libvirtd_hangs(settings, start_daemon, connection, defined, vm):
     """Ticks and readers wait for none of it; when it goes on nothing was missed."""
     daemon = start_daemon({**settings, "discovery": {"libvirt_uri": connection.uri}})
     guest = defined(daemon)
-    system.wait_until((daemon.mountpoint / guest.uuid).exists, 20, "the domain is found")
+    system.wait_until((daemon.mountpoint / guest.uuid).exists, "the domain is found")
     wait_energy(daemon, vm)
     before = missed(daemon)
     connection.stalled = True
@@ -613,7 +613,7 @@ def test_libvirtd_hangs(settings, start_daemon, connection, defined, vm):
         assert_goes_on(daemon, vm)
     assert missed(daemon) <= before + 2  # by the machine
     connection.stalled = False
-    system.wait_until((daemon.mountpoint / other.uuid).exists, 30, "the other one is found")
+    system.wait_until((daemon.mountpoint / other.uuid).exists, "the other one is found")
 
 
 # Descriptors and memory.
@@ -640,7 +640,7 @@ def has_started(daemon):
     """Waits until it is ready, or has ended."""
     return system.wait_until(
         lambda: "no" if daemon.process.poll() is not None else
-        "yes" if "READY=1" in daemon._notify.messages else None, 20, "it starts or ends") == "yes"
+        "yes" if "READY=1" in daemon._notify.messages else None, "it starts or ends") == "yes"
 
 
 def set_descriptors(daemon, limit):

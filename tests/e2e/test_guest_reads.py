@@ -57,7 +57,7 @@ def daemon(libvirtd, start_daemon):
 def start_node_exporter(guest):
     guest.check("prometheus-node-exporter --collector.disable-defaults --collector.rapl"
                 " --web.listen-address=127.0.0.1:9100 >/tmp/node_exporter.log 2>&1 &")
-    wait_until(lambda: guest.run("wget -q -O /dev/null http://127.0.0.1:9100/").status == 0, 30,
+    wait_until(lambda: guest.run("wget -q -O /dev/null http://127.0.0.1:9100/").status == 0,
                "node_exporter answers")
 
 
@@ -130,7 +130,7 @@ def test_second_guest_sees_and_changes_nothing(daemon, start_guest):
 
     before = trees()
     # The tools of the guest try; their success would be a line of output.
-    assert second.check(WRITE_ATTEMPTS.format(share=second.SHARE), timeout=120) == ""
+    assert second.check(WRITE_ATTEMPTS.format(share=second.SHARE)) == ""
     refusals = second.check("sort /tmp/refusals | uniq -c")
     assert "Read-only file system" in refusals
     assert trees() == before

@@ -91,12 +91,12 @@ def meter(host):
 
 def wait_state(host, state):
     """For longer than the BMC's silence and the pause after it last; returns the meter."""
-    return system.wait_until(lambda: (found := meter(host))["state"] == state and found, 30,
+    return system.wait_until(lambda: (found := meter(host))["state"] == state and found,
                              f"the meter is {state}")
 
 
 def wait_exported_state(host, state):
-    system.wait_until(lambda: host.metrics().select("virtjoule_meter_info", state=state), 30,
+    system.wait_until(lambda: host.metrics().select("virtjoule_meter_info", state=state),
                       f"the meter is {state}")
 
 
@@ -106,7 +106,7 @@ def watts(host):
 
 
 def wait_watts(host, value):
-    system.wait_until(lambda: watts(host) == value, 30, f"{value} W")
+    system.wait_until(lambda: watts(host) == value, f"{value} W")
 
 
 class Scrape(NamedTuple):
@@ -229,7 +229,7 @@ def test_lags_and_freezes(running, the_bmc, log):
 
     with misbehaving(running, the_bmc, watts=rising, lag=20):
         earlier = freeipmi_watts(running)
-        system.wait_until(lambda: earlier < watts(running) < 4000, 30, "a newer figure")
+        system.wait_until(lambda: earlier < watts(running) < 4000, "a newer figure")
         assert watts(running) <= freeipmi_watts(running)
         the_bmc.frozen = True
         wait_watts(running, the_bmc.figure())

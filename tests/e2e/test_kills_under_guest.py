@@ -95,7 +95,7 @@ class GuestReader:
         """Ends it: no fault, and no read took longer than that and an interval."""
         seconds = time.monotonic() - self._start
         self._guest.check("kill $(cat /tmp/reader.pid)")
-        text = system.wait_until(lambda: self._guest.read("/tmp/reader"), 10, "the reader's end")
+        text = system.wait_until(lambda: self._guest.read("/tmp/reader"), "the reader's end")
         seen = json.loads(text)
         print(seen, f"in {seconds:.0f} s, longest downtime {longest_s:.3f} s")
         assert seen["reads"] > 10 * seconds

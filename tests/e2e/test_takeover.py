@@ -68,7 +68,7 @@ class Reader:
         assert self.process.poll() is None, "it has not read all the time"
         seconds = time.monotonic() - self._start
         self.process.terminate()
-        seen = json.loads(self.process.communicate(timeout=10)[0])
+        seen = json.loads(self.process.communicate(timeout=system.PATIENCE_S)[0])
         print(seen, f"longest downtime {longest_s:.3f} s")
         assert seen["reads"] > 10 * seconds
         for fault in ("torn", "errors", "decreases"):
@@ -230,6 +230,6 @@ def test_nobody_waits_at_the_top(daemon):
     """Whoever looks at all mounts does not wait for a daemon that is away."""
     os.kill(daemon.process.pid, signal.SIGSTOP)
     try:
-        subprocess.run(["stat", daemon.mountpoint], check=True, timeout=5)
+        subprocess.run(["stat", daemon.mountpoint], check=True, timeout=system.PATIENCE_S)
     finally:
         os.kill(daemon.process.pid, signal.SIGCONT)

@@ -96,8 +96,8 @@ class GuestHost:
     def __exit__(self, *exception):
         self._guest.__exit__(*exception)
 
-    def check(self, script, timeout=30):
-        return self._guest.check(script, timeout)
+    def check(self, script):
+        return self._guest.check(script)
 
     def program(self, name):
         """How the guest's shell starts one."""
@@ -110,7 +110,7 @@ class GuestHost:
                    f"LD_LIBRARY_PATH={self._bin} "
                    f"{' '.join(f'{self._bin}/{command}' for command in commands)} "
                    ">/tmp/virtjouled.log 2>&1 &")
-        system.wait_until(lambda: "info: ready" in self.log(), 20, "virtjouled is ready")
+        system.wait_until(lambda: "info: ready" in self.log(), "virtjouled is ready")
 
     def stop_daemon(self):
         self.check("killall virtjouled; while pidof virtjouled; do usleep 20000; done")
@@ -177,7 +177,7 @@ class GuestHost:
                 read old <energy_uj; new=$old
                 while [ $new = $old ]; do usleep 10000; read new <energy_uj; done
             done
-            killall -CONT virtjouled""", timeout=seconds + 60)
+            killall -CONT virtjouled""")
 
     def tree_uj(self, vm):
         """What a guest of this host would read."""

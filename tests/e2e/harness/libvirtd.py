@@ -72,7 +72,7 @@ class Libvirtd:
     def start(self):
         """Starts our own libvirtd, at first or after stop()."""
         try:
-            self.connection = system.wait_until(self._try_start, 30, "libvirtd answers")
+            self.connection = system.wait_until(self._try_start, "libvirtd answers")
         except system.TestTimeout as error:
             log = (self._directory.path / "libvirtd.log").read_text()
             raise system.TestTimeout(f"{error}; its log:\n{log}") from error
