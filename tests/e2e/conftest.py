@@ -78,6 +78,19 @@ def provider(pytestconfig):
     return name
 
 
+@pytest.fixture(scope="module")
+def module_directory():
+    """Of what the tests of a module share."""
+    with system.TemporaryDirectory() as path:
+        yield path
+
+
+@pytest.fixture(scope="module")
+def module_stack(module_directory):
+    with ExitStack() as contexts:
+        yield contexts
+
+
 @pytest.fixture
 def start_daemon(directory, stack, provider):
     """start_daemon({section: {key: value}}); its log is shown when the test fails."""

@@ -4,9 +4,10 @@
 # Makes OUTDIR/vmlinux and OUTDIR/initramfs.cpio, the guest of the end-to-end
 # tests and the demo: Debian's kernel, its own node_exporter and powercap-info,
 # and busybox instead of an init system. Neither is compressed: an emulated
-# machine would take most of its boot to unpack them. The packages of group
-# "guest" in packages.list are downloaded and unpacked below OUTDIR, never
-# installed. Does nothing when OUTDIR is up to date.
+# machine would take most of its boot to unpack them. OUTDIR/vmlinuz is the same
+# kernel as Debian has it; only what is started from it wakes up from a sleep.
+# The packages of group "guest" in packages.list are downloaded and unpacked
+# below OUTDIR, never installed. Does nothing when OUTDIR is up to date.
 set -eu
 
 if [ $# -ne 1 ]; then
@@ -109,7 +110,8 @@ done
 cp -L "$library_dir/ld-linux-x86-64.so.2" lib64/
 
 find . | cpio --quiet --create --format=newc --owner=0:0 >"$out/initramfs.cpio"
-decompress_kernel "$out"/root/boot/vmlinuz-* >"$out/vmlinux"
+cp "$out"/root/boot/vmlinuz-* "$out/vmlinuz"
+decompress_kernel "$out/vmlinuz" >"$out/vmlinux"
 cd "$out"
 rm -rf cache root initramfs
 echo "$wanted" >stamp

@@ -11,7 +11,7 @@ import urllib.request
 
 from . import system
 from .margins import PATIENCE_S
-from .metrics import Metrics
+from .metrics import Metrics, Scraped
 
 VIRTJOULED = system.BUILD / "src/daemon/virtjouled"
 VIRTJOULE = system.BUILD / "src/cli/virtjoule"
@@ -95,7 +95,7 @@ class NotifySocket:
         self.path.unlink()
 
 
-class Daemon:
+class Daemon(Scraped):
     """Use as a context, which starts it and waits until it is ready.
 
     `settings` is {section: {key: value}} on top of the directories and the
@@ -223,23 +223,6 @@ class Daemon:
         url = f"http://127.0.0.1:{self.port}/metrics"
         with urllib.request.urlopen(url, timeout=PATIENCE_S) as response:
             return Metrics(response.read().decode())
-
-    def wait_metrics(self, condition, what="the metrics"):
-        """Scrapes until condition(metrics) is true; returns that scrape."""
-
-        def scrape():
-            metrics = self.metrics()
-            return metrics if condition(metrics) else None
-
-        return system.wait_until(scrape, what, interval=0.2)
-
-    def wait_ticks(self, n=2):
-        """Waits until n more samples have been taken: what was used before is then counted."""
-        def ticks(metrics):
-            return metrics.value("virtjoule_tick_seconds_count")
-
-        start = ticks(self.metrics())
-        return self.wait_metrics(lambda metrics: ticks(metrics) >= start + n, what=f"{n} ticks")
 
     def cli(self, *arguments, status=0):
         """Runs `virtjoule ... --json`; returns what it printed, parsed."""

@@ -102,7 +102,7 @@ class Guest:
     there as its energy share. With None it has no share: libvirt cannot save
     a domain with virtiofs. Without wait_for_share the start is left to find it.
     `tools` is a directory that the guest is to have as well; `arguments` are QEMU's,
-    for what libvirt does not know.
+    for what libvirt does not know; `kernel` is an image's file.
     """
 
     POWERCAP = "/sys/class/powercap"
@@ -113,7 +113,7 @@ class Guest:
 
     def __init__(self, libvirtd, directory, mountpoint, vcpus=1, max_vcpus=None, cpus=None,
                  label="", wait_for_share=True, shared_memory=True, cache="none", tools=None,
-                 memory_mib=192, arguments=()):
+                 memory_mib=192, arguments=(), kernel="vmlinux"):
         self.name = f"{system.PREFIX}{label}{random.randrange(16**6):06x}"
         self.uuid = str(uuid.uuid4())
         self._libvirtd = libvirtd
@@ -126,7 +126,7 @@ class Guest:
         shares = [(self._share, "virtjoule", cache)] if mountpoint else []
         shares += [(tools, self.TOOLS_TAG, "none")] if tools else []
         self._xml = _XML.format(name=self.name, uuid=self.uuid, directory=directory,
-                                kernel=_readable_copy(self.IMAGES / "vmlinux"),
+                                kernel=_readable_copy(self.IMAGES / kernel),
                                 initramfs=_readable_copy(self.IMAGES / "initramfs.cpio"),
                                 backing=_BACKING_XML if shared_memory else "",
                                 disk=_DISK_XML.format(path=directory / self.DISK)
@@ -192,11 +192,16 @@ class Guest:
         """Of its QEMU."""
         return int(Path(f"/run/libvirt/qemu/{self.name}.pid").read_text())
 
-    def cgroup_cpu_seconds(self):
-        """The kernel's own account of all that works for the running domain."""
+    @property
+    def cgroup(self):
+        """Of all that works for the running domain."""
         path = re.search(r"^0::(.*?(\.libvirt-qemu|\.scope))(/|$)",
                          Path(f"/proc/{self.pid}/cgroup").read_text(), re.MULTILINE)[1]
-        return cgroup.cpu_seconds(f"{system.cgroup2_mountpoint()}{path}")
+        return Path(f"{system.cgroup2_mountpoint()}{path}")
+
+    def cpu_seconds(self):
+        """The kernel's own account of all that works for the running domain."""
+        return cgroup.cpu_seconds(self.cgroup)
 
     def reset(self):
         """The reset button: the guest boots anew within the same QEMU process."""

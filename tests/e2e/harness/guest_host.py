@@ -16,7 +16,8 @@ from typing import NamedTuple
 from . import system
 from .daemon import VIRTJOULED
 from .guest import Guest
-from .metrics import Metrics
+from .margins import CUT_J
+from .metrics import Metrics, Scraped
 
 WATTS = 10  # of each package at any load: 100000 uJ in each centisecond of the uptime
 _FAKE_QEMU = system.BUILD / "tests/e2e/fake-qemu"
@@ -58,26 +59,39 @@ libvirt_uri =
 """
 
 
-class Look(NamedTuple):
-    """What was to be seen of a host at one time."""
+class Moment(NamedTuple):
+    """What is true of a host at one time."""
 
-    uptime_s: float  # the clock that its packages draw by
+    joules: float  # of its counters
+    uptime_s: float  # the clock that its packages draw by, as far as the guest finds the time to
     awake_s: float  # CLOCK_MONOTONIC, the clock of ticks: it stands still while the host sleeps
+
+
+class Look(NamedTuple):
+    """What the daemon tells of a host, of a time between two moments."""
+
+    before: Moment
     metrics: Metrics
+    after: Moment
+
+    def joules(self):
+        """Measured."""
+        return float(self.metrics.sum("virtjoule_source_energy_joules_total"))
 
 
-class GuestHost:
+class GuestHost(Scraped):
     """Use as a context: the guest is then up, the daemon not yet started.
 
     `programs` of this machine are there as well; with a `bmc` it is that BMC's machine.
     """
 
     def __init__(self, libvirtd, directory, provider, cpus=2, range_uj=10**12, memory_mib=192,
-                 programs=(), bmc=None):
+                 programs=(), bmc=None, kernel="vmlinux"):
         self._config = _CONFIG.format(provider=provider)
         self._copied = [VIRTJOULED, _FAKE_QEMU, *programs]
         self._guest = Guest(libvirtd, directory, mountpoint=directory / "hosts", vcpus=cpus,
-                            memory_mib=memory_mib, arguments=bmc.qemu_arguments if bmc else ())
+                            memory_mib=memory_mib, arguments=bmc.qemu_arguments if bmc else (),
+                            kernel=kernel)
         self._range_uj = range_uj
         self._packages = " ".join(str(i) for i in range(cpus))
         self._programs = directory / "hosts" / self._guest.uuid / "programs"
@@ -126,20 +140,27 @@ class GuestHost:
         return json.loads(self.check(f"{self.program('virtjoule')} show --host --json"))
 
     def log(self):
-        return self.check("cat /tmp/virtjouled.log")
+        return self.check("cat /tmp/virtjouled.log 2>/dev/null || true")
 
     def metrics(self):
-        return self.look().metrics
+        return Metrics(self.check("wget -q -O - http://127.0.0.1:9177/metrics"))
 
-    def uptime(self):
-        """Seconds of the clock that its packages draw by."""
-        return float(self.check("cat /proc/uptime").split()[0])
+    def moment(self):
+        uptime, awake, *counters = self.check(
+            "cat /proc/uptime; grep -m 1 '^now at' /proc/timer_list; "
+            "cat /tmp/sys/class/powercap/intel-rapl:*/energy_uj").splitlines()
+        return Moment(sum(map(int, counters)) / 1e6, float(uptime.split()[0]),
+                      int(awake.split()[2]) / 1e9)
 
     def look(self):
-        uptime, awake, metrics = self.check(
-            "cat /proc/uptime; grep -m 1 '^now at' /proc/timer_list; "
-            "wget -q -O - http://127.0.0.1:9177/metrics").split("\n", 2)
-        return Look(float(uptime.split()[0]), int(awake.split()[2]) / 1e9, Metrics(metrics))
+        """With all of a tick, and of those that it came too late for, that began in between."""
+        return Look(self.moment(), self.wait_ticks(3), self.moment())
+
+    def assert_all_measured(self, start, end):
+        """Of two looks: between what the counters have said on both sides."""
+        grown = end.joules() - start.joules()
+        assert end.before.joules - start.after.joules - CUT_J <= grown
+        assert grown <= end.after.joules - start.before.joules + CUT_J
 
     def step_clock(self, seconds):
         """Of CLOCK_REALTIME."""
@@ -188,7 +209,7 @@ class GuestHost:
         """A process under QEMU's name, pinned to a CPU; stop_vm() ends its work."""
         identity = str(uuid.uuid4())
         self.check(f"""
-            mkfifo /tmp/{name}.in
+            rm -f /tmp/{name}.*; mkfifo /tmp/{name}.in
             FAKE_QEMU_DUTY={duty} LD_LIBRARY_PATH={self._bin} \
                 taskset {1 << cpu:x} {self._bin}/qemu-system-x86_64 \
                 -name {name} -uuid {identity} -m 128 </tmp/{name}.in >/tmp/{name}.out 2>&1 &
@@ -196,11 +217,17 @@ class GuestHost:
         return identity
 
     def stop_vm(self, name):
-        """Ends its work, not the process; returns the CPU seconds it has used."""
+        """Ends its work, not the process; returns the CPU seconds it has used, without those of
+        before the exec of QEMU and with them."""
         answer = self.check(f"echo stop >/tmp/{name}.in; "
                             f"while [ ! -s /tmp/{name}.out ]; do usleep 20000; done; "
                             f"cat /tmp/{name}.out")
-        return int(answer) / 1e9
+        used, begun = (int(number) / 1e9 for number in answer.split())
+        return used - begun, used
+
+    def remove_vms(self):
+        self.check("killall qemu-system-x86_64; while pidof qemu-system-x86_64; do usleep 20000; "
+                   "done")
 
 
 def copy_with_libraries(program, directory):
