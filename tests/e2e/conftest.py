@@ -63,8 +63,10 @@ def session_libvirtd():
 
 @pytest.fixture
 def libvirtd(session_libvirtd):
+    """Of a test; what its module has started goes on."""
+    before = session_libvirtd.domains()
     yield session_libvirtd
-    session_libvirtd.remove_domains()
+    session_libvirtd.remove_domains(keep=before)
 
 
 @pytest.fixture(scope="session")

@@ -50,7 +50,7 @@ def module_guest(session_libvirtd, module_directory, module_stack, module_daemon
 
 
 @pytest.fixture
-def audit(daemon, start_vm):
+def audit(daemon, libvirtd, start_vm):
     """The audit, and at its end the bystander's account: its CPU time was paid for, no more.
 
     Nobody reads its tree: that is paid for by the VM as well.

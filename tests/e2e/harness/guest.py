@@ -291,15 +291,18 @@ class Guest:
         lines = None
         while True:
             line = self._read_line()
-            if line == f"begin {command}":
+            if line == "listening":
+                # Whatever it was about to answer, it does no more.
+                lines = None
+                if until_listening:
+                    return None
+            elif line == f"begin {command}":
                 lines = []
             elif lines is not None and line.startswith(f"end {command} "):
                 return Answer(int(line.split()[2]),
                               base64.b64decode("".join(lines)).decode(errors="replace"))
             elif lines is not None:
                 lines.append(line)
-            elif line == "listening" and until_listening:
-                return None
 
     def _read_line(self):
         while b"\n" not in self._received:
