@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness import accounts, system
-from harness.accounts import CpuLook, cpu_seconds
+from harness.accounts import Between, cpu_seconds
 from harness.audit import Audit
 from harness.cgroup import Cgroup
 from harness.daemon import FAST
@@ -102,7 +102,7 @@ def test_cgroup_names(settings, start_daemon, start_in_cgroup):
         # What the helper did before it was moved to the VM's group was not the VM's.
         least = victim.stop_load() - victim.begun_s + helper.stop_load() - moved_s
         counted = cpu_seconds(daemon.wait_ticks(3), victim)
-        CpuLook(least, counted, victim.cpu_seconds() + helper.cpu_seconds()).check()
+        Between(least, counted, victim.cpu_seconds() + helper.cpu_seconds()).check()
 
 
 def test_ten_thousand_threads(settings, start_daemon, start_vm):

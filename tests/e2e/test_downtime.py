@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from harness.accounts import CpuLook, check_all, cpu_seconds, look
+from harness.accounts import Between, check_all, cpu_seconds, look
 from harness.daemon import FAST, Daemon, DescriptorStore
 from harness.margins import END_S, ENERGY_SHORT
 from harness.powercap import Package, SimulatedPowercap
@@ -90,7 +90,7 @@ def test_vm_ends_meanwhile(daemon, start_vm):
     after = cpu_seconds(daemon.metrics(), vm)
     if "usage=bpf" in daemon.log():
         # The end of a process is its own work, too.
-        CpuLook(used - vm.begun_s, after, used + END_S).check()
+        Between(used - vm.begun_s, after, used + END_S).check()
     else:
         assert after >= before
     # Once.

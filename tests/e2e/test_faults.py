@@ -19,17 +19,18 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from harness import system
+from harness.accounts import look_at_energy
 from harness.audit import Audit
 from harness.daemon import FAST, Daemon, DescriptorStore
 from harness.faults import HANG, CutConnection, FaultAlloc, FaultFs
 from harness.guest import Guest
+from harness.margins import CUT_J
 from harness.powercap import Package, SimulatedPowercap
 
 pytestmark = pytest.mark.slow
 
 INTERVAL_S = 0.2
 PACKAGE = Package(cpus=tuple(range(os.cpu_count())))
-OF_TWO_INTERVALS = 2 * INTERVAL_S * (PACKAGE.static_watts + PACKAGE.watts_per_cpu * os.cpu_count())
 
 
 @pytest.fixture
@@ -67,10 +68,9 @@ def measured(daemon):
     return daemon.metrics().sum("virtjoule_source_energy_joules_total")
 
 
-def true_lag(host, daemon):
-    """What the host has used and the daemon has not measured, joules; at two times within an
-    interval."""
-    return host.total_uj(0) / 1e6 - float(measured(daemon))
+def assert_all_measured(daemon, host, before):
+    """Since that look."""
+    before.growth(look_at_energy(daemon, host)).check(CUT_J)
 
 
 def assert_goes_on(daemon, vm):
@@ -104,7 +104,7 @@ def test_energy_file_fails(settings, start_daemon, fault_sys, host, vm, number):
     settings["rapl"] = {"sysfs_root": fault_sys.path}
     daemon = start_daemon(settings)
     wait_energy(daemon, vm)
-    lag = true_lag(host, daemon)
+    before = look_at_energy(daemon, host)
     with Audit(daemon) as audit:
         audit.watch_tree(vm.uuid)
         fault_sys.fault("read", "energy_uj", number)
@@ -115,9 +115,8 @@ def test_energy_file_fails(settings, start_daemon, fault_sys, host, vm, number):
         assert daemon.log().count("energy zone unreadable") == 1
         fault_sys.heal()
         daemon.wait_log("energy zone readable again")
-        daemon.wait_ticks(2)
         # Nothing was lost: the counter went on.
-        assert true_lag(host, daemon) == pytest.approx(lag, abs=OF_TWO_INTERVALS)
+        assert_all_measured(daemon, host, before)
         assert_goes_on(daemon, vm)
 
 
@@ -379,10 +378,7 @@ def test_disk_hangs(settings, start_daemon, fault_state, vm):
     wait_energy(daemon, vm)
     daemon.wait_log("the ledger cannot be written")
     assert os.strerror(errno.ETIMEDOUT) in daemon.log()
-    start = time.monotonic()
-    energy_uj(daemon, vm)
-    assert time.monotonic() - start < INTERVAL_S
-    assert_goes_on(daemon, vm)
+    assert_goes_on(daemon, vm)  # while it hangs
     assert missed(daemon) <= 1  # by the machine
     fault_state.heal()
     daemon.wait_log("the ledger is written again")
@@ -456,7 +452,7 @@ def test_configuration_replaced_while_running(daemon, vm):
 def test_stopped_for_a_while(host, daemon, vm):
     """SIGSTOP, a debugger, a host that swaps: ticks are missed, energy is not."""
     wait_energy(daemon, vm)
-    lag = true_lag(host, daemon)
+    before = look_at_energy(daemon, host)
     with Audit(daemon) as audit:
         audit.watch_tree(vm.uuid)
         daemon.process.send_signal(signal.SIGSTOP)
@@ -465,7 +461,7 @@ def test_stopped_for_a_while(host, daemon, vm):
         daemon.wait_log("ticks were missed")
         daemon.wait_ticks(2)
     assert missed(daemon) >= 8
-    assert true_lag(host, daemon) == pytest.approx(lag, abs=OF_TWO_INTERVALS)
+    assert_all_measured(daemon, host, before)
     assert_goes_on(daemon, vm)
 
 
@@ -607,7 +603,7 @@ def test_libvirtd_hangs(settings, start_daemon, connection, defined, vm):
     other = defined(daemon)
     with Audit(daemon) as audit:
         audit.watch_tree(vm.uuid)
-        time.sleep(4)
+        daemon.wait_ticks(20)
         assert (daemon.mountpoint / guest.uuid).exists()
         assert_goes_on(daemon, vm)
     assert missed(daemon) <= before + 2  # by the machine

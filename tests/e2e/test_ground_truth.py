@@ -7,7 +7,7 @@ import time
 import pytest
 
 from harness import accounts, system
-from harness.accounts import CpuLook
+from harness.accounts import Between
 from harness.cgroup import Cgroup
 from harness.margins import ENERGY, ENERGY_WANDERS
 from harness.powercap import Package, SimulatedPowercap
@@ -53,7 +53,7 @@ def test_shares_and_conservation(host, stack, start_daemon, start_vm, threads):
         joules = float(metrics.vm_energy(vm.uuid))
         tolerance = ENERGY if duty == 1 else ENERGY_WANDERS
         assert joules == pytest.approx(truth, rel=tolerance), f"VM of {duty} %"
-        CpuLook(cpu_seconds[duty] - vm.begun_s, accounts.cpu_seconds(metrics, vm),
+        Between(cpu_seconds[duty] - vm.begun_s, accounts.cpu_seconds(metrics, vm),
                 cgroups[duty].cpu_seconds()).check()
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from harness import accounts
 from harness import libvirtd as libvirts
-from harness.accounts import CpuLook, cpu_seconds, look
+from harness.accounts import Between, cpu_seconds, look
 from harness.cgroup import Cgroup
 from harness.margins import PREPARE_S
 
@@ -39,7 +39,7 @@ def test_processes(stack, start_daemon, start_vm):
     least = {name: group.cpu_seconds() - vms[name].begun_s for name, group in cgroups.items()}
     metrics = daemon.wait_ticks(2)
     for name, group in cgroups.items():
-        CpuLook(least[name], cpu_seconds(metrics, vms[name]), group.cpu_seconds()).check()
+        Between(least[name], cpu_seconds(metrics, vms[name]), group.cpu_seconds()).check()
 
 
 @pytest.mark.slow
@@ -56,4 +56,4 @@ def test_real_guests(libvirtd, start_daemon, start_guest):
         before.growth(look(daemon, guest)).check()
         # From the start of QEMU, which libvirt prepares within the group.
         since_start = look(daemon, guest)
-        CpuLook(since_start.least - PREPARE_S, *since_start[1:]).check()
+        Between(since_start.least - PREPARE_S, *since_start[1:]).check()

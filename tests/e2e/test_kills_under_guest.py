@@ -16,7 +16,7 @@ import pytest
 
 from harness import libvirtd as libvirts
 from harness import system
-from harness.accounts import CpuLook, look, serving_seconds
+from harness.accounts import Between, look, serving_seconds
 from harness.daemon import FAST, VIRTJOULED, Daemon, DescriptorStore
 from harness.margins import ENERGY_LONG
 from harness.powercap import Package, SimulatedPowercap
@@ -171,7 +171,7 @@ def test_kills(host, daemon, guest):
     assert daemon.log().count("usage is counted on from") >= ROUNDS
     guest.domain.suspend()
     used = before.growth(look(daemon, guest))
-    CpuLook(used.least, used.counted, used.most + rounds.served).check()
+    Between(used.least, used.counted, used.most + rounds.served).check()
     joules_per_s = float(daemon.metrics().vm_energy(guest.uuid) - joules) / used.counted
     print(f"energy error {joules_per_s / PACKAGE.watts_per_cpu - 1:+.2%}")
     assert joules_per_s == pytest.approx(PACKAGE.watts_per_cpu, rel=ENERGY_LONG)

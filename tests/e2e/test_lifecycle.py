@@ -14,7 +14,7 @@ import pytest
 
 from harness import accounts, cgroup, system
 from harness import libvirtd as libvirts
-from harness.accounts import CpuLook, cpu_seconds, look
+from harness.accounts import Between, cpu_seconds, look
 from harness.audit import Audit
 from harness.daemon import FAST, Daemon
 from harness.guest import Guest
@@ -148,7 +148,7 @@ def test_saved_and_restored(daemon, audit, start_guest):
     guest.domain.suspend()
     # The kernel's account of it began with its new process, which libvirt prepared.
     seen = look(daemon, guest)
-    CpuLook(seen.least - PREPARE_S, seen.counted - cpu_seconds(saved, guest), seen.most).check()
+    Between(seen.least - PREPARE_S, seen.counted - cpu_seconds(saved, guest), seen.most).check()
     assert listed(daemon, guest)["running"]
 
 
@@ -190,7 +190,7 @@ def test_destroyed_killed_and_started_again(daemon, guest):
         end()
         ended = daemon.wait_ticks(2)
         # What it did in its last interval counts; the end itself takes some CPU time.
-        CpuLook(least - first.most, cpu_seconds(ended, guest) - first.counted,
+        Between(least - first.most, cpu_seconds(ended, guest) - first.counted,
                 machines_seconds(daemon, machines) - machines_before).check()
         assert not listed(daemon, guest)["running"]
         assert joules(daemon.wait_ticks(2), guest) == joules(ended, guest)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The daemon's account of a VM's CPU time beside the kernel's, whatever else the machine does.
+"""The daemon's account of CPU time and energy beside the truth, whatever else the machine does.
 
-The kernel's is read on both sides of the daemon's, so that none of it is compared with another
-moment: what the daemon has counted is at least what the kernel had before, and at most what it
-has afterwards. How long anything took in between does not matter.
+The truth is read on both sides of the daemon's account, so that none of it is compared with
+another moment: what the daemon has counted is at least what was used before, and at most what is
+afterwards. How long anything took in between does not matter.
 """
 
 from pathlib import Path
@@ -12,35 +12,43 @@ from typing import NamedTuple
 from .margins import CPU_S
 
 
-class CpuLook(NamedTuple):
-    """Seconds of CPU time since some moment."""
+class Between(NamedTuple):
+    """Amounts since some moment."""
 
-    least: float  # of the kernel, before
-    counted: float  # of the daemon
-    most: float  # of the kernel, afterwards, with what the daemon worked for VMs until then
+    least: float  # truly used, before
+    counted: float  # by the daemon
+    most: float  # truly used, afterwards
 
     def growth(self, later):
-        return CpuLook(later.least - self.most, later.counted - self.counted,
+        return Between(later.least - self.most, later.counted - self.counted,
                        later.most - self.least)
 
-    def check(self):
+    def check(self, margin=CPU_S):
         """All was counted, and once."""
-        print(f"CPU time: {self.least:.4f} <= {self.counted:.4f} <= {self.most:.4f} s")
-        assert self.least - CPU_S <= self.counted <= self.most + CPU_S, self
+        print(f"{self.least:.4f} <= {self.counted:.4f} <= {self.most:.4f}")
+        assert self.least - margin <= self.counted <= self.most + margin, self
 
 
 def look(daemon, vm):
-    """At a VM, of which `vm.cpu_seconds()` is the kernel's account."""
+    """At the CPU time of a VM, of which `vm.cpu_seconds()` is the kernel's account. What the daemon
+    works for a VM's readers is the VM's."""
     least = vm.cpu_seconds()
     counted = cpu_seconds(daemon.wait_ticks(2), vm)
-    return CpuLook(least, counted, vm.cpu_seconds() + serving_seconds(daemon))
+    return Between(least, counted, vm.cpu_seconds() + serving_seconds(daemon))
+
+
+def look_at_energy(daemon, host):
+    """Joules of a simulated host's first package."""
+    least = host.total_uj(0) / 1e6
+    counted = daemon.wait_ticks(2).sum("virtjoule_source_energy_joules_total", zone="package-0")
+    return Between(least, float(counted), host.total_uj(0) / 1e6)
 
 
 def check_all(daemon, *vms):
     """Of processes under QEMU's name: all that they have used since their exec."""
     looks = [(look(daemon, vm), vm) for vm in vms]
     for seen, vm in looks:
-        CpuLook(seen.least - vm.begun_s, seen.counted, seen.most).check()
+        Between(seen.least - vm.begun_s, seen.counted, seen.most).check()
 
 
 def cpu_seconds(metrics, vm):

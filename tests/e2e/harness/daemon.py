@@ -103,6 +103,8 @@ class Daemon(Scraped):
     With a DescriptorStore the mount outlives the daemon; `wrapper` is a command
     that is to run it. A confined daemon can neither mount nor see its mount, which
     `virtjouled --mount` makes before each start.
+
+    It runs before all else on the machine: a tick that is missed, or late, is the daemon's fault.
     """
 
     # As root: with the capabilities of virtjoule.service.
@@ -179,7 +181,7 @@ class Daemon(Scraped):
                 subprocess.run([VIRTJOULED, "--mount", "--config", self.config], check=True,
                                stdout=log, stderr=log, env=environment, timeout=PATIENCE_S)
             start = self.store.start if self.store else system.start_child
-            self.process = start([*self._wrapper, self.program, "--config", self.config],
+            self.process = start(["chrt", "--fifo", "1", *self._wrapper, self.program, "--config", self.config],
                                  stdout=log, stderr=log, env=environment)
 
     def _is_ready(self):

@@ -212,18 +212,24 @@ class GuestHost(Scraped):
             rm -f /tmp/{name}.*; mkfifo /tmp/{name}.in
             FAKE_QEMU_DUTY={duty} LD_LIBRARY_PATH={self._bin} \
                 taskset {1 << cpu:x} {self._bin}/qemu-system-x86_64 \
-                -name {name} -uuid {identity} -m 128 </tmp/{name}.in >/tmp/{name}.out 2>&1 &
+                -name {name} -uuid {identity} -m 128 </tmp/{name}.in >>/tmp/{name}.out 2>&1 &
             sleep 100000 >/tmp/{name}.in 2>/dev/null &""")
         return identity
 
     def stop_vm(self, name):
-        """Ends its work, not the process; returns the CPU seconds it has used, without those of
-        before the exec of QEMU and with them."""
-        answer = self.check(f"echo stop >/tmp/{name}.in; "
+        """Ends its work, not the process; returns the CPU seconds it has used since it was QEMU."""
+        used, begun = self._ask_vm(name, "stop")
+        return used - begun
+
+    def vm_seconds(self, name):
+        """All CPU time that the process has used so far, as another program as well."""
+        return self._ask_vm(name, "cpu")[0]
+
+    def _ask_vm(self, name, command):
+        answer = self.check(f">/tmp/{name}.out; echo {command} >/tmp/{name}.in; "
                             f"while [ ! -s /tmp/{name}.out ]; do usleep 20000; done; "
                             f"cat /tmp/{name}.out")
-        used, begun = (int(number) / 1e9 for number in answer.split())
-        return used - begun, used
+        return [int(number) / 1e9 for number in answer.split()]
 
     def remove_vms(self):
         self.check("killall qemu-system-x86_64; while pidof qemu-system-x86_64; do usleep 20000; "
