@@ -61,6 +61,8 @@ class SimulatedCpus:
         new.rename(self.root / "stat")
 
     def _run(self):
+        # As the counters' thread, and for the same reason.
+        os.sched_setscheduler(threading.get_native_id(), os.SCHED_FIFO, os.sched_param(1))
         while not self._end.wait(0.01):
             self._write()
 

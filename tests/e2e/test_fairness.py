@@ -123,7 +123,8 @@ def test_flooding_guest(settings, start_daemon, start_guest):
 def test_cost_is_the_readers(daemon, start_vm):
     """What the daemon spends on a VM's requests is the VM's CPU time, not the host's."""
     vm, other = start_vm(duty=0), start_vm(duty=0)
-    daemon.wait_metrics(lambda m: len(m.select("virtjoule_vm_info")) == 2)
+    daemon.wait_metrics(lambda m: all(m.select("virtjoule_vm_info", uuid=one.uuid)
+                                      for one in (vm, other)))
     before = [look(daemon, one) for one in (vm, other)]
     served = serving_seconds(daemon)
     with Flood(daemon.tree(vm.uuid) / "energy_uj", 2):

@@ -41,6 +41,10 @@ def wait_until(condition, what, interval=0.05, patience_s=PATIENCE_S):
         time.sleep(interval)
 
 
+# Runs a command before all else on the machine: what it does too late is its own fault.
+REALTIME = ("chrt", "--fifo", "1")
+
+
 def start_child(arguments, **options):
     """A child that gets SIGTERM when this process dies, however it dies.
 
