@@ -159,11 +159,12 @@ def sleep(host, vm, **options):
 def slept_between(start, end):
     """Seconds at least, and what its packages drew at most while it was awake, joules."""
     awake_s = end.after.awake_s - start.before.awake_s
-    slept_s = end.before.uptime_s - start.after.uptime_s - awake_s
+    slept_s = (end.before.uptime_s[0] - end.before.awake_s
+               - (start.after.uptime_s[1] - start.after.awake_s))
     print(f"awake {awake_s:.2f} s, slept {slept_s:.2f} s")
     assert slept_s > 1
     # The guest may not have had the time yet to draw all.
-    late = 2 * WATTS * start.before.uptime_s - start.before.joules
+    late = 2 * WATTS * start.before.uptime_s[1] - start.before.joules
     return slept_s, 2 * WATTS * awake_s + late
 
 

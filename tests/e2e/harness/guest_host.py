@@ -62,9 +62,9 @@ libvirt_uri =
 class Moment(NamedTuple):
     """What is true of a host at one time."""
 
-    joules: float  # of its counters
-    uptime_s: float  # the clock that its packages draw by, as far as the guest finds the time to
+    joules: float  # of its counters, as far as the guest has found the time to let them draw
     awake_s: float  # CLOCK_MONOTONIC, the clock of ticks: it stands still while the host sleeps
+    uptime_s: tuple[float, float]  # the clock that its packages draw by, before and after awake_s
 
 
 class Look(NamedTuple):
@@ -146,11 +146,11 @@ class GuestHost(Scraped):
         return Metrics(self.check("wget -q -O - http://127.0.0.1:9177/metrics"))
 
     def moment(self):
-        uptime, awake, *counters = self.check(
-            "cat /proc/uptime; grep -m 1 '^now at' /proc/timer_list; "
-            "cat /tmp/sys/class/powercap/intel-rapl:*/energy_uj").splitlines()
-        return Moment(sum(map(int, counters)) / 1e6, float(uptime.split()[0]),
-                      int(awake.split()[2]) / 1e9)
+        *counters, before, awake, after = self.check(
+            "cat /tmp/sys/class/powercap/intel-rapl:*/energy_uj; "
+            "cat /proc/uptime; grep -m 1 '^now at' /proc/timer_list; cat /proc/uptime").splitlines()
+        return Moment(sum(map(int, counters)) / 1e6, int(awake.split()[2]) / 1e9,
+                      (float(before.split()[0]), float(after.split()[0])))
 
     def look(self):
         """With all of a tick, and of those that it came too late for, that began in between."""
