@@ -225,6 +225,12 @@ class GuestHost(Scraped):
         """All CPU time that the process has used so far, as another program as well."""
         return self._ask_vm(name, "cpu")[0]
 
+    def serving_seconds(self):
+        """As of accounts.py."""
+        answer = self.check("for task in /proc/$(pidof virtjouled)/task/*; do "
+                            "! grep -qx powercapfs $task/comm || cat $task/schedstat; done")
+        return int(answer.split()[0]) / 1e9
+
     def _ask_vm(self, name, command):
         answer = self.check(f">/tmp/{name}.out; echo {command} >/tmp/{name}.in; "
                             f"while [ ! -s /tmp/{name}.out ]; do usleep 20000; done; "
