@@ -32,7 +32,7 @@ def test_processes(stack, start_daemon, start_vm):
            for name, load in LOADS.items()}
     for _ in range(TICKS // 2):
         # One that never yields counts all the time, not when it is switched out at last.
-        accounts.check_all(daemon, vms["spinning"])
+        accounts.check_all(daemon, vms["spinning"], at_rest=False)
     for vm in vms.values():
         vm.stop_load()
     # The process' own clock leaves out how long its threads took to end.

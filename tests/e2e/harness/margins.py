@@ -12,6 +12,8 @@ PATIENCE_S = 300
 # that runs is as old as the kernel's last look at it, at most a scheduler's tick of 4 ms for each
 # CPU; metrics are cut to microseconds. (/proc, with the procfs provider, has ticks of 10 ms.)
 CPU_S = 0.02
+# Of tasks that do not run. Between the looks at them are some milliseconds, as they are asked.
+AT_REST_S = 0.001
 
 # CPU time that libvirt's child uses in a domain's control group before it becomes QEMU: work of a
 # constant amount, some milliseconds.
@@ -21,6 +23,10 @@ PREPARE_S = 0.05
 # calls not idle, and divided by what it charged tasks with: interrupts and steal time are in one
 # and not in the other; and counters and CPU times are not read at the same instant of a tick.
 ENERGY = 0.05
+ENERGY_SHORT = 0.1  # over some ticks
+ENERGY_PINNED = 0.03  # of VMs that each have a package of their own
+ENERGY_LONG = 0.04  # over half a minute and more, killed again and again
+ENERGY_WANDERS = 0.02  # of long loads, where the edges of intervals are many and cancel out
 
 # Metrics are in whole microjoules; a row for each zone and source is added.
 CUT_J = 1e-4
@@ -28,14 +34,6 @@ CUT_J = 1e-4
 # How many ticks an emulated machine may miss for each that it makes, on a machine that gives it so
 # small a part of a CPU. A daemon that waited for what is silent would miss ten and more.
 LATE_TICKS = 5
-
-# How much more often than another a VM may be answered that has 32 times as many requests: it
-# has its turn as often as the other, but that may not always have asked again in time.
-TURNS = 4
-ENERGY_LONG = 0.04  # over half a minute and more
-ENERGY_SHORT = 0.1  # over some ticks
-ENERGY_PINNED = 0.03  # of VMs that each have a package of their own
-ENERGY_WANDERS = 0.02  # of long loads, where the edges of intervals are many and cancel out
 
 # What the end of a process costs beyond its last look at its own clock.
 END_S = 0.02
