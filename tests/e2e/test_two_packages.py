@@ -55,7 +55,8 @@ def test_energy_stays_on_its_socket(start_on, start_vm, threads):
         assert metrics.balance(zone) == 0
         energy = {name: float(metrics.sum("virtjoule_vm_energy_joules_total", uuid=vms[i].uuid,
                                           zone=name)) for name in (zone, other)}
-        assert energy[zone] == pytest.approx(cpu_seconds[i] * package.watts_per_cpu, rel=ENERGY_PINNED)
+        assert energy[zone] == pytest.approx(cpu_seconds[i] * package.watts_per_cpu,
+                                             rel=ENERGY_PINNED)
         assert energy[other] == 0
 
 

@@ -181,7 +181,8 @@ class Daemon(Scraped):
                 subprocess.run([VIRTJOULED, "--mount", "--config", self.config], check=True,
                                stdout=log, stderr=log, env=environment, timeout=PATIENCE_S)
             start = self.store.start if self.store else system.start_child
-            self.process = start([*system.REALTIME, *self._wrapper, self.program, "--config", self.config],
+            self.process = start([*system.REALTIME, *self._wrapper, self.program,
+                                  "--config", self.config],
                                  stdout=log, stderr=log, env=environment)
 
     def _is_ready(self):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Every margin that a verdict of the end-to-end tests leaves, and why. None is of a machine's speed.
+"""Every margin that a verdict of the end-to-end tests leaves, and why; none is a machine's speed.
 
 What is compared is read from one account where there is one, before and after what the daemon
 did in between: such a comparison needs no margin. What is left is here.
