@@ -1,11 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Makes OUTDIR/vmlinuz and OUTDIR/initramfs.cpio.gz, the guest of the end-to-end
+# Makes OUTDIR/vmlinux and OUTDIR/initramfs.cpio, the guest of the end-to-end
 # tests and the demo: Debian's kernel, its own node_exporter and powercap-info,
-# and busybox instead of an init system. The packages of group "guest" in
-# packages.list are downloaded and unpacked below OUTDIR, never installed.
-# Does nothing when OUTDIR is up to date.
+# and busybox instead of an init system. Neither is compressed: an emulated
+# machine would take most of its boot to unpack them. OUTDIR/vmlinuz is the same
+# kernel as Debian has it; only what is started from it wakes up from a sleep.
+# The packages of group "guest" in packages.list are downloaded and unpacked
+# below OUTDIR, never installed. Does nothing when OUTDIR is up to date.
 set -eu
 
 if [ $# -ne 1 ]; then
@@ -14,8 +16,11 @@ if [ $# -ne 1 ]; then
 fi
 here=$(cd "$(dirname "$0")" && pwd)
 packages=$here/../../packages.list
+common=$here/debian.sh
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
+# shellcheck source=SCRIPTDIR/debian.sh
+. "$common"
 
 # In the order in which the guest loads them; there is no modprobe to sort it out.
 modules='
@@ -35,7 +40,7 @@ drivers/char/ipmi/ipmi_devintf.ko'
 
 programs='usr/bin/prometheus-node-exporter usr/bin/powercap-info'
 
-wanted=$( (cat "$0" "$here/init"; grep '^guest ' "$packages") | sha256sum)
+wanted=$( (cat "$0" "$common" "$here/init"; grep '^guest ' "$packages") | sha256sum)
 if [ -e "$out/stamp" ] && [ "$(cat "$out/stamp")" = "$wanted" ]; then
     exit 0
 fi
@@ -76,7 +81,7 @@ chmod 755 init
 echo 'root:x:0:0:root:/:/bin/sh' >etc/passwd
 
 # Numbered in the order that they are loaded in.
-copy_modules() { # DIRECTORY MODULE...
+copy_numbered() { # DIRECTORY MODULE...
     directory=$1
     shift
     number=10
@@ -87,8 +92,8 @@ copy_modules() { # DIRECTORY MODULE...
 }
 # shellcheck disable=SC2086 # lists
 {
-    copy_modules modules $modules
-    copy_modules ipmi $ipmi_modules
+    copy_numbered modules $modules
+    copy_numbered ipmi $ipmi_modules
 }
 
 # A program and the libraries it names; the loader is found at its fixed path.
@@ -104,8 +109,9 @@ for program in $programs; do
 done
 cp -L "$library_dir/ld-linux-x86-64.so.2" lib64/
 
-find . | cpio --quiet --create --format=newc --owner=0:0 | gzip -1 >"$out/initramfs.cpio.gz"
+find . | cpio --quiet --create --format=newc --owner=0:0 >"$out/initramfs.cpio"
 cp "$out"/root/boot/vmlinuz-* "$out/vmlinuz"
+decompress_kernel "$out/vmlinuz" >"$out/vmlinux"
 cd "$out"
 rm -rf cache root initramfs
 echo "$wanted" >stamp

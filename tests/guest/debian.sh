@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # shellcheck shell=sh
 #
-# What makes Debian's disks for virtual machines, for build-servers.sh and ../system/build-root.sh:
+# What makes Debian's kernel and disks for virtual machines, for build-guest.sh (the kernel alone),
+# build-servers.sh and ../system/build-root.sh:
 #
 #     packages.list --> root directory --+
 #     kernel's package --> modules ------+--> disk, initramfs
+#                      --> kernel
 #
-# They set `packages` (the list), `work` (a directory for what is in between) and `first_process`
-# (of the initramfs).
+# The latter two set `packages` (the list), `work` (a directory for what is in between) and
+# `first_process` (of the initramfs).
 # shellcheck disable=SC2154
 
 # kernel_version: of the installed headers, that is the newest; with another no module that was
@@ -29,6 +31,19 @@ unpack_kernel() {
 
 download_package() {
     (cd "$work" && apt-get -qq -o APT::Sandbox::User=root download "$1")
+}
+
+# number FILE OFFSET SIZE: little-endian, unsigned.
+number() {
+    od --address-radix=n --format="u$3" --skip-bytes="$2" --read-bytes="$3" "$1" | tr -d ' '
+}
+
+# decompress_kernel IMAGE: prints the kernel, which an emulated machine takes seconds to unpack.
+# setup_sects, payload_offset and payload_length tell where it is in the image; see
+# Documentation/arch/x86/boot.rst of Linux.
+decompress_kernel() {
+    start=$((($(number "$1" 0x1f1 1) + 1) * 512 + $(number "$1" 0x248 4)))
+    tail -c "+$((start + 1))" "$1" | head -c "$(number "$1" 0x24c 4)" | xz -dc --single-stream
 }
 
 # install_debian GROUP ROOT: neither documentation nor translations, that is a third of it. Nobody
