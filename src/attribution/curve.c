@@ -54,15 +54,15 @@
 struct curve_model {
     struct attribution_model head;
     double s[S_NODES], s_weights[S_NODES];
-    double low_tail;  /* what each unit of load gets from below the nodes of s */
-    double high_tail; /* what all entities together get from above them */
+    double low_tail;  /* the part of each unit of load from below the nodes of s */
+    double high_tail; /* the part of all entities together from above the nodes */
     double q[Q_NODES], q_weights[Q_NODES];
 };
 
 /* An interval's integrand at all nodes, but for the factor a_i / (1 - q a_i). */
 struct integrand {
     double products[S_NODES][Q_NODES];
-    double saturated; /* how many entities are, at the last node of s */
+    double saturated; /* number of entities that are saturated at the last node of s */
 };
 
 static void set_s_nodes(struct curve_model *curve)
@@ -80,7 +80,7 @@ static void set_s_nodes(struct curve_model *curve)
 
 static int set_q_nodes(struct curve_model *curve)
 {
-    gsl_error_handler_t *handler = gsl_set_error_handler_off(); /* which would abort() */
+    gsl_error_handler_t *handler = gsl_set_error_handler_off(); /* the default one aborts */
     gsl_integration_glfixed_table *table = gsl_integration_glfixed_table_alloc(Q_NODES);
 
     gsl_set_error_handler(handler);

@@ -53,7 +53,7 @@ bool weigh(const struct weighing *weighing, weight_function weight, uint64_t *re
 
 double corun_part(const struct usage_socket *used)
 {
-    /* The two are measured apart: they may disagree by a moment. */
+    /* The two are measured one after the other, and may disagree by a moment. */
     return used->cpu_ns ? fmin((double)used->corun_ns / (double)used->cpu_ns, 1) : 0;
 }
 

@@ -12,7 +12,7 @@
 
 /* A window is quiet up to this share of the CPU time. */
 #define QUIET_BUSY 0.05
-/* Where too few are: the quietest quarter. */
+/* If too few windows are quiet, the quietest part of them is used: a quarter. */
 #define QUIETEST_PART 4
 
 /* The limits of --strict, relative to the power. */
@@ -21,7 +21,7 @@
 
 /* A line of power over load can be fitted to loads that differ by this much. */
 #define BUSY_SPREAD_MIN 0.01
-/* Otherwise: full load adds up to three times the power without load. */
+/* Without such a line: full load adds up to three times the power without load. */
 #define LOAD_POWER_MAX 3
 
 /* The standard error of the median of normal values is this much larger than the mean's. */
@@ -60,7 +60,7 @@ static double median(const double *values, size_t n)
     return gsl_stats_median(copy, 1, n);
 }
 
-/* How many of the windows are used, from the quietest on. */
+/* @return how many of the windows are used, from the quietest on */
 static size_t count_quiet(const struct series *series, struct calibration *calibration)
 {
     size_t quiet = 0;
@@ -74,7 +74,7 @@ static size_t count_quiet(const struct series *series, struct calibration *calib
     return quiet > series->n / QUIETEST_PART ? quiet : series->n / QUIETEST_PART;
 }
 
-/* The counter's steps: no two of its differences are closer. 0 if all are equal. */
+/* The counter's step: the least distance of two energies; 0 if all are equal. */
 static double counter_quantum(const struct series *series, size_t n)
 {
     double energies[CALIBRATION_WINDOWS_MAX], quantum = INFINITY;

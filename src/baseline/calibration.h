@@ -3,7 +3,7 @@
 
 /*
  * A zone's static power from many short windows on a host that does as little
- * as possible: the median over the windows in which it was quiet, carried from
+ * as possible: the median over the quiet windows, moved from
  * their small load to none along the line of power over load.
  *
  * The median and the MAD are used because the disturbances of an idle host (a

@@ -66,7 +66,7 @@
 #define UNCERTAINTY_MAX 0.15
 
 struct load_sample {
-    double time_s; /* the learner's own: the sum of all durations */
+    double time_s; /* the learner's own clock: the sum of all durations */
     double load;
     double power_uw;
 };
@@ -75,7 +75,7 @@ struct static_learner {
     struct load_sample ring[SAMPLES_MAX];
     size_t n;
     size_t next;
-    size_t added; /* samples ever */
+    size_t added; /* number of samples since the start */
     double time_s;
 
     /* The sample that is being added up. */
@@ -91,7 +91,7 @@ struct static_learner {
     double power_uw;  /* published: slewed and bounded */
 };
 
-/* The robust mean of samples with like load. */
+/* The robust mean of samples with similar load. */
 struct group {
     double load;
     double time_s;
@@ -117,7 +117,7 @@ struct shape {
     double prior; /* -2 ln of its probability before there are data */
 };
 
-/* What least squares make of one shape. */
+/* The least-squares solution of one shape. */
 struct fit {
     double power_uw;
     double variance;

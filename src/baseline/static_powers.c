@@ -105,7 +105,7 @@ static void log_state(const struct zone *zone, const struct static_power *static
 {
     if (static_power->state == STATIC_NOT_IDENTIFIABLE)
         log_warning("the static power of a zone cannot be learned now: its load varies too little, "
-                    "or does not tell its power; what was known of it stays",
+                    "or does not determine its power; the known value stays",
                     F_STRING("zone", zone->name), F_UINT("mw", static_power->power_uw / 1000));
     else if (static_power->state == STATIC_LEARNED)
         log_info("the static power of a zone is learned from its load",

@@ -94,7 +94,7 @@ void usage_store_save(struct usage_store *store, const struct usage_provider *pr
 
     free(TAKE_PTR(store->former));
     if (r < 0 && r != store->error)
-        log_warning("how far usage was counted cannot be kept: what is used while no daemon runs "
+        log_warning("the state of usage counting cannot be kept: usage while no daemon runs "
                     "is not attributed",
                     F_STRING("file", store->path), F_ERROR(r));
     store->error = r;

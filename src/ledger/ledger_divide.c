@@ -177,7 +177,7 @@ static void record_zones(struct ledger *ledger, const struct interval *interval)
     for (size_t slot = 0; slot < interval->zones->n; slot++)
         if (slot != ledger->platform_slot)
             record_zone(ledger, slot, interval);
-    /* Last: it is divided by what the others gave. */
+    /* Last: it is divided by the other zones' shares. */
     if (ledger->platform_slot < interval->zones->n)
         record_zone(ledger, ledger->platform_slot, interval);
 }

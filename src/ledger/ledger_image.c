@@ -79,7 +79,7 @@ struct image_row *ledger_image_row(const struct ledger_image *image, size_t i)
 
 /* Parsing. */
 
-/* @return 0 if the size is that of the counts and the checksum that of the bytes */
+/* @return 0 if the size matches the counts, and the checksum the bytes */
 static int check_frame(const void *bytes, size_t size)
 {
     const struct image_head *head = bytes;

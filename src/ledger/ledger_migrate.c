@@ -75,7 +75,7 @@ static void take_zone(struct ledger *ledger, struct row *row, enum zone_kind kin
     if (!totals)
         return;
     if (more > ELSEWHERE_MAX_UJ - totals->measured_uj) {
-        log_warning("a VM claims to have used more elsewhere than can be: it starts anew",
+        log_warning("a VM's metadata claims more energy than is possible: it is ignored",
                     F_STRING("name", row->name), F_UINT("energy_uj", more));
         return;
     }

@@ -47,7 +47,7 @@ struct ledger_store {
     struct ledger_writer *writer;
     bool writing; /* submitted is being written */
     uint64_t submitted_ns;
-    struct buffer submitted; /* the writer's while writing */
+    struct buffer submitted; /* the writer reads it while writing */
     struct buffer durable;   /* the checkpoint on disk; size 0: not written by this process */
 };
 

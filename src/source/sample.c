@@ -15,7 +15,7 @@ static bool is_plausible(uint64_t energy_uj, uint64_t duration_ns)
     return (__uint128_t)energy_uj * 1000 <= (__uint128_t)ZONE_POWER_MAX_W * duration;
 }
 
-/* @param slept_ns  of the time between the readings; CLOCK_MONOTONIC does not hold it */
+/* @param slept_ns  between the readings; their CLOCK_MONOTONIC times leave it out */
 static struct sample_zone difference(const struct zone *zone, const struct reading *last,
                                      const struct reading *now, uint64_t slept_ns)
 {

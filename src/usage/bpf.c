@@ -447,7 +447,7 @@ static int start_programs(struct bpf_usage *usage, const struct bpf_usage_config
 {
     const struct usage_former *former = &config->former;
     const struct bpf_set *set = NULL;
-    struct bytes state;
+    struct bytes state = {0};
     int r;
 
     if (former->state && usage_state_open(former->state, former->state_size, bpf_usage_ops.name,

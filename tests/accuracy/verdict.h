@@ -19,7 +19,6 @@
 #define LEARN_S 600
 
 struct results {
-    bool quick;
     uint64_t seed;
     size_t n;
     unsigned n_seeds; /* of each trace */

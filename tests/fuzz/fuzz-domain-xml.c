@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-#include "cli/domain_xml.h"
+#include "libvirt/domain_xml.h"
 #include "cli/share_path.h"
 
 static void check_attached(const char *text, const struct domain_share *share)
