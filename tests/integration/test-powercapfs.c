@@ -663,7 +663,7 @@ static void test_reopen(void **state)
 /* Readers poll until they have seen what they are to see, or for so many ticks: more than a busy
  * machine needs, and less than the counter needs to wrap a second time. */
 #define TICKS_MAX 600
-static_assert(TICKS_MAX < RANGE / STEP_UJ, "the counter wraps once");
+_Static_assert(TICKS_MAX < RANGE / STEP_UJ, "the counter wraps once");
 
 struct reader {
     pthread_t thread;
@@ -732,14 +732,14 @@ static void test_many_readers(void **state)
     }
 }
 
-static uint64_t age_us(void)
+static uint64_t read_age_us(void)
 {
     _cleanup_fclose_ FILE *file = fopen(at("%s/virtjoule/age_us", UUID(1)), "re");
-    uint64_t age_us = 0;
+    uint64_t us = 0;
 
     assert_non_null(file);
-    assert_int_equal(fscanf(file, "%" SCNu64, &age_us), 1);
-    return age_us;
+    assert_int_equal(fscanf(file, "%" SCNu64, &us), 1);
+    return us;
 }
 
 /* The age is that of the last tick, and grows between the ticks. */
@@ -750,7 +750,7 @@ static void test_age(void **state)
     for (unsigned i = 0; i < 100 || least >= INTERVAL_NS / NSEC_PER_USEC / 2 ||
                          most <= least + 50000;
          i++) {
-        uint64_t before_ns = now_ns(), tick_ns = board_time_ns(), age = age_us();
+        uint64_t before_ns = now_ns(), tick_ns = board_time_ns(), age = read_age_us();
         uint64_t oldest = (now_ns() - tick_ns) / NSEC_PER_USEC;
 
         assert_true(age <= oldest);
