@@ -16,10 +16,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
 
-from harness import system
-from harness.daemon import Daemon
-from harness.fake_qemu import FakeQemu
-from harness.powercap import Package, SimulatedPowercap
+from harness import system  # noqa: E402
+from harness.daemon import Daemon  # noqa: E402
+from harness.fake_qemu import FakeQemu  # noqa: E402
+from harness.powercap import Package, SimulatedPowercap  # noqa: E402
 
 POLL_READER = system.BUILD / "tests/e2e/poll-reader"
 MAXIMUM = "262143328850"

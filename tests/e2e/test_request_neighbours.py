@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from harness import system
 from harness.requests import FIELD, RequestsDaemon, workload_server
 from harness.sockops import OtherSockops
 
