@@ -74,6 +74,7 @@ static int map(struct fuse_queue *queue, int fd)
     if (queue->memory != MAP_FAILED)
         return 0;
     queue->memory = NULL;
+    assert(errno > 0);
     return -errno;
 }
 
@@ -87,7 +88,6 @@ static int adopt(struct fuse_queue *queue, int fd)
     r = map(queue, fd);
     if (r < 0)
         return r;
-    assert(queue->memory);
     return memcmp(queue->memory, form, sizeof(form)) == 0 ? 0 : -EBADMSG;
 }
 
