@@ -70,12 +70,15 @@ DEFINE_CLEANUP(struct fuse_queue *, fuse_queue_free);
 
 static int map(struct fuse_queue *queue, int fd)
 {
+    int r;
+
     queue->memory = mmap(NULL, MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (queue->memory != MAP_FAILED)
         return 0;
+    r = -errno;
+    assert(r < 0);
     queue->memory = NULL;
-    assert(errno > 0);
-    return -errno;
+    return r;
 }
 
 static int adopt(struct fuse_queue *queue, int fd)
