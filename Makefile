@@ -11,6 +11,8 @@ RUN_PYTEST := /usr/bin/python3 -m pytest
 PYTEST := VIRTJOULE_BUILD=$(abspath $(BUILD)) $(RUN_PYTEST) tests/e2e
 SANITIZED_E2E := $(addprefix tests/e2e/test_,bad_input.py prometheus.py restart.py)
 QUICK_RESULTS := $(addprefix $(RESULTS)/,sanitized.xml corpora.xml)
+SLOW_RESULTS := $(addprefix $(RESULTS)/,check-slow.xml shared.xml sanitized-e2e.xml system.xml \
+    soak.xml)
 STAGE := tests/stage.sh $(RESULTS)
 MESON_TEST := tests/meson-test.sh $(RESULTS)
 FUZZ_SECONDS ?= 30
@@ -21,7 +23,7 @@ PACKAGES = $(shell tests/debian/packages.sh '$(GROUPS)')
 
 .PHONY: all deps build guest servers system-root system check lint check-rootless check-slow shared \
     beside sanitized sanitized-tests other-debian nightly slow valgrind fuzz fuzz-coverage responses \
-    accuracy bench-requests demo package clean
+    accuracy bench-requests api demo package clean
 
 all: build
 
@@ -79,16 +81,14 @@ check-rootless: build
 # What takes minutes: exactness and faults; then, two at a time, what needs no quiet machine; the
 # packages under systemd in a virtual machine.
 check-slow: build guest
-	@rm -f $(addprefix $(RESULTS)/,check-slow.xml shared.xml sanitized-e2e.xml system.xml) \
-	    $(QUICK_RESULTS)
+	@rm -f $(SLOW_RESULTS) $(QUICK_RESULTS)
 	-$(STAGE) e2e-slow $(PYTEST) -m "slow and not shared" \
 	    --junit-xml=$(abspath $(RESULTS))/check-slow.xml
 	-$(MAKE) --jobs=2 --keep-going --output-sync=target shared beside
 	-$(STAGE) e2e-sanitized env VIRTJOULE_BUILD=$(abspath $(BUILD)-sanitized) $(RUN_PYTEST) \
 	    $(SANITIZED_E2E) --junit-xml=$(abspath $(RESULTS))/sanitized-e2e.xml
 	-$(STAGE) system $(MAKE) system
-	@tests/summary.py $(addprefix $(RESULTS)/,check-slow.xml shared.xml sanitized-e2e.xml system.xml) \
-	    $(QUICK_RESULTS)
+	@tests/summary.py $(SLOW_RESULTS) $(QUICK_RESULTS)
 
 # Tests that share the machine with others.
 shared: build guest servers
@@ -97,6 +97,7 @@ shared: build guest servers
 # What does not mind to wait.
 beside:
 	$(STAGE) sanitized nice -n 19 $(MAKE) sanitized-tests
+	$(STAGE) soak nice -n 19 $(MESON_TEST) $(BUILD) soak --suite soak
 
 # The unit and integration tests with clang's sanitizers, and what the fuzz targets' corpora reach.
 sanitized-tests: sanitized
@@ -104,7 +105,7 @@ sanitized-tests: sanitized
 	-$(MESON_TEST) $(BUILD)-sanitized sanitized --suite unit --suite integration --no-suite static
 	-$(MESON_TEST) $(BUILD)-sanitized corpora --suite fuzz
 
-# What takes hours of a machine: the laboratory and the soak in full, clang-tidy in depth, valgrind,
+# What takes hours of a machine: the laboratory in full, clang-tidy in depth, valgrind,
 # timed fuzzing, and many responses of real servers.
 nightly: build servers
 	@rm -f $(addprefix $(RESULTS)/,slow.xml valgrind.xml fuzz.xml responses.xml) $(RESULTS)/stages
@@ -168,6 +169,13 @@ accuracy: build
 bench-requests: GROUPS := $(GROUPS)|bench
 bench-requests: build
 	VIRTJOULE_BUILD=$(abspath $(BUILD)) tests/bench/requests_overhead.py $(BENCH)
+
+# The docstrings of the headers as pages in BUILD/api; a docstring that is wrong in form is an error.
+api: GROUPS := docs
+api: deps
+	@mkdir -p $(BUILD)
+	doxygen docs/Doxyfile
+	@echo $(BUILD)/api/html/index.html
 
 demo: build guest
 	@VIRTJOULE_BUILD=$(abspath $(BUILD)) tests/demo/demo.py

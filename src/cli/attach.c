@@ -19,9 +19,9 @@
 
 #include "cli/client.h"
 #include "cli/diff.h"
-#include "cli/domain_xml.h"
 #include "cli/print.h"
 #include "cli/subcommand.h"
+#include "libvirt/domain_xml.h"
 #include "util/cleanup.h"
 #include "util/log.h"
 #include "util/macros.h"

@@ -15,9 +15,9 @@
 #include <unistd.h>
 
 #include "cli/client.h"
-#include "cli/doctor_check.h"
 #include "cli/print.h"
 #include "cli/subcommand.h"
+#include "doctor/doctor_check.h"
 #include "util/clock.h"
 #include "util/log.h"
 #include "util/macros.h"

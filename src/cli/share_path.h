@@ -9,7 +9,7 @@
 /**
  * Whether a domain has its energy share: a directory that is named by the
  * domain's own UUID, wherever the trees are mounted. This searches for bytes and
- * parses no XML, unlike cli/domain_xml.h: libvirt waits for its hook, which must
+ * parses no XML, unlike libvirt/domain_xml.h: libvirt waits for its hook, which must
  * answer in 40 ms, and whether the XML is right is not for the hook to judge.
  * @param xml  any bytes
  * @param ret  the UUID as the XML spells it, NUL-terminated; untouched without a share

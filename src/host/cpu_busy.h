@@ -15,7 +15,7 @@
  */
 struct cpu_busy;
 
-/** @return 0, or a negative errno when <proc_root>/stat cannot be read (logged) */
+/** @return 0, or a negative errno when proc_root/stat cannot be read (logged) */
 int cpu_busy_new(struct cpu_busy **ret, const char *proc_root);
 struct cpu_busy *cpu_busy_free(struct cpu_busy *busy);
 

@@ -24,7 +24,7 @@
 
 /* The directory to read from, and a list of CPUs to read into. */
 struct reader {
-    int system_fd; /* <sysfs_root>/devices/system, or -1 */
+    int system_fd; /* sysfs_root/devices/system, or -1 */
     unsigned sockets_max;
     size_t n_cpus;
     bool *listed; /* by CPU number */

@@ -24,7 +24,7 @@ struct topology {
 };
 
 /**
- * Reads, below <sysfs_root>/devices/system, the files
+ * Reads, below sysfs_root/devices/system, the files
  * cpu/cpuN/topology/{physical_package_id,thread_siblings_list} of the CPUs 0 to
  * n_cpus - 1, and node/nodeN/{cpulist,distance} of all nodes.
  *

@@ -29,14 +29,14 @@ struct memory_probe {
 /** What is known about one VM. */
 struct vm_memory {
     const struct vm *vm;
-    char *scope;                     /* its group below the sysfs root, or NULL */
-    char *huge_scope;                /* the same for huge pages */
-    bool scope_shared;               /* another VM is in the same scope: neither is read from it */
-    bool has_huge;                   /* its QEMU maps huge pages */
-    bool walk_due;                   /* the placement must be read again */
-    uint64_t walk_ns;                /* CPU time of the last walk over its page tables, or 0 */
-    uint64_t walk_bytes;             /* bytes mapped then, without huge pages */
-    uint64_t helper_bytes;           /* of helpers that are not in the scope */
+    char *scope;                      /* its group below the sysfs root, or NULL */
+    char *huge_scope;                 /* the same for huge pages */
+    bool scope_shared;                /* another VM is in the same scope: neither is read from it */
+    bool has_huge;                    /* its QEMU maps huge pages */
+    bool walk_due;                    /* the placement must be read again */
+    uint64_t walk_ns;                 /* CPU time of the last walk over its page tables, or 0 */
+    uint64_t walk_bytes;              /* bytes mapped then, without huge pages */
+    uint64_t helper_bytes;            /* of helpers that are not in the scope */
     uint64_t placement[PACKAGES_MAX]; /* proportions from the page tables; all 0: not known */
     uint64_t bytes[PACKAGES_MAX];     /* the result */
 };

@@ -61,7 +61,7 @@ static enum meter_state judge(const char *path, enum meter_state state,
 static enum meter_state get_links(struct redfish_reader *reader, const char *path,
                                   struct redfish_links *ret, struct meter_outcome *outcome)
 {
-    struct https_response response;
+    struct https_response response = {0};
     enum meter_state state = get(reader, path, &response, outcome);
 
     ret->n = 0;
@@ -74,7 +74,7 @@ static enum meter_state get_power(struct redfish_reader *reader, const char *pat
                                   struct meter_outcome *outcome)
 {
     struct meter_reading *reading = &outcome->reading;
-    struct https_response response;
+    struct https_response response = {0};
     enum meter_state state = get(reader, path, &response, outcome);
 
     if (state == METER_OK)

@@ -151,6 +151,8 @@ static int session_new(struct powercapfs *fs)
     struct fuse_args args = FUSE_ARGS_INIT(ARRAY_SIZE(arguments), arguments);
 
     fuse_set_log_func(log_libfuse);
+    /* The analyzer holds errno for 0 when allocate() has failed.
+       NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
     fs->session =
         fuse_session_new(&args, &powercapfs_operations, sizeof(powercapfs_operations), &fs->server);
     fuse_opt_free_args(&args);

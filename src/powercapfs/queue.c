@@ -87,6 +87,7 @@ static int adopt(struct fuse_queue *queue, int fd)
     r = map(queue, fd);
     if (r < 0)
         return r;
+    assert(queue->memory);
     return memcmp(queue->memory, form, sizeof(form)) == 0 ? 0 : -EBADMSG;
 }
 

@@ -22,7 +22,7 @@ DEFINE_CLEANUP(struct udev_enumerate *, udev_enumerate_unref);
 struct rapl {
     struct energy_source head;
     char *sysfs_root;
-    int class_fd;                          /* <sysfs_root>/class/powercap, or -1 */
+    int class_fd;                          /* sysfs_root/class/powercap, or -1 */
     int fds[ZONES_MAX];                    /* open energy_uj files, -1 while a zone is gone */
     int errors[ZONES_MAX];                 /* the failure that was last logged, or 0 */
     char sysnames[ZONES_MAX][SYSNAME_MAX]; /* directory of each slot's zone */

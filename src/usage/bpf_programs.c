@@ -207,7 +207,7 @@ static int load(const struct bpf_programs *programs, struct vm_usage *skeleton)
         return r;
     skeleton->rodata->n_sockets = programs->set.n_sockets;
     skeleton->rodata->counters_in_use = programs->set.counters_in_use;
-    /* close_slice() runs this program explicitly. */
+    /* bpf_programs_close_slice() runs this program explicitly. */
     bpf_program__set_autoattach(skeleton->progs.close_running_slice, false);
     return vm_usage__load(skeleton);
 }

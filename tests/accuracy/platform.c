@@ -162,8 +162,7 @@ static void advance_platform(struct pipeline *pipeline, const struct usage *usag
     bool is_first = pipeline->end_ns == 0;
 
     pipeline->end_ns = time_ns;
-    if (is_first ||
-        !platform_zone_advance(pipeline->platform, &input, &pipeline->sample, &result))
+    if (is_first || !platform_zone_advance(pipeline->platform, &input, &pipeline->sample, &result))
         return;
     static_powers_set(pipeline->static_powers, PLATFORM_SLOT, &result.static_power);
     ledger_set_platform(pipeline->ledger, PLATFORM_SLOT, result.io_pj_per_byte);
@@ -224,8 +223,7 @@ static void take_ledger(struct pipeline *pipeline, const struct world *world, do
 
 static struct platform_result compare(const struct pipeline *pipeline, const struct world *world)
 {
-    const struct platform_estimate estimate =
-        platform_get_meter(pipeline->platform, 0)->estimate;
+    const struct platform_estimate estimate = platform_get_meter(pipeline->platform, 0)->estimate;
     struct platform_result result = {
         .sum_error = 100 * fabs(pipeline->platform_joules / world->platform_joules - 1),
         .static_watts = estimate.static_watts,

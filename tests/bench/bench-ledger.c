@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "../lib/ledger_fixture.h"
+#include "../lib/machine.h"
 #include "ledger/ledger_store.h"
 
 #define TICKS 500
@@ -36,20 +36,19 @@ static int run(const char *directory, size_t n_vms)
     static uint64_t enter_ns[TICKS], keep_ns[TICKS];
     char state[256];
     const struct ledger_store_config config = {directory, state, {{1}, {1}}};
-    struct ledger_fixture fixture;
+    struct machine machine;
     struct ledger_store *store;
 
     snprintf(state, sizeof(state), "%s/state", directory);
-    if (ledger_fixture_init(&fixture, n_vms, "rapl", STATIC_EQUAL) < 0 ||
-        ledger_store_new(&store, &config) < 0)
+    machine_start(&machine, n_vms, "rapl", STATIC_EQUAL);
+    if (ledger_store_new(&store, &config) < 0)
         return -1;
     for (int i = 0; i < TICKS; i++) {
         uint64_t start_ns = now_ns(), entered_ns;
 
-        if (ledger_fixture_tick(&fixture) < 0)
-            return -1;
+        machine_run_tick(&machine);
         entered_ns = now_ns();
-        ledger_store_save(store, fixture.ledger, &fixture.sampler, ledger_fixture_time(&fixture));
+        ledger_store_save(store, machine.ledger, &machine.sampler, machine.time_ns);
         enter_ns[i] = entered_ns - start_ns;
         keep_ns[i] = now_ns() - entered_ns;
     }
@@ -58,7 +57,7 @@ static int run(const char *directory, size_t n_vms)
     print("keep", keep_ns);
     printf("\n");
     ledger_store_free(store);
-    ledger_fixture_deinit(&fixture);
+    machine_deinit(&machine);
     return 0;
 }
 

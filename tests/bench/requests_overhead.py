@@ -87,7 +87,7 @@ class Server:
             ["sh", "-c", 'echo $$ > "$0"/cgroup.procs && exec "$@"', self.cgroup.path,
              "taskset", "-c", SERVER_CPU, *self._command])
         try:
-            system.wait_until(self._answers, 10, f"{self.url} answers")
+            system.wait_until(self._answers, f"{self.url} answers")
         except BaseException:
             self.__exit__()
             raise
@@ -158,7 +158,7 @@ def sockmap(directory, server):
 def requests_daemon(directory, server):
     settings = {"tree": directory / "tree", "cgroup": server.cgroup.path}
     with RequestsDaemon(directory, settings) as daemon:
-        system.wait_until(server.tells_energy, 10, "the header tells energy")
+        system.wait_until(server.tells_energy, "the header tells energy")
         yield
         daemon.access_log.unlink()
 

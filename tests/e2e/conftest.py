@@ -63,8 +63,10 @@ def session_libvirtd():
 
 @pytest.fixture
 def libvirtd(session_libvirtd):
+    """Of a test; what its module has started goes on."""
+    before = session_libvirtd.domains()
     yield session_libvirtd
-    session_libvirtd.remove_domains()
+    session_libvirtd.remove_domains(keep=before)
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +78,19 @@ def provider(pytestconfig):
         if daemon.check_config() != 0:
             pytest.skip(f"this virtjouled has no provider {name}: {daemon.log().strip()}")
     return name
+
+
+@pytest.fixture(scope="module")
+def module_directory():
+    """Of what the tests of a module share."""
+    with system.TemporaryDirectory() as path:
+        yield path
+
+
+@pytest.fixture(scope="module")
+def module_stack(module_directory):
+    with ExitStack() as contexts:
+        yield contexts
 
 
 @pytest.fixture

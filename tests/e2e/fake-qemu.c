@@ -12,7 +12,8 @@
  *
  * It obeys lines on standard input and ends at their end:
  *
- *     cpu   prints the CPU time of the process so far, nanoseconds
+ *     cpu   prints the CPU time of the process so far, and what of it was used
+ *           before it began, by the shell or Python that became it; nanoseconds
  *     stop  stops working, then prints the same
  */
 
@@ -32,6 +33,7 @@
 
 static atomic_bool stopped;
 static uint64_t work_ns; /* per period */
+static uint64_t begun_ns;
 
 /* Measured by the thread's own CPU time, so that competition delays work but loses none. */
 static void *burn_period(void *unused)
@@ -100,7 +102,8 @@ static bool start_sleepers(unsigned long n)
 
 static void report(void)
 {
-    printf("%llu\n", (unsigned long long)clock_ns(CLOCK_PROCESS_CPUTIME_ID));
+    printf("%llu %llu\n", (unsigned long long)clock_ns(CLOCK_PROCESS_CPUTIME_ID),
+           (unsigned long long)begun_ns);
     fflush(stdout);
 }
 
@@ -114,6 +117,7 @@ int main(void)
     pthread_t worker;
     char line[16];
 
+    begun_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
     work_ns = PERIOD_NS / 100 * strtoul(duty ? duty : "0", NULL, 10);
     if (comm)
         prctl(PR_SET_NAME, comm);

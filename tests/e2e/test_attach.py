@@ -65,7 +65,7 @@ class Command:
     def run(self, command, name, *options, status=0):
         """Its answer, or what it said where it is to refuse."""
         process = self.start(command, name, "--json", *options)
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=system.PATIENCE_S)
         assert process.returncode == status, errors
         return json.loads(output) if status == 0 else errors
 
@@ -110,7 +110,7 @@ def mount_share(guest):
         return guest.run(f"mount -t virtiofs virtjoule {guest.SHARE}").status == 0
 
     guest.check(f"mkdir -p {guest.SHARE}")
-    wait_until(mounts, 20, "the share is mounted")
+    wait_until(mounts, "the share is mounted")
 
 
 def read_share(guest):
@@ -153,7 +153,7 @@ def test_hot_plug(command, daemon, start_guest):
     assert (answer["changed"], answer["plugged"], answer["restart_needed"]) == (True, True, False)
     mount_share(guest)
     first = read_share(guest)
-    wait_until(lambda: read_share(guest) > first, 10, "the guest's counter goes on")
+    wait_until(lambda: read_share(guest) > first, "the guest's counter goes on")
     answer = command.attach(guest.name)
     assert (answer["changed"], answer["plugged"], answer["restart_needed"]) == (False, False, False)
     guest.check(f"umount {guest.SHARE}")
@@ -230,7 +230,7 @@ def test_two_at_once(command, define):
     before = domain.XMLDesc(INACTIVE)
     processes = [command.start("attach", domain.name()) for _ in range(4)]
     for process in processes:
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=system.PATIENCE_S)
         assert process.returncode == 0, output + errors
     assert domain.XMLDesc(INACTIVE).count("<target dir='virtjoule'/>") == 1
     assert not command.attach(domain.name())["changed"]

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from harness import powercap
+from harness import powercap, system
 from harness.daemon import VIRTJOULE, Daemon
 from harness.powercap import Package, SimulatedPowercap
 
@@ -61,6 +61,8 @@ class SimulatedCpus:
         new.rename(self.root / "stat")
 
     def _run(self):
+        # As the counters' thread, and for the same reason.
+        os.sched_setscheduler(threading.get_native_id(), os.SCHED_FIFO, os.sched_param(1))
         while not self._end.wait(0.01):
             self._write()
 
@@ -85,7 +87,7 @@ def calibrate(directory):
         return subprocess.run(
             [VIRTJOULE, "calibrate", "--duration", "8s", "--output", directory / "baseline.conf",
              "--sysfs-root", directory / "sys", "--proc-root", directory / "proc", *arguments],
-            capture_output=True, text=True, timeout=60)
+            capture_output=True, text=True, timeout=system.PATIENCE_S)
 
     return run
 

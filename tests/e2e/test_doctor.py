@@ -56,7 +56,7 @@ def wait_healthy(host):
         return not found
 
     try:
-        system.wait_until(is_healthy, 10, "nothing is wrong")
+        system.wait_until(is_healthy, "nothing is wrong")
     except system.TestTimeout:
         print(host.daemon.log())
     assert not found
@@ -518,7 +518,7 @@ def attached_while_running(host):
 @fault("domain-share-stale", "virsh start")
 def share_of_a_killed_daemon(host):
     with _domain(host) as guest:
-        system.wait_until((host.daemon.mountpoint / guest.uuid).is_dir, 10, "the share is there")
+        system.wait_until((host.daemon.mountpoint / guest.uuid).is_dir, "the share is there")
         guest.domain.create()
         host.daemon.kill()
         host.daemon.start()
@@ -540,8 +540,8 @@ def stopped_libvirt(host):
 def nobody_reads(host):
     """The guest's kernel is up, and its init is busybox: only the test reads in it."""
     with _domain(host) as guest:
-        system.wait_until((host.daemon.mountpoint / guest.uuid).is_dir, 10, "the share is there")
+        system.wait_until((host.daemon.mountpoint / guest.uuid).is_dir, "the share is there")
         guest.domain.create()
         host.restart_daemon()
-        system.wait_until(lambda: "guest-not-reading" in host.findings(), 120, "it is found", 5)
+        system.wait_until(lambda: "guest-not-reading" in host.findings(), "it is found", 5)
         yield

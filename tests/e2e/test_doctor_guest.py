@@ -60,7 +60,7 @@ class Patient:
         command = f"{_DOCTOR} {arguments}"
         if user:
             command = f"su {user} -c '{command}'"
-        answer = self.guest.run(command, timeout=60)
+        answer = self.guest.run(command)
         return subprocess.CompletedProcess(command, answer.status, answer.output, answer.output)
 
     def findings(self):
@@ -75,7 +75,7 @@ def _patient(libvirtd, directory, **options):
     with doctor.DoctorHost(libvirtd, directory, DescriptorStore()) as host:
         with Guest(libvirtd, directory, host.daemon.mountpoint, tools=tools, memory_mib=_MEMORY,
                    **options) as guest:
-            guest.check(_PREPARE, timeout=60)
+            guest.check(_PREPARE)
             yield Patient(host, guest)
 
 
@@ -308,6 +308,6 @@ def test_share_of_a_killed_daemon(session_libvirtd, directory):
         assert "virsh start" in patient.host.findings()["domain-share-stale"]["cure"]
         patient.guest.destroy()
         patient.guest.start()
-        patient.guest.check(_PREPARE, timeout=60)
+        patient.guest.check(_PREPARE)
         assert not patient.findings()
         assert f"{patient.guest.name}: its share is of" not in patient.host.run().stdout

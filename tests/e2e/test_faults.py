@@ -19,17 +19,18 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from harness import system
+from harness.accounts import look_at_energy
 from harness.audit import Audit
 from harness.daemon import FAST, Daemon, DescriptorStore
 from harness.faults import HANG, CutConnection, FaultAlloc, FaultFs
 from harness.guest import Guest
+from harness.margins import CUT_J
 from harness.powercap import Package, SimulatedPowercap
 
 pytestmark = pytest.mark.slow
 
 INTERVAL_S = 0.2
 PACKAGE = Package(cpus=tuple(range(os.cpu_count())))
-OF_TWO_INTERVALS = 2 * INTERVAL_S * (PACKAGE.static_watts + PACKAGE.watts_per_cpu * os.cpu_count())
 
 
 @pytest.fixture
@@ -67,10 +68,9 @@ def measured(daemon):
     return daemon.metrics().sum("virtjoule_source_energy_joules_total")
 
 
-def true_lag(host, daemon):
-    """What the host has used and the daemon has not measured, joules; at two times within an
-    interval."""
-    return host.total_uj(0) / 1e6 - float(measured(daemon))
+def assert_all_measured(daemon, host, before):
+    """Since that look."""
+    before.growth(look_at_energy(daemon, host)).check(CUT_J)
 
 
 def assert_goes_on(daemon, vm):
@@ -104,7 +104,7 @@ def test_energy_file_fails(settings, start_daemon, fault_sys, host, vm, number):
     settings["rapl"] = {"sysfs_root": fault_sys.path}
     daemon = start_daemon(settings)
     wait_energy(daemon, vm)
-    lag = true_lag(host, daemon)
+    before = look_at_energy(daemon, host)
     with Audit(daemon) as audit:
         audit.watch_tree(vm.uuid)
         fault_sys.fault("read", "energy_uj", number)
@@ -115,9 +115,8 @@ def test_energy_file_fails(settings, start_daemon, fault_sys, host, vm, number):
         assert daemon.log().count("energy zone unreadable") == 1
         fault_sys.heal()
         daemon.wait_log("energy zone readable again")
-        daemon.wait_ticks(2)
         # Nothing was lost: the counter went on.
-        assert true_lag(host, daemon) == pytest.approx(lag, abs=OF_TWO_INTERVALS)
+        assert_all_measured(daemon, host, before)
         assert_goes_on(daemon, vm)
 
 
@@ -379,16 +378,13 @@ def test_disk_hangs(settings, start_daemon, fault_state, vm):
     wait_energy(daemon, vm)
     daemon.wait_log("the ledger cannot be written")
     assert os.strerror(errno.ETIMEDOUT) in daemon.log()
-    start = time.monotonic()
-    energy_uj(daemon, vm)
-    assert time.monotonic() - start < INTERVAL_S
-    assert_goes_on(daemon, vm)
+    assert_goes_on(daemon, vm)  # while it hangs
     assert missed(daemon) <= 1  # by the machine
     fault_state.heal()
     daemon.wait_log("the ledger is written again")
     fault_state.fault("fsync", "ledger.new", HANG)
     daemon.process.terminate()
-    daemon.wait_log("after a reboot totals continue from an older one", timeout=12)
+    daemon.wait_log("after a reboot totals continue from an older one")
     assert not system.mounts_below(daemon.mountpoint)
     # The kernel keeps what is left of the process until the disk has answered.
     fault_state.heal()
@@ -456,7 +452,7 @@ def test_configuration_replaced_while_running(daemon, vm):
 def test_stopped_for_a_while(host, daemon, vm):
     """SIGSTOP, a debugger, a host that swaps: ticks are missed, energy is not."""
     wait_energy(daemon, vm)
-    lag = true_lag(host, daemon)
+    before = look_at_energy(daemon, host)
     with Audit(daemon) as audit:
         audit.watch_tree(vm.uuid)
         daemon.process.send_signal(signal.SIGSTOP)
@@ -464,9 +460,8 @@ def test_stopped_for_a_while(host, daemon, vm):
         daemon.process.send_signal(signal.SIGCONT)
         daemon.wait_log("ticks were missed")
         daemon.wait_ticks(2)
-        audit.scrapes += 10  # none while it stood
     assert missed(daemon) >= 8
-    assert true_lag(host, daemon) == pytest.approx(lag, abs=OF_TWO_INTERVALS)
+    assert_all_measured(daemon, host, before)
     assert_goes_on(daemon, vm)
 
 
@@ -517,7 +512,7 @@ def test_thousand_control_connections(daemon, vm, stack):
     assert_goes_on(daemon, vm)
     assert missed(daemon) <= before + 1
     assert len(os.listdir(f"/proc/{daemon.process.pid}/fd")) < 200
-    system.wait_until(lambda: try_list(daemon), 15, "the command is answered again")
+    system.wait_until(lambda: try_list(daemon), "the command is answered again")
 
 
 def try_list(daemon):
@@ -583,7 +578,7 @@ def test_libvirtd_dies_while_listing(settings, start_daemon, connection, defined
     # In the handshake it takes the other way at once: the read-only connection.
     if n_bytes > HANDSHAKE:
         daemon.wait_log("libvirt unavailable")
-    system.wait_until(share.exists, 20, "the domain is found")
+    system.wait_until(share.exists, "the domain is found")
     assert connection.n_cut == 1
     assert missed(daemon) <= 1
     # Again, in an event, with the domain known.
@@ -593,7 +588,7 @@ def test_libvirtd_dies_while_listing(settings, start_daemon, connection, defined
     while time.monotonic() < end:
         assert share.exists()
         time.sleep(0.02)
-    system.wait_until((daemon.mountpoint / other.uuid).exists, 20, "the other one is found")
+    system.wait_until((daemon.mountpoint / other.uuid).exists, "the other one is found")
     assert connection.n_cut == 2
 
 
@@ -601,19 +596,19 @@ def test_libvirtd_hangs(settings, start_daemon, connection, defined, vm):
     """Ticks and readers wait for none of it; when it goes on nothing was missed."""
     daemon = start_daemon({**settings, "discovery": {"libvirt_uri": connection.uri}})
     guest = defined(daemon)
-    system.wait_until((daemon.mountpoint / guest.uuid).exists, 20, "the domain is found")
+    system.wait_until((daemon.mountpoint / guest.uuid).exists, "the domain is found")
     wait_energy(daemon, vm)
     before = missed(daemon)
     connection.stalled = True
     other = defined(daemon)
     with Audit(daemon) as audit:
         audit.watch_tree(vm.uuid)
-        time.sleep(4)
+        daemon.wait_ticks(20)
         assert (daemon.mountpoint / guest.uuid).exists()
         assert_goes_on(daemon, vm)
     assert missed(daemon) <= before + 2  # by the machine
     connection.stalled = False
-    system.wait_until((daemon.mountpoint / other.uuid).exists, 30, "the other one is found")
+    system.wait_until((daemon.mountpoint / other.uuid).exists, "the other one is found")
 
 
 # Descriptors and memory.
@@ -640,7 +635,7 @@ def has_started(daemon):
     """Waits until it is ready, or has ended."""
     return system.wait_until(
         lambda: "no" if daemon.process.poll() is not None else
-        "yes" if "READY=1" in daemon._notify.messages else None, 20, "it starts or ends") == "yes"
+        "yes" if "READY=1" in daemon._notify.messages else None, "it starts or ends") == "yes"
 
 
 def set_descriptors(daemon, limit):

@@ -50,7 +50,7 @@ def test_node_exporter(start_daemon, start_guest):
         answer = guest.run("wget -q -O - http://127.0.0.1:9101/metrics")
         return "node_rapl_package_joules_total{" in answer.output
 
-    system.wait_until(energy, 30, "node_exporter tells the share's energy")
+    system.wait_until(energy, "node_exporter tells the share's energy")
 
 
 # Kubernetes: by the API's own models.
@@ -119,7 +119,7 @@ def run_playbook(*arguments):
     if not shutil.which("ansible-playbook"):
         pytest.skip("no ansible-playbook")
     return subprocess.run(["ansible-playbook", *map(str, arguments)], capture_output=True,
-                          text=True, timeout=60)
+                          text=True, timeout=system.PATIENCE_S)
 
 
 def test_playbook_syntax():

@@ -8,15 +8,14 @@ The machine is a guest, booted once; its BMC is QEMU's external one, the test's 
 import re
 import time
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import pytest
 
 from harness import bmc, system
 from harness.audit import check_division
 from harness.daemon import VIRTJOULE
-from harness.guest_host import WATTS, GuestHost
-from harness.metrics import Metrics
+from harness.guest_host import GuestHost
+from harness.margins import LATE_TICKS
 
 pytestmark = pytest.mark.slow
 
@@ -91,12 +90,12 @@ def meter(host):
 
 def wait_state(host, state):
     """For longer than the BMC's silence and the pause after it last; returns the meter."""
-    return system.wait_until(lambda: (found := meter(host))["state"] == state and found, 30,
+    return system.wait_until(lambda: (found := meter(host))["state"] == state and found,
                              f"the meter is {state}")
 
 
 def wait_exported_state(host, state):
-    system.wait_until(lambda: host.metrics().select("virtjoule_meter_info", state=state), 30,
+    system.wait_until(lambda: host.metrics().select("virtjoule_meter_info", state=state),
                       f"the meter is {state}")
 
 
@@ -106,20 +105,11 @@ def watts(host):
 
 
 def wait_watts(host, value):
-    system.wait_until(lambda: watts(host) == value, 30, f"{value} W")
+    system.wait_until(lambda: watts(host) == value, f"{value} W")
 
 
-class Scrape(NamedTuple):
-    before_s: float  # the clock that the packages draw by
-    metrics: Metrics
-    after_s: float
-
-    @classmethod
-    def take(cls, host):
-        return cls(host.uptime(), host.metrics(), host.uptime())
-
-    def joules(self):
-        return float(self.metrics.sum("virtjoule_source_energy_joules_total"))
+def ticks(metrics):
+    return metrics.value("virtjoule_tick_seconds_count")
 
 
 def missed(metrics):
@@ -128,18 +118,16 @@ def missed(metrics):
 
 @contextmanager
 def unnoticed(host):
-    """What happens meanwhile costs no tick, and gives no energy that the packages did not draw."""
-    start = Scrape.take(host)
+    """What happens meanwhile stops no ticks, and gives no energy that the packages did not draw."""
+    start = host.look()
     yield
-    end = Scrape.take(host)
+    end = host.look()
     check_division(end.metrics)
-    assert missed(end.metrics) == missed(start.metrics)
+    # One that waited for the BMC would have missed all of the seconds that this is silent for.
+    assert missed(end.metrics) - missed(start.metrics) \
+        < LATE_TICKS * (ticks(end.metrics) - ticks(start.metrics))
     assert end.metrics.zones() == PACKAGES
-    # The last tick was up to an interval before the scrape, and may have been late by another.
-    behind_s = 2 * INTERVAL_S
-    joules, drawn = end.joules() - start.joules(), len(PACKAGES) * WATTS
-    assert joules <= drawn * (end.after_s - start.before_s + behind_s)
-    assert joules >= drawn * (end.before_s - start.after_s - behind_s)
+    host.assert_all_measured(start, end)
 
 
 @contextmanager
@@ -165,7 +153,7 @@ def test_modules_loaded_later(host, log):
     with host.daemon(EVERY_SECOND):
         assert meter(host) is None
         load_modules(host)
-        time.sleep(2 * INTERVAL_S)
+        host.wait_ticks(2)
         assert meter(host) is None
 
 
@@ -229,7 +217,7 @@ def test_lags_and_freezes(running, the_bmc, log):
 
     with misbehaving(running, the_bmc, watts=rising, lag=20):
         earlier = freeipmi_watts(running)
-        system.wait_until(lambda: earlier < watts(running) < 4000, 30, "a newer figure")
+        system.wait_until(lambda: earlier < watts(running) < 4000, "a newer figure")
         assert watts(running) <= freeipmi_watts(running)
         the_bmc.frozen = True
         wait_watts(running, the_bmc.figure())

@@ -60,10 +60,10 @@ def asking_pdu(tmp_path, pdu, oids=None, **credentials):
         "credentials": secret(tmp_path, **(credentials or {"community": "public"}))}}
 
 
-def wait_state(daemon, source, state, timeout=30):
+def wait_state(daemon, source, state):
     daemon.wait_metrics(lambda metrics: metrics.select("virtjoule_meter_info", source=source,
                                                        state=state),
-                        timeout, f"{source} to be {state}")
+                        f"{source} to be {state}")
 
 
 def watts(daemon, source):
@@ -201,7 +201,7 @@ class Machine:
 def wait_trust(daemon, source, *trusts):
     daemon.wait_metrics(
         lambda metrics: metrics.select("virtjoule_meter_info", source=source)[0][0]["trust"]
-        in trusts, 30, f"{source} to be {trusts}")
+        in trusts, f"{source} to be {trusts}")
 
 
 def energies(daemon):
@@ -333,4 +333,4 @@ def check_psys(daemon, vm, part):
     psys = next(path for path in powercap.glob("intel-rapl:?")
                 if (path / "name").read_text() == "psys\n")
     system.wait_until(lambda: int((psys / "energy_uj").read_text()) >= int(part * 10**6) - 1000,
-                      5, "psys to hold the VM's part of the machine")
+                      "psys to hold the VM's part of the machine")

@@ -73,19 +73,19 @@ def carried(host, guest):
 
 
 def wait_carried(host, guest):
-    return system.wait_until(lambda: carried(host, guest), 30, "the domain carries energy")
+    return system.wait_until(lambda: carried(host, guest), "the domain carries energy")
 
 
 def wait_written(host, guest):
     """Until it is written, or written anew."""
     before = carried(host, guest)
-    return system.wait_until(lambda: carried(host, guest) != before and carried(host, guest), 90,
+    return system.wait_until(lambda: carried(host, guest) != before and carried(host, guest),
                              "the metadata is written", interval=0.2)
 
 
 def wait_energy(host, guest, more_uj):
     least = (host.tree_uj(guest.uuid) or 0) + more_uj
-    system.wait_until(lambda: (host.tree_uj(guest.uuid) or 0) >= least, 30, f"{more_uj} uJ more")
+    system.wait_until(lambda: (host.tree_uj(guest.uuid) or 0) >= least, f"{more_uj} uJ more")
 
 
 def vm_uj(host, guest):
@@ -115,12 +115,12 @@ def test_live_migration_there_and_back(start_host, start_guest):
     wait_written(east, guest)
     written_by = east.metadata(guest.uuid)["machine"]
     migrate(guest, east, west)
-    system.wait_until(lambda: west.metadata(guest.uuid)["machine"] != written_by, 30,
+    system.wait_until(lambda: west.metadata(guest.uuid)["machine"] != written_by,
                       "west has written it as its own")
     shown = migrate(guest, west, east)
     with Watch(east, guest.uuid) as watch:
         # It stands where it is until that has been used, then goes on.
-        system.wait_until(lambda: watch.last > shown + 10**6, 300, "the counter goes on")
+        system.wait_until(lambda: watch.last > shown + 10**6, "the counter goes on")
     print(f"used {vm_uj(east, guest)} and {vm_uj(west, guest)} uJ, shown {watch.last} uJ")
     # Once it goes on, no more is shown than was used on both.
     assert watch.last <= vm_uj(east, guest) + vm_uj(west, guest)
@@ -145,7 +145,7 @@ def test_restored_after_the_state_was_lost(start_host, start_guest):
         time.sleep(2 * INTERVAL_S)
     lose_state(host)
     guest.start()
-    system.wait_until(lambda: host.tree_uj(guest.uuid) >= watch.last, 5, "the counter continues")
+    system.wait_until(lambda: host.tree_uj(guest.uuid) >= watch.last, "the counter continues")
     assert "a VM continues its counter" in host.daemon.log()
     used = vm_uj(host, guest)
     with Watch(host, guest.uuid):

@@ -64,7 +64,7 @@ def converse(server, plan_file, answer, requests=(REQUEST,), cut=None, buffer=No
         if buffer:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        client.settimeout(20)
+        client.settimeout(system.PATIENCE_S)
         client.connect(("127.0.0.1", server.port))
         for i in range(0, len(sent), cut or len(sent)):
             client.sendall(sent[i:i + (cut or len(sent))])

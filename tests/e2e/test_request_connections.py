@@ -72,9 +72,9 @@ def test_nothing_is_left(directory, stack):
         # Not even one kind of them stays.
         assert max(peaks.values()) < min(n for n in told["kinds"].values() if n > 64)
         # Of those whose clients have gone without a word the server does not know.
-        system.wait_until(lambda: server_is_idle(server, entries_of(maps)), 10,
+        system.wait_until(lambda: server_is_idle(server, entries_of(maps)),
                           "no more entries than the server has connections")
-    system.wait_until(lambda: not any(entries_of(maps).values()), 10, "the maps are empty")
+    system.wait_until(lambda: not any(entries_of(maps).values()), "the maps are empty")
     metrics = daemon.metrics()
     after = anonymous_memory(pid), maps.memory()
     print("requests", metrics.sum("virtjoule_request_energy_joules_count"), "memory", before, after)

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from harness import system
 from harness.requests import FIELD, RequestsDaemon, workload_server
 from harness.sockops import OtherSockops
 
@@ -19,7 +20,7 @@ def server():
 def fields(server):
     """How often the field is in a response."""
     url = f"http://127.0.0.1:{server.port}/cpu?iters=10"
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=system.PATIENCE_S) as answer:
         answer.read()
         return len(answer.headers.get_all(FIELD, []))
 

@@ -34,13 +34,13 @@ def guest(start_daemon, directory, stack, libvirtd):
 def test_servers(guest):
     """The field is in every response, all else is as it was, byte for byte."""
     without = guest.talk(RESPONSES)
-    other = guest.check("sh /root/tools/other.sh", timeout=60)
+    other = guest.check("sh /root/tools/other.sh")
     guest.measure()
     try:
         check_field(guest)
         check_bytes(without, guest.talk(RESPONSES))
         # What is not HTTP/1 passes.
-        assert guest.check("sh /root/tools/other.sh", timeout=60) == other
+        assert guest.check("sh /root/tools/other.sh") == other
         log = guest.requests_log()
         assert "energy tree found" in log and "error" not in log
     finally:
@@ -57,4 +57,4 @@ def check_field(guest):
         return all(len(fields) == 1 and int(fields[0]) > 0 for fields in values.values())
 
     # Before the share's first intervals are over nobody knows what work costs.
-    system.wait_until(told, 30, "fields tell energy", interval=1)
+    system.wait_until(told, "fields tell energy", interval=1)

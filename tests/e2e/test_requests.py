@@ -46,8 +46,9 @@ def start_server(stack):
 def start_requests(directory, stack):
     """start_requests({key: value}); its log is shown when the test fails."""
 
-    def start(settings, **options):
-        daemon = RequestsDaemon(directory, {"tree": directory / "tree", **settings}, **options)
+    def start(settings, wrapper=(), **options):
+        daemon = RequestsDaemon(directory, {"tree": directory / "tree", **settings},
+                                wrapper=[*system.REALTIME, *wrapper], **options)
         stack.callback(lambda: print(daemon.log()))
         return stack.enter_context(daemon)
 
@@ -56,7 +57,8 @@ def start_requests(directory, stack):
 
 def ask(server, target="/cpu?iters=100000"):
     """The microjoules that a response's header tells, or None."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{target}", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{target}",
+                                timeout=system.PATIENCE_S) as answer:
         answer.read()
         value = answer.headers[FIELD]
         return None if value is None else int(value)
@@ -64,7 +66,7 @@ def ask(server, target="/cpu?iters=100000"):
 
 def wait_energy(server):
     """Waits until the daemon knows what work costs."""
-    system.wait_until(lambda: ask(server), 10, "the header tells energy")
+    system.wait_until(lambda: ask(server), "the header tells energy")
 
 
 def all_joules(metrics):
@@ -164,15 +166,14 @@ COLUMNS = ("sample_time_ns,label,mode,interval_ns,interval_psys_uj,active_psys_u
 def test_collect(directory, powercap, start_server, start_requests):
     """Rows to fit weights from, one per interval."""
     rows_file = directory / "rows.csv"
+    start_ns = time.time_ns()
     start_requests({"psys_interval_ms": 200, "idle_power_uw": 1_000_000},
                    options=["--collect-csv", rows_file, "--collect-label", "a, b"])
-    start = time.monotonic()
-    system.wait_until(lambda: len(rows_file.read_text().splitlines()) > 5, 20, "five rows")
+    system.wait_until(lambda: len(rows_file.read_text().splitlines()) > 5, "five rows")
     lines = rows_file.read_text().splitlines()
     assert lines[0] == COLUMNS
     rows = list(csv.DictReader(lines))
-    # It was ready before it measured first.
-    assert sum(int(row["interval_ns"]) for row in rows) < (time.monotonic() - start + 1) * 1e9
+    assert sum(int(row["interval_ns"]) for row in rows) < time.time_ns() - start_ns
     for row in rows:
         numbers = {key: int(row[key]) for key in COLUMNS.split(",")[3:-1]}
         assert (row["label"], row["mode"], row["freq_runtime_ns"]) == ("a, b", "psys", "")
@@ -184,7 +185,7 @@ def test_collect(directory, powercap, start_server, start_requests):
         assert numbers["interval_ns"] >= 200e6
     assert sum(int(row["interval_psys_uj"]) for row in rows) <= powercap.total_uj(0)
     ends = [int(row["sample_time_ns"]) for row in rows]
-    assert ends == sorted(ends) and abs(ends[-1] - time.time_ns()) < 2e9
+    assert ends == sorted(ends) and start_ns < ends[0] and ends[-1] < time.time_ns()
 
 
 def test_tree_comes_goes_and_returns(directory, start_server, start_requests):
@@ -239,7 +240,7 @@ def test_cgroups_come_and_go(powercap, stack, start_requests):
 def test_older_connections(powercap, start_server, start_requests):
     """A connection that was there before the daemon is told from its next request on."""
     server = start_server()
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=system.PATIENCE_S)
 
     def ask_again():
         connection.request("GET", "/cpu?iters=100000")
@@ -264,7 +265,7 @@ def test_rotation(directory, powercap, start_server, start_requests):
     old = directory / "access.log.1"
     daemon.access_log.rename(old)
     daemon.hang_up()
-    system.wait_until(daemon.access_log.exists, 10, "the log is opened anew")
+    system.wait_until(daemon.access_log.exists, "the log is opened anew")
     ask(server)
     assert len(daemon.wait_requests_over()) == 1
     assert len(old.read_text().splitlines()) == 1
@@ -280,14 +281,15 @@ def test_bad_configuration(directory, text, problem):
     config.write_text(text)
     for options in ([], ["--check-config"]):
         run = subprocess.run([PROGRAM, "--config", config, *options], capture_output=True,
-                             text=True, timeout=20)
+                             text=True, timeout=system.PATIENCE_S)
         assert run.returncode == 78
         assert problem in run.stderr
 
 
 @pytest.mark.parametrize("options", [["x"], ["--nosuch"], ["--collect-csv", "/tmp/x"]])
 def test_bad_options(options):
-    assert subprocess.run([PROGRAM, *options], capture_output=True, timeout=20).returncode == 64
+    run = subprocess.run([PROGRAM, *options], capture_output=True, timeout=system.PATIENCE_S)
+    assert run.returncode == 64
 
 
 @pytest.mark.parametrize("wrapper, missing", [
@@ -302,7 +304,7 @@ def test_what_the_kernel_lacks(directory, wrapper, missing):
     daemon = RequestsDaemon(directory, {}, wrapper=wrapper)
     daemon.launch()
     try:
-        assert daemon.process.wait(20) == 69
+        assert daemon.process.wait(system.PATIENCE_S) == 69
         assert missing in daemon.log()
     finally:
         daemon.kill()

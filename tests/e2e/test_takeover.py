@@ -46,14 +46,15 @@ def vm(daemon, start_vm):
 class Reader:
     """Half of its threads keep the file open, half open it each time; use as a context."""
 
-    def __init__(self, tree, threads=2, hertz=50):
+    def __init__(self, daemon, vm, threads=2, hertz=50):
+        self._daemon, self._vm = daemon, vm
+        tree = daemon.tree(vm.uuid)
         self._file = tree / "energy_uj"
         self._command = [POLL_READER, self._file,
                          (tree / "max_energy_range_uj").read_text().strip(), str(threads),
-                         str(hertz), "60"]
+                         str(hertz), str(system.PATIENCE_S)]
 
     def __enter__(self):
-        self._start = time.monotonic()
         self._first_uj = int(self._file.read_text())
         self.process = system.start_child(self._command, stdout=subprocess.PIPE, text=True)
         return self
@@ -63,18 +64,23 @@ class Reader:
         self.process.wait()
         self.process.stdout.close()
 
-    def result(self, longest_s):
-        """Ends it. It has seen no fault, and no read took longer than that and an interval."""
+    def wait_reads(self):
+        """It reads on, of the daemon that runs now."""
+        def reads(metrics):
+            return metrics.value("virtjoule_fuse_reads_total", uuid=self._vm.uuid)
+
+        before = reads(self._daemon.metrics())
+        self._daemon.wait_metrics(lambda m: reads(m) > before, "reads")
+
+    def result(self):
+        """Ends it. It has seen no fault, and each thread's last read was answered."""
         assert self.process.poll() is None, "it has not read all the time"
-        seconds = time.monotonic() - self._start
         self.process.terminate()
-        seen = json.loads(self.process.communicate(timeout=10)[0])
-        print(seen, f"longest downtime {longest_s:.3f} s")
-        assert seen["reads"] > 10 * seconds
+        seen = json.loads(self.process.communicate(timeout=system.PATIENCE_S)[0])
+        print(seen)
         for fault in ("torn", "errors", "decreases"):
             assert seen[fault] == 0, seen
         assert int(self._file.read_text()) > self._first_uj
-        assert seen["longest_ms"] <= 1000 * (longest_s + INTERVAL_S), seen
 
 
 def totals(daemon):
@@ -85,24 +91,23 @@ def totals(daemon):
 
 
 def restart(daemon, end, run_s=0, pause_s=0):
-    """After it has run for a while. Returns how long nobody served at most, in seconds."""
+    """After it has run for a while."""
     time.sleep(run_s)
     before = totals(daemon)
-    start = time.monotonic()
     end()
     time.sleep(pause_s)
     daemon.start()
-    down_s = time.monotonic() - start
     after = totals(daemon)
     assert all(after[row] >= before[row] for row in before), (before, after)
-    return down_s
 
 
 def test_killed_under_readers(daemon, vm):
     moments = random.Random(3)
-    with Reader(daemon.tree(vm.uuid)) as reader:
-        reader.result(max(restart(daemon, daemon.kill, moments.uniform(0, 0.5),
-                                  moments.uniform(0, 0.3)) for _ in range(20)))
+    with Reader(daemon, vm) as reader:
+        for _ in range(20):
+            restart(daemon, daemon.kill, moments.uniform(0, 0.5), moments.uniform(0, 0.3))
+            reader.wait_reads()
+        reader.result()
     assert daemon.log().count("the former daemon's mount is continued") == 20
     assert [name for name, _ in daemon.store.descriptors].count("powercapfs") == 3
 
@@ -110,9 +115,10 @@ def test_killed_under_readers(daemon, vm):
 def test_killed_while_answering(daemon, vm):
     """So many requests that most kills hit one, which must be answered by the next daemon."""
     moments = random.Random(4)
-    with Reader(daemon.tree(vm.uuid), threads=8, hertz=20000) as reader:
-        reader.result(max(restart(daemon, daemon.kill, moments.uniform(0, 0.5))
-                          for _ in range(20)))
+    with Reader(daemon, vm, threads=8, hertz=20000) as reader:
+        for _ in range(20):
+            restart(daemon, daemon.kill, moments.uniform(0, 0.5))
+        reader.result()
 
 
 def test_killed_while_starting(daemon, vm):
@@ -126,8 +132,11 @@ def test_killed_while_starting(daemon, vm):
             time.sleep(moments.uniform(0, 0.1))
             daemon.kill()
 
-    with Reader(daemon.tree(vm.uuid)) as reader:
-        reader.result(max(restart(daemon, begin_and_die, INTERVAL_S * 2) for _ in range(10)))
+    with Reader(daemon, vm) as reader:
+        for _ in range(10):
+            restart(daemon, begin_and_die, INTERVAL_S * 2)
+            reader.wait_reads()
+        reader.result()
 
 
 def test_control_socket_is_the_service_managers(daemon):
@@ -153,8 +162,11 @@ def test_control_socket_is_the_service_managers(daemon):
 
 def test_restarted_under_readers(daemon, vm):
     """As an upgrade does it: a clean stop, then the next one."""
-    with Reader(daemon.tree(vm.uuid)) as reader:
-        reader.result(max(restart(daemon, daemon.stop, INTERVAL_S * 2) for _ in range(5)))
+    with Reader(daemon, vm) as reader:
+        for _ in range(5):
+            restart(daemon, daemon.stop, INTERVAL_S * 2)
+            reader.wait_reads()
+        reader.result()
     assert system.mounts_below(daemon.mountpoint) == [str(daemon.mountpoint)]
 
 
@@ -215,8 +227,11 @@ def test_confined(directory, settings, stack, start_vm):
     stack.enter_context(daemon)
     vm = start_vm(duty=10)
     daemon.wait_metrics(lambda m: m.vm_energy(vm.uuid, "static_") > 0, what="energy")
-    with Reader(daemon.tree(vm.uuid)) as reader:
-        reader.result(max(restart(daemon, end, 0.3) for end in (daemon.kill, daemon.stop) * 2))
+    with Reader(daemon, vm) as reader:
+        for end in (daemon.kill, daemon.stop) * 2:
+            restart(daemon, end, 0.3)
+            reader.wait_reads()
+        reader.result()
     for spoil in (daemon.store.remove, lambda: unmounted(daemon)):
         daemon.kill()
         spoil()
@@ -230,6 +245,6 @@ def test_nobody_waits_at_the_top(daemon):
     """Whoever looks at all mounts does not wait for a daemon that is away."""
     os.kill(daemon.process.pid, signal.SIGSTOP)
     try:
-        subprocess.run(["stat", daemon.mountpoint], check=True, timeout=5)
+        subprocess.run(["stat", daemon.mountpoint], check=True, timeout=system.PATIENCE_S)
     finally:
         os.kill(daemon.process.pid, signal.SIGCONT)

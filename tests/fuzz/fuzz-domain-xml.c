@@ -7,8 +7,8 @@
 
 #include <string.h>
 
-#include "cli/domain_xml.h"
 #include "cli/share_path.h"
+#include "libvirt/domain_xml.h"
 
 static void check_attached(const char *text, const struct domain_share *share)
 {

@@ -1,11 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Makes OUTDIR/vmlinuz and OUTDIR/initramfs.cpio.gz, the guest of the end-to-end
+# Makes OUTDIR/vmlinux and OUTDIR/initramfs.cpio, the guest of the end-to-end
 # tests and the demo: Debian's kernel, its own node_exporter and powercap-info,
-# and busybox instead of an init system. The packages of group "guest" in
-# packages.list are downloaded and unpacked below OUTDIR, never installed.
-# Does nothing when OUTDIR is up to date.
+# and busybox instead of an init system. Neither is compressed: an emulated
+# machine would take most of its boot to unpack them. OUTDIR/vmlinuz is the same
+# kernel as Debian has it; only what is started from it wakes up from a sleep.
+# The packages of group "guest" in packages.list are downloaded and unpacked
+# below OUTDIR, never installed. Does nothing when OUTDIR is up to date.
 set -eu
 
 if [ $# -ne 1 ]; then
@@ -14,8 +16,11 @@ if [ $# -ne 1 ]; then
 fi
 here=$(cd "$(dirname "$0")" && pwd)
 packages=$here/../debian/packages.sh
+common=$here/debian.sh
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
+# shellcheck source=SCRIPTDIR/debian.sh
+. "$common"
 
 # In the order in which the guest loads them; there is no modprobe to sort it out.
 modules='
@@ -34,10 +39,6 @@ drivers/char/ipmi/ipmi_si.ko
 drivers/char/ipmi/ipmi_devintf.ko'
 
 programs='usr/bin/prometheus-node-exporter usr/bin/powercap-info'
-
-common=$here/debian.sh
-# shellcheck source=SCRIPTDIR/debian.sh
-. "$common"
 
 wanted=$( (cat "$0" "$common" "$here/init"; "$packages" guest) | sha256sum)
 if [ -e "$out/stamp" ] && [ "$(cat "$out/stamp")" = "$wanted" ]; then
@@ -114,8 +115,9 @@ for program in $programs; do
 done
 copy_library ld-linux-x86-64.so.2
 
-find . | cpio --quiet --create --format=newc --owner=0:0 | gzip -1 >"$out/initramfs.cpio.gz"
+find . | cpio --quiet --create --format=newc --owner=0:0 >"$out/initramfs.cpio"
 cp "$out"/root/boot/vmlinuz-* "$out/vmlinuz"
+decompress_kernel "$out/vmlinuz" >"$out/vmlinux"
 cd "$out"
 rm -rf cache root initramfs
 echo "$wanted" >stamp

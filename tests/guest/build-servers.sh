@@ -5,8 +5,8 @@
 #
 #     OUTDIR/servers.img          its disk: Debian with systemd and HTTP servers, the packages
 #                                 of group "servers" in packages.list
-#     OUTDIR/vmlinuz              Debian's kernel
-#     OUTDIR/initramfs.cpio.gz    which mounts the disk
+#     OUTDIR/vmlinux              Debian's kernel
+#     OUTDIR/initramfs.cpio       which mounts the disk
 #
 # It obeys the host as the other guest does, see init. Does nothing when OUTDIR is up to date.
 set -eu
@@ -38,7 +38,7 @@ rm -rf "$out/stamp" "$work"
 
 echo "servers: downloading the kernel"
 unpack_kernel "$kernel"
-cp "$work"/image/boot/vmlinuz-* "$out/vmlinuz"
+decompress_kernel "$work"/image/boot/vmlinuz-* >"$out/vmlinux"
 
 echo "servers: installing Debian"
 install_debian servers "$root"
@@ -65,8 +65,8 @@ systemctl --quiet --root "$root" disable nginx.service apache2.service apache-ht
 mask "$root" systemd-random-seed.service systemd-logind.service
 
 echo "servers: packing"
-pack_initramfs "$root" "$kernel" virtio_pci virtio_blk crc32c_generic ext4 virtiofs |
-    gzip -1 >"$out/initramfs.cpio.gz"
+pack_initramfs "$root" "$kernel" virtio_pci virtio_blk crc32c_generic ext4 virtiofs \
+    >"$out/initramfs.cpio"
 make_disk "$root" "$out/servers.img" 2G
 rm -rf "$work"
 echo "$wanted" >"$out/stamp"

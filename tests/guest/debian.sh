@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # shellcheck shell=sh
 #
-# What makes root directories of Debian for ../debian/other.sh and, for build-servers.sh and
-# ../system/build-root.sh, disks for virtual machines:
+# What makes Debian's kernel, root directories and disks, for build-guest.sh (the kernel alone),
+# ../debian/other.sh (root directories) and, as disks for virtual machines, build-servers.sh and
+# ../system/build-root.sh:
 #
 #     packages.list --> root directory --+
 #     kernel's package --> modules ------+--> disk, initramfs
+#                      --> kernel
 #
 # They set `packages` (the script that reads the list) and, for disks, `work` (a directory for what
 # is in between) and `first_process` (of the initramfs).
@@ -35,6 +37,24 @@ unpack_kernel() {
 
 download_package() {
     (cd "$work" && apt-get -qq -o APT::Sandbox::User=root download "$1")
+}
+
+# number FILE OFFSET SIZE: little-endian, unsigned.
+number() {
+    od --address-radix=n --format="u$3" --skip-bytes="$2" --read-bytes="$3" "$1" | tr -d ' '
+}
+
+# decompress_kernel IMAGE: prints the kernel, which an emulated machine takes seconds to unpack.
+# setup_sects, payload_offset and payload_length say where it is in the image; see
+# Documentation/arch/x86/boot.rst of Linux.
+decompress_kernel() {
+    start=$((($(number "$1" 0x1f1 1) + 1) * 512 + $(number "$1" 0x248 4)))
+    length=$(number "$1" 0x24c 4)
+    case $(od --address-radix=n --format=x1 --skip-bytes="$start" --read-bytes=4 "$1") in
+    " 28 b5 2f fd") unpack='zstd -dcq' ;;
+    *) unpack='xz -dc --single-stream' ;;
+    esac
+    tail -c "+$((start + 1))" "$1" | head -c "$length" | $unpack
 }
 
 # make_root SUITE GROUPS ROOT: neither documentation nor translations, that is a third of it.

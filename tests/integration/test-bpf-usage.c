@@ -6,13 +6,17 @@
  * charged them with.
  *
  *     test-bpf-usage                  the tests
- *     qemu-system-test WORK SECONDS   a copy of it: works, then prints what the kernel says
+ *     qemu-system-test WORK MS        a copy of it: works for that CPU time, then stops
+ *
+ * Work is measured in CPU time, and both sides of a comparison are the kernel's
+ * account: a busy machine makes a test longer, and changes nothing that it checks.
  */
 
 #include "unit.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/perf_event.h>
 #include <pthread.h>
 #include <sched.h>
@@ -22,6 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -41,8 +46,15 @@
 
 #define WORKER "qemu-system-test"
 
+/* Where the unified hierarchy is mounted, with and without the other ones beside it. */
+#define CGROUPS "/sys/fs/cgroup"
+#define UNIFIED CGROUPS "/unified"
+
 /* The running slice is known as of the scheduler's last tick: 10 ms with the slowest HZ. */
 #define TICK_NS (10 * NSEC_PER_MSEC)
+
+/* CPU time that no test waits for. */
+#define ENDLESS_MS (60 * 60 * 1000)
 
 /* The worker's side. */
 
@@ -102,14 +114,27 @@ static const struct work {
     {"spinning", work_spinning},
 };
 
-/* Works until it is told to stop, or told how long; then waits to be read and killed. */
-static int run_worker(const char *name, uint64_t duration_ns)
+static uint64_t timeval_ns(struct timeval time)
 {
-    uint64_t end = now_ns() + duration_ns;
+    return (uint64_t)time.tv_sec * NSEC_PER_SEC + (uint64_t)time.tv_usec * NSEC_PER_USEC;
+}
 
+/* What this process and its children that ended have used. */
+static uint64_t used_ns(void)
+{
+    struct rusage children;
+
+    getrusage(RUSAGE_CHILDREN, &children);
+    return clock_ns(CLOCK_PROCESS_CPUTIME_ID) + timeval_ns(children.ru_utime) +
+           timeval_ns(children.ru_stime);
+}
+
+/* Works until it has used that CPU time; then waits to be read and killed. */
+static int run_worker(const char *name, uint64_t cpu_ns)
+{
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     for (size_t i = 0; i < sizeof(works) / sizeof(works[0]); i++)
-        while (strcmp(works[i].name, name) == 0 && now_ns() < end)
+        while (strcmp(works[i].name, name) == 0 && used_ns() < cpu_ns)
             works[i].once();
     kill(getpid(), SIGSTOP);
     return 0;
@@ -120,7 +145,7 @@ static int run_worker(const char *name, uint64_t duration_ns)
 struct fixture {
     char directory[32];
     char worker_path[64];
-    char sysfs[64]; /* of a made-up topology, or empty */
+    char group[64]; /* control group of the worker whose whole account is read */
     struct usage_provider *provider;
     struct vm vms[1];
     struct vm_process processes[1];
@@ -128,6 +153,11 @@ struct fixture {
     struct usage_socket host;
     uint64_t io_bytes;
 };
+
+static void pause_ms(unsigned milliseconds)
+{
+    usleep(milliseconds * 1000);
+}
 
 static int copy_self(const char *path)
 {
@@ -152,8 +182,10 @@ static int set_up(void **state)
     if (!mkdtemp(fixture.directory))
         return -1;
     snprintf(fixture.worker_path, sizeof(fixture.worker_path), "%s/" WORKER, fixture.directory);
+    snprintf(fixture.group, sizeof(fixture.group), "%s/virtjoule-bpf-%d",
+             access(UNIFIED "/cgroup.procs", F_OK) == 0 ? UNIFIED : CGROUPS, getpid());
     *state = &fixture;
-    return copy_self(fixture.worker_path);
+    return mkdir(fixture.group, 0755) < 0 ? -1 : copy_self(fixture.worker_path);
 }
 
 static int tear_down(void **state)
@@ -162,6 +194,9 @@ static int tear_down(void **state)
     char command[64];
 
     usage_provider_free(f->provider);
+    /* Ended processes leave their group a moment later than their parent learns of the end. */
+    for (int i = 0; i < 1000 && rmdir(f->group) < 0; i++)
+        pause_ms(10);
     snprintf(command, sizeof(command), "rm -rf %s", f->directory);
     return system(command);
 }
@@ -183,16 +218,33 @@ static const struct bpf_usage_config real_config = {
 
 /* Not by fork(): a copy of a large process takes time to give up, as the child's, before its exec.
  */
-static pid_t start_worker(const struct fixture *f, const char *name, unsigned milliseconds)
+static pid_t spawn(const char *path, char *const *arguments)
 {
-    char program[] = WORKER, work[32], duration[16];
-    char *arguments[] = {program, work, duration, NULL};
     pid_t pid;
 
-    snprintf(work, sizeof(work), "%s", name);
-    snprintf(duration, sizeof(duration), "%u", milliseconds);
-    assert_int_equal(posix_spawn(&pid, f->worker_path, NULL, NULL, arguments, environ), 0);
+    assert_int_equal(posix_spawn(&pid, path, NULL, NULL, arguments, environ), 0);
     return pid;
+}
+
+static pid_t start_worker(const struct fixture *f, const char *name, unsigned cpu_ms)
+{
+    char program[] = WORKER, work[32], cpu_time[16];
+    char *arguments[] = {program, work, cpu_time, NULL};
+
+    snprintf(work, sizeof(work), "%s", name);
+    snprintf(cpu_time, sizeof(cpu_time), "%u", cpu_ms);
+    return spawn(f->worker_path, arguments);
+}
+
+/* In the control group from just before its exec on. */
+static pid_t start_worker_in_group(const struct fixture *f, const char *name, unsigned cpu_ms)
+{
+    char shell[] = "sh", option[] = "-c", command[256];
+    char *arguments[] = {shell, option, command, NULL};
+
+    snprintf(command, sizeof(command), "echo $$ >%s/cgroup.procs && exec %s %s %u", f->group,
+             f->worker_path, name, cpu_ms);
+    return spawn("/bin/sh", arguments);
 }
 
 static void wait_stopped(pid_t pid)
@@ -222,15 +274,47 @@ static uint64_t start_ticks(pid_t pid)
     return stat.start_ticks;
 }
 
-/* The kernel's own account of the process and of its children that were waited for. */
+/* The kernel's account of the process' only thread, as of the last tick or switch. */
 static uint64_t charged_ns(pid_t pid)
 {
-    struct timespec time;
-    clockid_t clock;
+    char path[32], text[128];
+    uint64_t cpu_ns;
+    ssize_t length;
 
-    assert_int_equal(clock_getcpuclockid(pid, &clock), 0);
-    assert_int_equal(clock_gettime(clock, &time), 0);
-    return (uint64_t)time.tv_sec * NSEC_PER_SEC + (uint64_t)time.tv_nsec;
+    snprintf(path, sizeof(path), "/proc/%d/schedstat", pid);
+    length = read_file(AT_FDCWD, path, text, sizeof(text));
+    assert_true(length > 0);
+    assert_int_equal(parse_proc_schedstat(text, (size_t)length, &cpu_ns), 0);
+    return cpu_ns;
+}
+
+/* The kernel's account of all that ever ran in the control group: of threads and of children, of
+ * how they began and of how they ended. */
+static uint64_t group_ns(const struct fixture *f)
+{
+    char path[80], text[512];
+    uint64_t cpu_us;
+    ssize_t length;
+
+    snprintf(path, sizeof(path), "%s/cpu.stat", f->group);
+    length = read_file(AT_FDCWD, path, text, sizeof(text) - 1);
+    assert_true(length > 0);
+    text[length] = '\0';
+    assert_int_equal(sscanf(text, "usage_usec %" SCNu64, &cpu_us), 1);
+    return cpu_us * NSEC_PER_USEC;
+}
+
+/* Until the worker has used that CPU time. It works without end, so it will have. */
+static void wait_charged(pid_t pid, uint64_t cpu_ns)
+{
+    while (charged_ns(pid) < cpu_ns)
+        pause_ms(1);
+}
+
+/* Lets the worker use that much more CPU time. */
+static void let_work(pid_t pid, unsigned cpu_ms)
+{
+    wait_charged(pid, charged_ns(pid) + cpu_ms * NSEC_PER_MSEC);
 }
 
 /* What discovery will tell of the worker. */
@@ -267,11 +351,6 @@ static size_t sample(struct fixture *f, size_t n_vms)
     return n_unlisted;
 }
 
-static void pause_ms(unsigned milliseconds)
-{
-    usleep(milliseconds * 1000);
-}
-
 static void check_near(uint64_t is, uint64_t should, uint64_t tolerance)
 {
     if (is + tolerance < should || should + tolerance < is)
@@ -279,39 +358,69 @@ static void check_near(uint64_t is, uint64_t should, uint64_t tolerance)
                  (unsigned long)tolerance);
 }
 
-/* Of what a worker uses from its exec on, nothing is lost, though nobody knows it till the end.
- * @param ends_ns  what the process' clock may leave out */
-static void check_worker(struct fixture *f, const char *name, uint64_t ends_ns)
+/* A sample is of some moment between these two accounts, however long it took. */
+struct charge {
+    uint64_t before;
+    uint64_t after;
+};
+
+static struct charge sample_charged(struct fixture *f, pid_t pid)
+{
+    struct charge charge = {.before = charged_ns(pid)};
+
+    sample(f, 1);
+    charge.after = charged_ns(pid);
+    return charge;
+}
+
+/* @param since  of the sample from which on it is counted; NULL: from the start */
+static void check_charge(uint64_t is, struct charge charge, const struct charge *since,
+                         uint64_t tolerance)
+{
+    uint64_t least = charge.before - (since ? since->after : 0);
+    uint64_t most = charge.after - (since ? since->before : 0);
+
+    if (is + tolerance < least || most + tolerance < is)
+        fail_msg("%" PRIu64 " is not %" PRIu64 " to %" PRIu64 " +- %" PRIu64, is, least, most,
+                 tolerance);
+}
+
+/* Of what a worker uses from its exec on, nothing is lost, though nobody knows it till the end. */
+static void check_worker(struct fixture *f, const char *name)
 {
     pid_t pid;
     uint64_t charged;
 
     open_provider(f, &real_config);
     sample(f, 0);
-    pid = start_worker(f, name, 1000);
-    pause_ms(300);
+    pid = start_worker_in_group(f, name, 500);
+    while (group_ns(f) < 150 * NSEC_PER_MSEC)
+        pause_ms(1);
     sample(f, 0);
     assert_int_equal(f->vm.cpu_ns, 0);
     wait_stopped(pid);
-    charged = charged_ns(pid);
-    assert_true(charged > 200 * NSEC_PER_MSEC);
+    charged = group_ns(f);
+    assert_true(charged >= 500 * NSEC_PER_MSEC);
     find_vm(f, pid);
     sample(f, 1);
-    check_near(f->vm.cpu_ns, charged + ends_ns / 2,
-               ends_ns / 2 + charged / 200 + 2 * NSEC_PER_MSEC);
+    check_near(f->vm.cpu_ns, charged, charged / 200 + 2 * NSEC_PER_MSEC);
     end_worker(pid);
 }
 
 static void test_bursts(void **state)
 {
-    check_worker(*state, "bursts", 0);
+    check_worker(*state, "bursts");
 }
 
 static void test_short_threads(void **state)
 {
-    /* How a thread of a millisecond ends is on no clock but the kernel's own (test_kernel_account).
-     */
-    check_worker(*state, "short-threads", 50 * NSEC_PER_MSEC);
+    check_worker(*state, "short-threads");
+}
+
+/* The children of a VM's process work for the VM. */
+static void test_children(void **state)
+{
+    check_worker(*state, "children");
 }
 
 /* A thread that is hardly ever switched out counts at every sample. */
@@ -321,16 +430,14 @@ static void test_spinning(void **state)
     pid_t pid;
 
     open_provider(f, &real_config);
-    pid = start_worker(f, "spinning", 1500);
-    pause_ms(100);
+    pid = start_worker(f, "spinning", ENDLESS_MS);
     find_vm(f, pid);
     for (int i = 0; i < 5; i++) {
-        uint64_t before;
+        struct charge charge;
 
-        sample(f, 1);
-        before = charged_ns(pid);
-        check_near(f->vm.cpu_ns, before, 2 * TICK_NS);
-        pause_ms(200);
+        let_work(pid, 200);
+        charge = sample_charged(f, pid);
+        check_charge(f->vm.cpu_ns, charge, NULL, 2 * TICK_NS);
     }
     end_worker(pid);
 }
@@ -339,56 +446,21 @@ static void test_spinning(void **state)
 static void test_spinning_before(void **state)
 {
     struct fixture *f = *state;
-    pid_t pid = start_worker(f, "spinning", 1500);
-    uint64_t before;
+    pid_t pid = start_worker(f, "spinning", ENDLESS_MS);
+    struct charge first;
 
-    pause_ms(200);
+    let_work(pid, 200);
     find_vm(f, pid);
     open_provider(f, &real_config);
-    sample(f, 1);
-    before = charged_ns(pid);
+    first = sample_charged(f, pid);
     f->vm.cpu_ns = 0;
     for (int i = 0; i < 3; i++) {
-        pause_ms(200);
-        sample(f, 1);
-        check_near(f->vm.cpu_ns, charged_ns(pid) - before, 2 * TICK_NS);
+        struct charge charge;
+
+        let_work(pid, 200);
+        charge = sample_charged(f, pid);
+        check_charge(f->vm.cpu_ns, charge, &first, 2 * TICK_NS);
     }
-    end_worker(pid);
-}
-
-/* What the process' children used that were waited for, to the clock tick. */
-static uint64_t children_ns(pid_t pid)
-{
-    char path[32], text[1024], *p;
-    unsigned long user, system;
-    ssize_t length;
-
-    snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-    length = read_file(AT_FDCWD, path, text, sizeof(text));
-    assert_true(length > 0 && (size_t)length < sizeof(text));
-    text[length] = '\0';
-    p = strrchr(text, ')');
-    assert_non_null(p);
-    assert_int_equal(
-        sscanf(p, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %lu %lu", &user, &system),
-        2);
-    return (user + system) * NSEC_PER_SEC / (uint64_t)sysconf(_SC_CLK_TCK);
-}
-
-/* The children of a VM's process work for the VM. */
-static void test_children(void **state)
-{
-    struct fixture *f = *state;
-    uint64_t charged;
-    pid_t pid;
-
-    open_provider(f, &real_config);
-    pid = start_worker(f, "children", 1000);
-    wait_stopped(pid);
-    find_vm(f, pid);
-    sample(f, 1);
-    charged = charged_ns(pid) + children_ns(pid);
-    check_near(f->vm.cpu_ns, charged, charged / 50 + 2 * TICK_NS);
     end_worker(pid);
 }
 
@@ -404,8 +476,8 @@ static void test_end(void **state)
     open_provider(f, &real_config);
     f->provider->ops->take_changes(f->provider, &changes);
     assert_true(changes.all);
-    pid = start_worker(f, "spinning", 10000);
-    pause_ms(100);
+    pid = start_worker(f, "spinning", ENDLESS_MS);
+    let_work(pid, 100);
     find_vm(f, pid);
     sample(f, 1);
     f->provider->ops->take_changes(f->provider, &changes);
@@ -413,9 +485,9 @@ static void test_end(void **state)
     for (size_t i = 0; i < changes.n; i++)
         told |= changes.pids[i] == pid;
     assert_true(told);
-    pause_ms(100);
+    let_work(pid, 100);
     kill(pid, SIGKILL);
-    /* A zombie still has its clock. */
+    /* A zombie still has its account. */
     assert_int_equal(waitid(P_PID, (id_t)pid, &(siginfo_t){0}, WEXITED | WNOWAIT), 0);
     charged = charged_ns(pid);
     waitpid(pid, NULL, 0);
@@ -445,10 +517,10 @@ static void test_no_room(void **state)
 
     config.processes_max = 1;
     open_provider(f, &config);
-    first = start_worker(f, "spinning", 3000);
-    pause_ms(50);
-    second = start_worker(f, "spinning", 3000);
-    pause_ms(50);
+    first = start_worker(f, "spinning", ENDLESS_MS);
+    let_work(first, 50);
+    second = start_worker(f, "spinning", ENDLESS_MS);
+    let_work(second, 50);
     find_vm(f, second);
     assert_int_equal(sample(f, 1), 1);
     assert_int_equal(f->vm.cpu_ns, 0);
@@ -489,14 +561,15 @@ static void test_siblings(void **state)
 
         CPU_ZERO(&set);
         CPU_SET(i, &set);
-        workers[i] = start_worker(f, "spinning", 5000);
+        workers[i] = start_worker(f, "spinning", ENDLESS_MS);
         sched_setaffinity(workers[i], sizeof(set), &set);
     }
-    pause_ms(300);
+    for (int i = 0; i < 2; i++)
+        let_work(workers[i], 150);
     find_vm(f, workers[0]);
     sample(f, 1);
     f->vm = (struct usage_socket){0};
-    pause_ms(500);
+    let_work(workers[0], 500);
     sample(f, 1);
     check_near(f->vm.corun_ns, f->vm.cpu_ns, f->vm.cpu_ns / 20 + TICK_NS);
     end_worker(workers[1]);
@@ -524,7 +597,7 @@ static void test_counters(void **state)
     CPU_ZERO(&first);
     CPU_SET(0, &first);
     sched_setaffinity(0, sizeof(first), &first);
-    pid = start_worker(f, "bursts", 600);
+    pid = start_worker(f, "bursts", 300);
     sched_setaffinity(0, sizeof(all), &all);
     wait_stopped(pid);
     find_vm(f, pid);
@@ -547,15 +620,16 @@ static void test_host(void **state)
     pid_t pid;
 
     open_provider(f, &real_config);
-    pid = start_worker(f, "spinning", 3000);
+    pid = start_worker(f, "spinning", ENDLESS_MS);
     CPU_ZERO(&set);
     CPU_SET(0, &set);
     sched_setaffinity(pid, sizeof(set), &set);
-    pause_ms(50);
+    let_work(pid, 50);
     find_vm(f, pid);
+    /* Before the sample: no part of what is counted from it on may lie outside. */
+    began = now_ns();
     sample(f, 1);
     f->vm = f->host = (struct usage_socket){0};
-    began = now_ns();
     burn(300 * NSEC_PER_MSEC);
     sample(f, 1);
     elapsed = now_ns() - began;
@@ -664,22 +738,21 @@ static void test_continues(void **state)
     manage_service(&s, f);
     open_provider(f, &real_config);
     sample(f, 0);
-    pid = start_worker(f, "spinning", 10000);
+    pid = start_worker(f, "spinning", ENDLESS_MS);
     find_vm(f, pid);
     for (int i = 0; i < 3; i++) {
-        uint64_t began, host_ns = f->host.cpu_ns, vm_ns = f->vm.cpu_ns;
+        uint64_t began = now_ns(), host_ns, vm_ns;
+        struct charge charge = sample_charged(f, pid);
 
-        sample(f, 1);
-        began = now_ns();
         host_ns = f->host.cpu_ns;
         vm_ns = f->vm.cpu_ns;
-        check_near(vm_ns, charged_ns(pid), 2 * TICK_NS);
+        check_charge(vm_ns, charge, NULL, 2 * TICK_NS);
         end_daemon(&s, f);
-        pause_ms(100);
+        let_work(pid, 100);
         burn(200 * NSEC_PER_MSEC);
         assert_true(start_daemon(&s, f, real_config));
-        sample(f, 1);
-        check_near(f->vm.cpu_ns, charged_ns(pid), 2 * TICK_NS);
+        charge = sample_charged(f, pid);
+        check_charge(f->vm.cpu_ns, charge, NULL, 2 * TICK_NS);
         assert_true(f->host.cpu_ns - host_ns + 50 * NSEC_PER_MSEC > 200 * NSEC_PER_MSEC);
         assert_true(f->host.cpu_ns - host_ns + f->vm.cpu_ns - vm_ns <=
                     (now_ns() - began) * (uint64_t)sysconf(_SC_NPROCESSORS_ONLN) +
@@ -694,6 +767,7 @@ static void test_continues_start_and_end(void **state)
 {
     struct fixture *f = *state;
     struct successor s;
+    struct charge charge;
     uint64_t charged;
     pid_t pid;
 
@@ -701,14 +775,14 @@ static void test_continues_start_and_end(void **state)
     open_provider(f, &real_config);
     sample(f, 0);
     end_daemon(&s, f);
-    pid = start_worker(f, "spinning", 10000);
-    pause_ms(200);
+    pid = start_worker(f, "spinning", ENDLESS_MS);
+    let_work(pid, 200);
     assert_true(start_daemon(&s, f, real_config));
     find_vm(f, pid);
-    sample(f, 1);
-    check_near(f->vm.cpu_ns, charged_ns(pid), 2 * TICK_NS);
+    charge = sample_charged(f, pid);
+    check_charge(f->vm.cpu_ns, charge, NULL, 2 * TICK_NS);
     end_daemon(&s, f);
-    pause_ms(200);
+    let_work(pid, 200);
     kill(pid, SIGKILL);
     assert_int_equal(waitid(P_PID, (id_t)pid, &(siginfo_t){0}, WEXITED | WNOWAIT), 0);
     charged = charged_ns(pid);
@@ -739,12 +813,12 @@ static void test_continues_counters(void **state)
     config.counters = clocks;
     manage_service(&s, f);
     open_provider(f, &config);
-    pid = start_worker(f, "bursts", 10000);
+    pid = start_worker(f, "bursts", ENDLESS_MS);
     find_vm(f, pid);
     sample(f, 1);
     for (int i = 0; i < 2; i++) {
         end_daemon(&s, f);
-        pause_ms(300);
+        let_work(pid, 150);
         assert_true(start_daemon(&s, f, config));
         f->vm = (struct usage_socket){0};
         sample(f, 1);
@@ -783,14 +857,16 @@ static void test_not_continued(void **state)
     struct fixture *f = *state;
     struct bpf_usage_config other = real_config;
     struct successor s;
-    pid_t pid = start_worker(f, "spinning", 10000);
-    uint64_t charged;
+    pid_t pid = start_worker(f, "spinning", ENDLESS_MS);
 
     manage_service(&s, f);
     find_vm(f, pid);
     other.processes_max = 1000;
     open_provider(f, &other);
     for (int i = 0; i < 6; i++) {
+        struct charge first, charge;
+        uint64_t charged;
+
         sample(f, 1);
         end_daemon(&s, f);
         assert_true(s.kept_fd >= 0);
@@ -804,19 +880,18 @@ static void test_not_continued(void **state)
         }
         if (i == 4)
             change_object(&s);
-        pause_ms(100);
+        let_work(pid, 100);
         f->vm.cpu_ns = 0;
         charged = charged_ns(pid);
         assert_int_equal(start_daemon(&s, f, real_config), i == 5);
-        sample(f, 1);
+        first = sample_charged(f, pid);
         /* New programs count from somewhere within the start on. */
         if (i < 5)
-            assert_true(f->vm.cpu_ns <= charged_ns(pid) - charged + 3 * TICK_NS);
+            assert_true(f->vm.cpu_ns <= first.after - charged + 3 * TICK_NS);
         f->vm.cpu_ns = 0;
-        charged = charged_ns(pid);
-        pause_ms(100);
-        sample(f, 1);
-        check_near(f->vm.cpu_ns, charged_ns(pid) - charged, 3 * TICK_NS);
+        let_work(pid, 100);
+        charge = sample_charged(f, pid);
+        check_charge(f->vm.cpu_ns, charge, &first, 3 * TICK_NS);
         assert_true(s.kept_fd >= 0);
     }
     end_worker(pid);

@@ -72,7 +72,10 @@ static void say(int fd, const char *text)
         assert_true(errno == EPIPE || errno == ECONNRESET);
 }
 
-/* All that comes until the server closes, or -1 when nothing comes for 5 s. */
+/* What no answer takes, however busy the machine is. */
+#define SILENCE_MS 60000
+
+/* All that comes until the server closes, or -1 when nothing comes. */
 static ssize_t hear(int fd, char *reply)
 {
     size_t length = 0;
@@ -81,7 +84,7 @@ static ssize_t hear(int fd, char *reply)
         struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
         ssize_t n;
 
-        if (poll(&poll_fd, 1, 5000) <= 0)
+        if (poll(&poll_fd, 1, SILENCE_MS) <= 0)
             return -1;
         n = recv(fd, reply + length, REPLY_MAX - 1 - length, 0);
         if (n <= 0)
@@ -234,23 +237,29 @@ static void test_huge_header(void **state)
     assert_serves();
 }
 
-/* More slow clients than connections are served; a client that asks gets its answer at once. */
+static bool is_open(int fd)
+{
+    char byte;
+
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
+/* More slow clients than connections are served; a client that asks gets its answer without
+ * waiting for the slow ones' silence to end: the youngest of them is still connected then. */
 static void test_slow_clients(void **state)
 {
     int slow[200];
-    uint64_t started;
 
     for (size_t i = 0; i < ELEMENTS(slow); i++) {
         slow[i] = dial();
         say(slow[i], "GET /metrics HTTP/1.1\r\nX: ");
     }
-    started = now_ns();
     for (unsigned i = 0; i < 10; i++) {
         assert_serves();
+        assert_true(is_open(slow[ELEMENTS(slow) - 1]));
         for (size_t j = 0; j < ELEMENTS(slow); j++)
             say(slow[j], "x");
     }
-    assert_true(now_ns() - started < 3 * NSEC_PER_SEC);
     for (size_t i = 0; i < ELEMENTS(slow); i++)
         close(slow[i]);
 }

@@ -26,6 +26,16 @@ static inline double random_uniform(struct random *random, double low, double hi
     return low + (high - low) * (double)(random_next(random) >> 11) * 0x1p-53;
 }
 
+/** Close to normal, with mean 0 and variance 1. */
+static inline double random_normal(struct random *random)
+{
+    double sum = -6;
+
+    for (int i = 0; i < 12; i++)
+        sum += random_uniform(random, 0, 1);
+    return sum;
+}
+
 /** Exponentially distributed: the time to the next of independent events. */
 static inline double random_exponential(struct random *random, double mean)
 {

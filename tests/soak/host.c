@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../lib/require.h"
+#include "../lib/machine.h"
 #include "discovery/vm_group.h"
 #include "discovery/vm_merge.h"
 #include "discovery/vm_uuid.h"
@@ -14,22 +14,7 @@
 #define MEMORY_BYTES (UINT64_C(512) << 20) /* a vCPU's worth */
 #define WATTS_PER_CPU 2.0
 
-static const struct zone zones[HOST_ZONES] = {
-    {.name = "package-0",
-     .kind = ZONE_PACKAGE,
-     .socket = 0,
-     .max_energy_uj = UINT64_C(262143328850)},
-    {.name = "dram", .kind = ZONE_DRAM, .socket = 0, .max_energy_uj = UINT64_C(65712999613)},
-    {.name = "package-1",
-     .kind = ZONE_PACKAGE,
-     .socket = 1,
-     .max_energy_uj = UINT64_C(262143328850)},
-    {.name = "dram-1", .kind = ZONE_DRAM, .socket = 1, .max_energy_uj = UINT64_C(65712999613)},
-    {.name = "psys",
-     .kind = ZONE_PSYS,
-     .socket = ZONE_ALL_SOCKETS,
-     .max_energy_uj = UINT64_C(262143328850)},
-};
+/* By slot of machine_zones. */
 static const double static_watts[HOST_ZONES] = {41, 6, 38, 5, 130};
 
 static uint64_t below(struct host *host, uint64_t bound)
@@ -55,8 +40,8 @@ struct host *host_new(uint64_t seed)
         guest->vcpus = (unsigned)below(host, 8) + 1;
     }
     for (size_t z = 0; z < HOST_ZONES; z++)
-        host->zones[z].zone = zones[z];
-    host->zones[4].absent_until = ZONE_PSYS_FROM;
+        host->zones[z].zone = machine_zones.zones[z];
+    host->zones[PSYS].absent_until = ZONE_PSYS_FROM;
     return host;
 }
 

@@ -52,17 +52,6 @@ cp "$work/module/powercap-test.ko" "$out"
 echo "system test: downloading the kernel"
 unpack_kernel "$kernel"
 
-# number FILE OFFSET SIZE: little-endian, unsigned.
-number() {
-    od --address-radix=n --format="u$3" --skip-bytes="$2" --read-bytes="$3" "$1" | tr -d ' '
-}
-
-# Where it is in the image is told by setup_sects, payload_offset and payload_length; see
-# Documentation/arch/x86/boot.rst of Linux.
-decompress_kernel() {
-    start=$((($(number "$1" 0x1f1 1) + 1) * 512 + $(number "$1" 0x248 4)))
-    tail -c "+$((start + 1))" "$1" | head -c "$(number "$1" 0x24c 4)" | xz -dc --single-stream
-}
 decompress_kernel "$work"/image/boot/vmlinuz-* >"$out/vmlinux"
 
 echo "system test: installing Debian"

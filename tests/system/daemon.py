@@ -40,14 +40,14 @@ class Daemon:
     def metrics(self):
         return Metrics(self.host.check("curl -sSf http://127.0.0.1:9177/metrics"))
 
-    def wait_metrics(self, condition, what, timeout=30):
+    def wait_metrics(self, condition, what):
         """Scrapes until condition(metrics) is true; returns that scrape."""
 
         def scrape():
             metrics = self.metrics()
             return metrics if condition(metrics) else None
 
-        return system.wait_until(scrape, timeout, what, interval=0.5)
+        return system.wait_until(scrape, what, interval=0.5)
 
     def totals(self):
         """Joules of all zones by row; nothing of what was measured is missing.

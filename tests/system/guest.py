@@ -25,7 +25,6 @@ POWERCAP = "/sys/class/powercap"
 SHARE = "/run/virtjoule/share"
 _CONSOLE = "/var/log/guest-console.log"
 _MEMORY_MIB = 384
-_BOOT_S = 300
 _ASK_S = 60  # until the agent has answered, once it can be reached
 _UNREACHABLE = ("not connected", "synchroni", "not available for now")  # libvirt, of an agent
 _XML = f"""
@@ -97,7 +96,7 @@ class Guest(Machine):
                 return self.run("systemctl is-active multi-user.target", 30).status == 0
             return False
 
-        system.wait_until(is_up, _BOOT_S, f"{self.name} boots", interval=3)
+        system.wait_until(is_up, f"{self.name} boots", interval=3)
 
     def xml(self, *options):
         return self._host.check(f"virsh dumpxml {self.name} {' '.join(options)}")

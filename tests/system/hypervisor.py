@@ -145,7 +145,7 @@ class Hypervisor(Machine):
             stdout=log, stderr=log, env={**os.environ, "QEMU_MODULE_DIR": _QEMU_MODULES})
         log.close()
 
-    def _wait_for_boot(self, condition="true", timeout=300):
+    def _wait_for_boot(self, condition="true"):
         def is_up():
             if self._process.poll() is not None:
                 raise MachineError(f"QEMU ended with {self._process.returncode}")
@@ -154,9 +154,9 @@ class Hypervisor(Machine):
                 return self.run(condition, timeout=5).status == 0
             return False
 
-        system.wait_until(is_up, timeout, "the hypervisor boots", interval=0.5)
+        system.wait_until(is_up, "the hypervisor boots", interval=0.5)
         # "degraded" is as good: some unit of Debian's always fails in such a machine.
-        self.run("systemctl is-system-running --wait", timeout)
+        self.run("systemctl is-system-running --wait", system.PATIENCE_S)
 
     def _disconnect(self):
         if self._agent:

@@ -3,9 +3,9 @@
 
 #include <math.h>
 
-#define PAST_S (sizeof(((struct machine *)0)->past) / sizeof(double))
+#define PAST_S (sizeof(((struct metered_machine *)0)->past) / sizeof(double))
 
-const struct machine typical_machine = {
+const struct metered_machine typical_machine = {
     .static_watts = 177.8,
     .slope = 1.334,
     .rapl_min = 90,
@@ -16,23 +16,13 @@ const struct machine typical_machine = {
     .noise = 0.5,
 };
 
-/* The sum of 12 is close to normal, with variance 1. */
-static double normal(struct random *random)
-{
-    double sum = -6;
-
-    for (int i = 0; i < 12; i++)
-        sum += random_uniform(random, 0, 1);
-    return sum;
-}
-
-static void next_load(struct machine *machine)
+static void next_load(struct metered_machine *machine)
 {
     double range = machine->rapl_max - machine->rapl_min;
 
     if (machine->rapl <= 0 || random_uniform(&machine->random, 0, 1) < 0.02)
         machine->rapl = machine->rapl_min + range * random_uniform(&machine->random, 0, 1);
-    machine->rapl += 0.05 * range * normal(&machine->random);
+    machine->rapl += 0.05 * range * random_normal(&machine->random);
     machine->rapl = fmin(fmax(machine->rapl, machine->rapl_min), machine->rapl_max);
     if (random_uniform(&machine->random, 0, 1) < 0.02)
         machine->io = machine->io_max * random_uniform(&machine->random, 0, 1);
@@ -41,7 +31,7 @@ static void next_load(struct machine *machine)
 }
 
 /* What the meter shows at the end of this second. */
-static double meter_watts(struct machine *machine)
+static double meter_watts(struct metered_machine *machine)
 {
     double sum = 0;
 
@@ -49,23 +39,23 @@ static double meter_watts(struct machine *machine)
         return machine->shown;
     for (unsigned i = 0; i < machine->average_s; i++)
         sum += machine->past[(machine->time_s - machine->delay_s - i) % PAST_S];
-    machine->shown = round(sum / machine->average_s + machine->noise * normal(&machine->random) +
-                           machine->other);
+    machine->shown = round(sum / machine->average_s +
+                           machine->noise * random_normal(&machine->random) + machine->other);
     return machine->shown;
 }
 
-double machine_watts(const struct machine *machine)
+double metered_machine_watts(const struct metered_machine *machine)
 {
     return machine->static_watts + machine->slope * machine->rapl +
            machine->io_joules_per_byte * machine->io;
 }
 
-double machine_step(struct machine *machine)
+double metered_machine_step(struct metered_machine *machine)
 {
     double shown;
 
     next_load(machine);
-    machine->past[machine->time_s % PAST_S] = machine_watts(machine);
+    machine->past[machine->time_s % PAST_S] = metered_machine_watts(machine);
     shown = meter_watts(machine);
     machine->time_s++;
     return random_uniform(&machine->random, 0, 1) < machine->outliers

@@ -6,7 +6,7 @@
 
 #include "../lib/random.h"
 
-struct machine {
+struct metered_machine {
     double static_watts, slope;
     double io_joules_per_byte;
     double rapl_min, rapl_max;
@@ -26,10 +26,10 @@ struct machine {
 };
 
 /** The published host of tests/lib/thesis.c, with a good BMC. */
-extern const struct machine typical_machine;
+extern const struct metered_machine typical_machine;
 
 /** The power that it draws in this second, watts, truly. */
-double machine_watts(const struct machine *machine);
+double metered_machine_watts(const struct metered_machine *machine);
 
 /** One second. @return what the meter shows at its end, watts */
-double machine_step(struct machine *machine);
+double metered_machine_step(struct metered_machine *machine);

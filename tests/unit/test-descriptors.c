@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../lib/require.h"
 #include "util/descriptors.h"
 
 /* In a child, as after exec by a service manager that hands over descriptors of those names.
@@ -89,6 +90,7 @@ static void test_keep(void **state)
                              .msg_iovlen = 1,
                              .msg_control = control,
                              .msg_controllen = sizeof(control)};
+    const struct cmsghdr *header;
     int manager = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), kept[2];
 
     assert_int_equal(descriptors_keep("usage", (const int[]){0, 1}, 2), -ENOTCONN);
@@ -101,10 +103,11 @@ static void test_keep(void **state)
     unlink(name);
     assert_true(recvmsg(manager, &message, MSG_CMSG_CLOEXEC) > 0);
     assert_string_equal(text, "FDSTORE=1\nFDPOLL=0\nFDNAME=usage");
-    assert_non_null(CMSG_FIRSTHDR(&message));
-    assert_int_equal(CMSG_FIRSTHDR(&message)->cmsg_type, SCM_RIGHTS);
-    assert_int_equal(CMSG_FIRSTHDR(&message)->cmsg_len, CMSG_LEN(sizeof(kept)));
-    memcpy(kept, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(kept));
+    header = CMSG_FIRSTHDR(&message);
+    require(header != NULL);
+    assert_int_equal(header->cmsg_type, SCM_RIGHTS);
+    assert_int_equal(header->cmsg_len, CMSG_LEN(sizeof(kept)));
+    memcpy(kept, CMSG_DATA(header), sizeof(kept));
     close(kept[0]);
     close(kept[1]);
     close(manager);

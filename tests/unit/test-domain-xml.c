@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/domain_xml.h"
+#include "libvirt/domain_xml.h"
 #include "util/file.h"
 #include "util/xml.h"
 

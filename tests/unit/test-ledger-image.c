@@ -2,64 +2,55 @@
 #include "unit.h"
 
 #include <errno.h>
+#include <string.h>
 
-#include "../lib/ledger_fixture.h"
+#include "../lib/machine.h"
+#include "conservation.h"
 #include "ledger/ledger_image.h"
 #include "ledger/ledger_reserve.h"
 
 static const struct ledger_stamp stamp = {.sequence = 1, .identity = {{1}, {2}}};
 
-static void start(struct ledger_fixture *fixture, const char *source, enum static_policy policy)
+static void start(struct machine *machine, const char *source, enum static_policy policy)
 {
-    assert_int_equal(ledger_fixture_init(fixture, 3, source, policy), 0);
+    machine_start(machine, 3, source, policy);
 }
 
-static void run(struct ledger_fixture *fixture, unsigned ticks)
+static void run(struct machine *machine, unsigned ticks)
 {
     for (unsigned i = 0; i < ticks; i++)
-        assert_int_equal(ledger_fixture_tick(fixture), 0);
+        machine_run_tick(machine);
 }
 
-static struct ledger_image save(const struct ledger_fixture *fixture, struct buffer *buffer)
+static struct ledger_image save(const struct machine *machine, struct buffer *buffer)
 {
     struct ledger_image image;
 
-    assert_int_equal(ledger_save(fixture->ledger, &fixture->sampler, &stamp, buffer), 0);
+    assert_int_equal(ledger_save(machine->ledger, &machine->sampler, &stamp, buffer), 0);
     assert_int_equal(ledger_image_parse(buffer->bytes, buffer->size, &image), 0);
     return image;
 }
 
 /* The next daemon, at the same moment. */
-static void restart(struct ledger_fixture *fixture, const char *source, enum static_policy policy)
+static void restart(struct machine *machine, const char *source, enum static_policy policy)
 {
     struct buffer buffer = {0};
-    struct ledger_image image = save(fixture, &buffer);
-    uint64_t tick = fixture->tick;
+    struct ledger_image image = save(machine, &buffer);
+    uint64_t time_ns = machine->time_ns;
 
-    ledger_fixture_deinit(fixture);
-    start(fixture, source, policy);
-    fixture->tick = tick;
-    assert_int_equal(ledger_restore(fixture->ledger, &image, ledger_fixture_time(fixture)), 0);
-    ledger_image_readings(&image, source, &fixture->zones, ledger_fixture_time(fixture),
-                          &fixture->sampler);
+    machine_deinit(machine);
+    start(machine, source, policy);
+    machine->time_ns = time_ns;
+    assert_int_equal(ledger_restore(machine->ledger, &image, machine->time_ns), 0);
+    ledger_image_readings(&image, source, &machine->zones, machine->time_ns, &machine->sampler);
     buffer_deinit(&buffer);
 }
 
-static struct snapshot *snapshot(struct ledger_fixture *fixture)
+static struct snapshot *snapshot(struct machine *machine)
 {
-    struct snapshot *ret;
+    struct snapshot *ret = machine_snapshot(machine);
 
-    assert_int_equal(ledger_snapshot(fixture->ledger, &fixture->zones, &fixture->sample,
-                                     ledger_fixture_time(fixture), &ret),
-                     0);
-    for (size_t slot = 0; slot < ret->n_zones; slot++) {
-        uint64_t sum = ret->zones[slot].host_uj + ret->zones[slot].static_uj +
-                       ret->zones[slot].unattributed_uj;
-
-        for (size_t i = 0; i < ret->n_vms; i++)
-            sum += ret->vms[i].dynamic_uj[slot];
-        assert_int_equal(sum, ret->zones[slot].measured_uj);
-    }
+    assert_conserved(ret);
     return ret;
 }
 
@@ -67,7 +58,7 @@ static struct snapshot *snapshot(struct ledger_fixture *fixture)
 static void test_continues_as_if_never_stopped(void **state)
 {
     struct buffer one_image = {0}, other_image = {0};
-    struct ledger_fixture one, other;
+    struct machine one, other;
 
     start(&one, "rapl", STATIC_VCPU);
     start(&other, "rapl", STATIC_VCPU);
@@ -85,105 +76,103 @@ static void test_continues_as_if_never_stopped(void **state)
     assert_memory_equal(one_image.bytes, other_image.bytes, one_image.size);
     buffer_deinit(&one_image);
     buffer_deinit(&other_image);
-    ledger_fixture_deinit(&one);
-    ledger_fixture_deinit(&other);
+    machine_deinit(&one);
+    machine_deinit(&other);
 }
 
 static void test_learned_static_power_is_kept(void **state)
 {
     static const struct static_power learned = {STATIC_FROM_LOAD, STATIC_LEARNED, 40000000, 900000},
                                      given = {.origin = STATIC_CONFIGURED, .power_uw = 3};
-    struct ledger_fixture fixture;
+    struct machine machine;
     struct static_power kept;
 
-    start(&fixture, "rapl", STATIC_EQUAL);
-    run(&fixture, 2);
-    fixture.static_powers[0] = learned;
-    fixture.static_powers[1] = given;
-    run(&fixture, 1);
-    restart(&fixture, "rapl", STATIC_EQUAL);
-    kept = ledger_get_learned(fixture.ledger, "rapl", fixture.zones.zones[0].name);
+    start(&machine, "rapl", STATIC_EQUAL);
+    run(&machine, 2);
+    machine.static_powers[0] = learned;
+    machine.static_powers[1] = given;
+    run(&machine, 1);
+    restart(&machine, "rapl", STATIC_EQUAL);
+    kept = ledger_get_learned(machine.ledger, "rapl", machine.zones.zones[0].name);
     assert_int_equal(kept.origin, STATIC_FROM_LOAD);
     assert_int_equal(kept.state, STATIC_LEARNING);
     assert_int_equal(kept.power_uw, learned.power_uw);
     assert_int_equal(kept.uncertainty_uw, learned.uncertainty_uw);
-    kept = ledger_get_learned(fixture.ledger, "rapl", fixture.zones.zones[1].name);
+    kept = ledger_get_learned(machine.ledger, "rapl", machine.zones.zones[1].name);
     assert_int_equal(kept.origin, STATIC_NONE);
-    kept = ledger_get_learned(fixture.ledger, "estimate", fixture.zones.zones[0].name);
+    kept = ledger_get_learned(machine.ledger, "estimate", machine.zones.zones[0].name);
     assert_int_equal(kept.origin, STATIC_NONE);
-    ledger_fixture_deinit(&fixture);
+    machine_deinit(&machine);
 }
 
 /* Open files of a guest must not go stale before discovery has found its VM again. */
 static void test_trees_are_there_at_once(void **state)
 {
-    struct ledger_fixture fixture;
+    struct machine machine;
     struct snapshot *shown;
     unsigned zones;
 
-    start(&fixture, "rapl", STATIC_EQUAL);
-    run(&fixture, 2);
-    shown = snapshot(&fixture);
+    start(&machine, "rapl", STATIC_EQUAL);
+    run(&machine, 2);
+    shown = snapshot(&machine);
     zones = shown->vms[2].tree_zones;
     snapshot_free(shown);
-    restart(&fixture, "rapl", STATIC_EQUAL);
-    fixture.vms.n = 2;
-    assert_int_equal(ledger_update_vms(fixture.ledger, &fixture.vms, ledger_fixture_time(&fixture)),
-                     0);
-    fixture.tick += LEDGER_AWAIT_NS / NSEC_PER_SEC - 1;
-    shown = snapshot(&fixture);
+    restart(&machine, "rapl", STATIC_EQUAL);
+    machine.vms.n = 2;
+    machine_update_vms(&machine);
+    machine.time_ns += LEDGER_AWAIT_NS - NSEC_PER_SEC;
+    shown = snapshot(&machine);
     assert_true(shown->vms[2].has_tree);
     assert_false(shown->vms[2].running);
     assert_int_equal(shown->vms[2].tree_zones, zones);
     snapshot_free(shown);
-    fixture.tick++;
-    shown = snapshot(&fixture);
+    machine.time_ns += NSEC_PER_SEC;
+    shown = snapshot(&machine);
     assert_true(shown->vms[1].has_tree);
     assert_false(shown->vms[2].has_tree);
     snapshot_free(shown);
-    ledger_fixture_deinit(&fixture);
+    machine_deinit(&machine);
 }
 
 /* One that was found and then ended is not awaited. */
 static void test_found_once_is_awaited_no_more(void **state)
 {
-    struct ledger_fixture fixture;
+    struct machine machine;
     struct snapshot *shown;
 
-    start(&fixture, "rapl", STATIC_EQUAL);
-    run(&fixture, 2);
-    restart(&fixture, "rapl", STATIC_EQUAL);
-    for (; fixture.vms.n > 1; fixture.vms.n--)
-        assert_int_equal(
-            ledger_update_vms(fixture.ledger, &fixture.vms, ledger_fixture_time(&fixture)), 0);
-    shown = snapshot(&fixture);
+    start(&machine, "rapl", STATIC_EQUAL);
+    run(&machine, 2);
+    restart(&machine, "rapl", STATIC_EQUAL);
+    for (; machine.vms.n > 1; machine.vms.n--)
+        machine_update_vms(&machine);
+    shown = snapshot(&machine);
     assert_false(shown->vms[2].has_tree);
     snapshot_free(shown);
-    ledger_fixture_deinit(&fixture);
+    machine_deinit(&machine);
 }
 
 static void test_zones_are_known_by_name(void **state)
 {
-    struct ledger_fixture fixture;
+    struct machine machine;
     struct buffer buffer = {0};
     struct ledger_image image;
     struct snapshot *before, *after;
     struct sampler sampler = {0};
 
-    start(&fixture, "rapl", STATIC_EQUAL);
-    run(&fixture, 5);
-    before = snapshot(&fixture);
-    image = save(&fixture, &buffer);
+    start(&machine, "rapl", STATIC_EQUAL);
+    run(&machine, 5);
+    before = snapshot(&machine);
+    image = save(&machine, &buffer);
     /* package-1 comes first now, and dram-1 is gone. */
-    fixture.zones.zones[0] = fixture.zones.zones[2];
-    fixture.zones.zones[2] = before->zones[0].zone;
-    fixture.zones.n = 3;
-    ledger_image_readings(&image, "rapl", &fixture.zones, ledger_fixture_time(&fixture), &sampler);
-    assert_int_equal(sampler.last[2].energy_uj, fixture.sampler.last[0].energy_uj);
+    machine.zones.zones[0] = machine.zones.zones[2];
+    machine.zones.zones[2] = before->zones[0].zone;
+    machine.zones.n = 3;
+    ledger_image_readings(&image, "rapl", &machine.zones, machine.time_ns, &sampler);
+    assert_int_equal(sampler.last[2].energy_uj, machine.sampler.last[0].energy_uj);
     assert_false(sampler.last[3].valid);
-    assert_int_equal(ledger_restore(fixture.ledger, &image, 0), 0);
-    assert_int_equal(ledger_update_vms(fixture.ledger, &fixture.vms, 0), 0);
-    after = snapshot(&fixture);
+    assert_int_equal(ledger_restore(machine.ledger, &image, 0), 0);
+    assert_int_equal(ledger_update_vms(machine.ledger, &machine.vms, 0), 0);
+    after = snapshot(&machine);
     for (int i = 0; i < 3; i++) {
         assert_int_equal(after->vms[i].dynamic_uj[0], before->vms[i].dynamic_uj[2]);
         assert_int_equal(after->vms[i].static_uj[2], before->vms[i].static_uj[0]);
@@ -199,7 +188,7 @@ static void test_zones_are_known_by_name(void **state)
     snapshot_free(before);
     snapshot_free(after);
     buffer_deinit(&buffer);
-    ledger_fixture_deinit(&fixture);
+    machine_deinit(&machine);
 }
 
 /* A zone that could not be read when the last interval ended: its energy is of a longer time. */
@@ -207,65 +196,65 @@ static void test_readings_of_an_earlier_interval(void **state)
 {
     struct buffer buffer = {0};
     struct ledger_stamp last = stamp;
-    struct ledger_fixture fixture;
+    struct machine machine;
     struct ledger_image image;
     struct sampler sampler = {0};
 
-    start(&fixture, "rapl", STATIC_VCPU);
-    run(&fixture, 3);
-    last.time_ns = ledger_fixture_time(&fixture);
-    fixture.sampler.last[2].time_ns--;
-    assert_int_equal(ledger_save(fixture.ledger, &fixture.sampler, &last, &buffer), 0);
+    start(&machine, "rapl", STATIC_VCPU);
+    run(&machine, 3);
+    last.time_ns = machine.time_ns;
+    machine.sampler.last[2].time_ns--;
+    assert_int_equal(ledger_save(machine.ledger, &machine.sampler, &last, &buffer), 0);
     assert_int_equal(ledger_image_parse(buffer.bytes, buffer.size, &image), 0);
-    ledger_image_readings(&image, "rapl", &fixture.zones, UINT64_MAX, &sampler);
-    for (size_t slot = 0; slot < fixture.zones.n; slot++) {
+    ledger_image_readings(&image, "rapl", &machine.zones, UINT64_MAX, &sampler);
+    for (size_t slot = 0; slot < machine.zones.n; slot++) {
         assert_true(sampler.last[slot].valid);
         assert_int_equal(sampler.gap[slot], slot == 2);
     }
     buffer_deinit(&buffer);
-    ledger_fixture_deinit(&fixture);
+    machine_deinit(&machine);
 }
 
 static void test_readings_of_another_counter(void **state)
 {
     struct buffer buffer = {0};
-    struct ledger_fixture fixture;
+    struct machine machine;
     struct sampler sampler = {0};
     struct ledger_image image;
 
-    start(&fixture, "rapl", STATIC_EXCLUDE);
-    run(&fixture, 2);
-    image = save(&fixture, &buffer);
-    ledger_image_readings(&image, "estimate", &fixture.zones, UINT64_MAX, &sampler);
+    start(&machine, "rapl", STATIC_EXCLUDE);
+    run(&machine, 2);
+    image = save(&machine, &buffer);
+    ledger_image_readings(&image, "estimate", &machine.zones, UINT64_MAX, &sampler);
     assert_false(sampler.last[0].valid);
-    ledger_image_readings(&image, "rapl", &fixture.zones, fixture.sampler.last[0].time_ns - 1,
+    ledger_image_readings(&image, "rapl", &machine.zones, machine.sampler.last[0].time_ns - 1,
                           &sampler);
     assert_false(sampler.last[0].valid);
-    fixture.zones.zones[0].max_energy_uj = fixture.sampler.last[0].energy_uj - 1;
-    ledger_image_readings(&image, "rapl", &fixture.zones, UINT64_MAX, &sampler);
+    machine.zones.zones[0].max_energy_uj = machine.sampler.last[0].energy_uj - 1;
+    ledger_image_readings(&image, "rapl", &machine.zones, UINT64_MAX, &sampler);
     assert_false(sampler.last[0].valid);
     assert_true(sampler.last[1].valid);
     buffer_deinit(&buffer);
-    ledger_fixture_deinit(&fixture);
+    machine_deinit(&machine);
 }
 
 /* An estimate is no measurement: it has its own totals. Guests' counters run over both. */
 static void test_sources_are_kept_apart(void **state)
 {
     struct snapshot *rapl, *estimate, *rapl_again;
-    struct ledger_fixture fixture;
+    struct machine machine;
 
-    start(&fixture, "rapl", STATIC_EXCLUDE);
-    run(&fixture, 5);
-    rapl = snapshot(&fixture);
-    restart(&fixture, "estimate", STATIC_EXCLUDE);
-    run(&fixture, 1);
-    estimate = snapshot(&fixture);
+    start(&machine, "rapl", STATIC_EXCLUDE);
+    run(&machine, 5);
+    rapl = snapshot(&machine);
+    restart(&machine, "estimate", STATIC_EXCLUDE);
+    run(&machine, 1);
+    estimate = snapshot(&machine);
     assert_true(estimate->zones[0].measured_uj < rapl->zones[0].measured_uj);
-    restart(&fixture, "rapl", STATIC_EXCLUDE);
-    run(&fixture, 0);
-    assert_int_equal(ledger_update_vms(fixture.ledger, &fixture.vms, 0), 0);
-    rapl_again = snapshot(&fixture);
+    restart(&machine, "rapl", STATIC_EXCLUDE);
+    run(&machine, 0);
+    assert_int_equal(ledger_update_vms(machine.ledger, &machine.vms, 0), 0);
+    rapl_again = snapshot(&machine);
     assert_int_equal(rapl_again->zones[0].measured_uj, rapl->zones[0].measured_uj);
     for (int i = 0; i < 3; i++) {
         assert_int_equal(rapl_again->vms[i].dynamic_uj[0], rapl->vms[i].dynamic_uj[0]);
@@ -279,7 +268,7 @@ static void test_sources_are_kept_apart(void **state)
     snapshot_free(rapl);
     snapshot_free(estimate);
     snapshot_free(rapl_again);
-    ledger_fixture_deinit(&fixture);
+    machine_deinit(&machine);
 }
 
 static void assert_not_below(const struct snapshot *after, const struct snapshot *before)
@@ -303,21 +292,21 @@ static void test_a_policy_change_moves_nothing_back(void **state)
     for (int from = STATIC_EXCLUDE; from <= STATIC_VCPU; from++) {
         for (int to = STATIC_EXCLUDE; to <= STATIC_VCPU; to++) {
             struct snapshot *before, *after;
-            struct ledger_fixture fixture;
+            struct machine machine;
 
-            start(&fixture, "rapl", (enum static_policy)from);
-            run(&fixture, 5);
-            before = snapshot(&fixture);
+            start(&machine, "rapl", (enum static_policy)from);
+            run(&machine, 5);
+            before = snapshot(&machine);
             assert_int_equal(before->vms[2].static_uj[0] > 0, from != STATIC_EXCLUDE);
-            restart(&fixture, "rapl", (enum static_policy)to);
-            run(&fixture, 1);
-            after = snapshot(&fixture);
+            restart(&machine, "rapl", (enum static_policy)to);
+            run(&machine, 1);
+            after = snapshot(&machine);
             assert_not_below(after, before);
             assert_int_equal(after->vms[2].static_uj[0] > before->vms[2].static_uj[0],
                              to != STATIC_EXCLUDE);
             snapshot_free(before);
             snapshot_free(after);
-            ledger_fixture_deinit(&fixture);
+            machine_deinit(&machine);
         }
     }
 }
@@ -329,38 +318,37 @@ static void forget(uint32_t id, void *userdata)
 
 static void test_ended_vms_and_ids(void **state)
 {
-    struct ledger_fixture fixture;
+    struct machine machine;
     struct snapshot *after;
     uint32_t forgotten = 0;
     uint64_t energy_uj;
 
-    start(&fixture, "rapl", STATIC_EXCLUDE);
-    run(&fixture, 5);
-    snapshot_free(snapshot(&fixture));
+    start(&machine, "rapl", STATIC_EXCLUDE);
+    run(&machine, 5);
+    snapshot_free(snapshot(&machine));
     /* The last VM ends; its row outlives a restart, then goes to "former", which outlives one. */
-    fixture.vms.n = fixture.usage.n_vms = 2;
-    restart(&fixture, "rapl", STATIC_EXCLUDE);
-    fixture.vms.n = fixture.usage.n_vms = 2;
-    run(&fixture, 1);
-    after = snapshot(&fixture);
+    machine.vms.n = machine.usage.n_vms = 2;
+    restart(&machine, "rapl", STATIC_EXCLUDE);
+    machine.vms.n = machine.usage.n_vms = 2;
+    run(&machine, 1);
+    after = snapshot(&machine);
     assert_int_equal(after->n_vms, 3);
     assert_string_equal(after->vms[2].name, "vm2");
     assert_false(after->vms[2].running);
     energy_uj = after->vms[2].dynamic_uj[0];
     assert_true(energy_uj > 0);
     snapshot_free(after);
-    ledger_expire(fixture.ledger, ledger_fixture_time(&fixture) + LEDGER_KEEP_NS, forget,
-                  &forgotten);
+    ledger_expire(machine.ledger, machine.time_ns + LEDGER_KEEP_NS, forget, &forgotten);
     assert_true(forgotten > 0);
-    restart(&fixture, "rapl", STATIC_EXCLUDE);
-    run(&fixture, 1);
-    after = snapshot(&fixture);
+    restart(&machine, "rapl", STATIC_EXCLUDE);
+    run(&machine, 1);
+    after = snapshot(&machine);
     assert_int_equal(after->n_vms, 4);
     assert_string_equal(after->vms[0].name, "former");
     assert_int_equal(after->vms[0].dynamic_uj[0], energy_uj);
     assert_true(after->vms[3].id > forgotten);
     snapshot_free(after);
-    ledger_fixture_deinit(&fixture);
+    machine_deinit(&machine);
 }
 
 /* Bytes that are not an image. */
@@ -368,12 +356,12 @@ static void test_ended_vms_and_ids(void **state)
 static void test_every_cut_and_every_bit(void **state)
 {
     struct buffer buffer = {0};
-    struct ledger_fixture fixture;
+    struct machine machine;
     struct ledger_image image;
 
-    start(&fixture, "rapl", STATIC_EQUAL);
-    run(&fixture, 2);
-    save(&fixture, &buffer);
+    start(&machine, "rapl", STATIC_EQUAL);
+    run(&machine, 2);
+    save(&machine, &buffer);
     for (size_t size = 0; size < buffer.size; size++) {
         /* Exactly so long, for the sanitizers and valgrind to see what lies beyond. */
         unsigned char *cut = malloc(size);
@@ -393,7 +381,7 @@ static void test_every_cut_and_every_bit(void **state)
     ((struct image_head *)buffer.bytes)->magic[0]++;
     assert_int_equal(ledger_image_parse(buffer.bytes, buffer.size, &image), -ENOMSG);
     buffer_deinit(&buffer);
-    ledger_fixture_deinit(&fixture);
+    machine_deinit(&machine);
 }
 
 /* What a checksum does not tell: each writes one 32 or 64 bit value. */
@@ -435,15 +423,15 @@ static const struct {
 static void test_wrong_content(void **state)
 {
     struct buffer buffer = {0};
-    struct ledger_fixture fixture;
+    struct machine machine;
     struct ledger_image image;
 
-    start(&fixture, "rapl", STATIC_EQUAL);
-    run(&fixture, 2);
+    start(&machine, "rapl", STATIC_EQUAL);
+    run(&machine, 2);
     for (size_t i = 0; i < ELEMENTS(wrongs); i++) {
         void *records[RECORDS];
 
-        image = save(&fixture, &buffer);
+        image = save(&machine, &buffer);
         records[HEAD] = image.head;
         records[ACCOUNT] = image.totals;
         records[SECOND_ACCOUNT] = image.totals + 1;
@@ -458,33 +446,33 @@ static void test_wrong_content(void **state)
             fail_msg("wrong content %zu was accepted", i);
     }
     buffer_deinit(&buffer);
-    ledger_fixture_deinit(&fixture);
+    machine_deinit(&machine);
 }
 
 /* Two accounts of one zone, two rows of one VM. */
 static void test_twice(void **state)
 {
     struct buffer buffer = {0};
-    struct ledger_fixture fixture;
+    struct machine machine;
     struct ledger_image image;
 
-    start(&fixture, "rapl", STATIC_EQUAL);
-    run(&fixture, 2);
-    image = save(&fixture, &buffer);
+    start(&machine, "rapl", STATIC_EQUAL);
+    run(&machine, 2);
+    image = save(&machine, &buffer);
     memcpy(image.totals[1].name, image.totals[0].name, ZONE_NAME_MAX);
     ledger_image_seal(buffer.bytes);
     assert_int_equal(ledger_image_parse(buffer.bytes, buffer.size, &image), -EBADMSG);
 
-    image = save(&fixture, &buffer);
+    image = save(&machine, &buffer);
     memcpy(ledger_image_row(&image, 1)->uuid, ledger_image_row(&image, 0)->uuid, sizeof(uuid_t));
     ledger_image_seal(buffer.bytes);
     assert_int_equal(ledger_image_parse(buffer.bytes, buffer.size, &image), 0);
-    assert_int_equal(ledger_restore(fixture.ledger, &image, 0), -EBADMSG);
+    assert_int_equal(ledger_restore(machine.ledger, &image, 0), -EBADMSG);
     /* It is empty, and works. */
-    assert_int_equal(save(&fixture, &buffer).head->n_rows, 1);
-    run(&fixture, 1);
+    assert_int_equal(save(&machine, &buffer).head->n_rows, 1);
+    run(&machine, 1);
     buffer_deinit(&buffer);
-    ledger_fixture_deinit(&fixture);
+    machine_deinit(&machine);
 }
 
 /* The reserve. */
@@ -494,15 +482,15 @@ static void test_reserve(void **state)
     struct buffer buffers[4] = {{0}};
     struct ledger_image before, now, checkpoint;
     struct ledger_stamp first = stamp, second = stamp;
-    struct ledger_fixture fixture;
+    struct machine machine;
 
-    start(&fixture, "rapl", STATIC_EXCLUDE);
-    run(&fixture, 2);
-    first.time_ns = ledger_fixture_time(&fixture);
-    assert_int_equal(ledger_save(fixture.ledger, &fixture.sampler, &first, &buffers[0]), 0);
-    run(&fixture, 1);
-    second.time_ns = ledger_fixture_time(&fixture);
-    assert_int_equal(ledger_save(fixture.ledger, &fixture.sampler, &second, &buffers[1]), 0);
+    start(&machine, "rapl", STATIC_EXCLUDE);
+    run(&machine, 2);
+    first.time_ns = machine.time_ns;
+    assert_int_equal(ledger_save(machine.ledger, &machine.sampler, &first, &buffers[0]), 0);
+    run(&machine, 1);
+    second.time_ns = machine.time_ns;
+    assert_int_equal(ledger_save(machine.ledger, &machine.sampler, &second, &buffers[1]), 0);
     before = ledger_image_view(buffers[0].bytes);
     now = ledger_image_view(buffers[1].bytes);
 
@@ -536,7 +524,7 @@ static void test_reserve(void **state)
     assert_false(ledger_reserve_covers(&checkpoint, &now, NULL));
     for (int i = 0; i < 4; i++)
         buffer_deinit(&buffers[i]);
-    ledger_fixture_deinit(&fixture);
+    machine_deinit(&machine);
 }
 
 int main(void)

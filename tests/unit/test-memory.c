@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../lib/machine.h"
 #include "fixture.h"
 #include "memory/memory.h"
 
@@ -59,38 +60,39 @@ struct host {
     struct topology topology;
     struct memory_reader *reader;
     struct vm_process processes[3];
-    struct vm vms[2];
-    struct vm_table table;
-    struct usage_vm usage_vms[2];
-    struct usage usage;
+    struct machine machine;
 };
+
+static void host_open(struct host *host, const char *root, size_t n_vms)
+{
+    machine_init(&host->machine, n_vms);
+    assert_int_equal(topology_read(&host->topology, root, 2, PACKAGES_MAX), 0);
+    assert_int_equal(memory_reader_new(&host->reader, root, root, &host->topology), 0);
+}
 
 static void host_init(struct host *host, const char *root, size_t n_vms)
 {
-    *host = (struct host){
-        .processes = {{{10, 100}, VM_PROCESS_QEMU},
-                      {{11, 100}, VM_PROCESS_HELPER},
-                      {{20, 100}, VM_PROCESS_QEMU}},
-        .vms = {{.uuid = {1}, .n_processes = 2}, {.uuid = {2}, .n_processes = 1}},
-        .usage_vms = {{.uuid = {1}}, {.uuid = {2}}},
-    };
-    host->vms[0].processes = &host->processes[0];
-    host->vms[1].processes = &host->processes[2];
-    host->table = (struct vm_table){host->vms, n_vms};
-    host->usage = (struct usage){.vms = host->usage_vms, .n_vms = n_vms};
-    assert_int_equal(topology_read(&host->topology, root, 2, PACKAGES_MAX), 0);
-    assert_int_equal(memory_reader_new(&host->reader, root, root, &host->topology), 0);
+    host_open(host, root, n_vms);
+    host->processes[0] = (struct vm_process){{10, 100}, VM_PROCESS_QEMU};
+    host->processes[1] = (struct vm_process){{11, 100}, VM_PROCESS_HELPER};
+    host->processes[2] = (struct vm_process){{20, 100}, VM_PROCESS_QEMU};
+    for (size_t i = 0; i < n_vms; i++) {
+        host->machine.vms.vms[i].processes = &host->processes[2 * i];
+        host->machine.vms.vms[i].n_processes = 2 - i;
+    }
 }
 
 static void host_deinit(struct host *host)
 {
     memory_reader_free(host->reader);
     topology_deinit(&host->topology);
+    machine_deinit(&host->machine);
 }
 
 static void sample(struct host *host)
 {
-    assert_int_equal(memory_reader_sample(host->reader, &host->table, &host->usage), 0);
+    assert_int_equal(memory_reader_sample(host->reader, &host->machine.vms, &host->machine.usage),
+                     0);
 }
 
 /* Until all is examined anew. */
@@ -102,8 +104,8 @@ static void sample_often(struct host *host)
 
 static void check_vm(const struct host *host, size_t vm, uint64_t socket_0, uint64_t socket_1)
 {
-    assert_int_equal(host->usage_vms[vm].amount.sockets[0].memory_bytes, socket_0);
-    assert_int_equal(host->usage_vms[vm].amount.sockets[1].memory_bytes, socket_1);
+    assert_int_equal(host->machine.usage.vms[vm].amount.sockets[0].memory_bytes, socket_0);
+    assert_int_equal(host->machine.usage.vms[vm].amount.sockets[1].memory_bytes, socket_1);
 }
 
 /* One sample of one VM by a reader that is new. */
@@ -130,8 +132,8 @@ static void test_processes(void **state)
     host_init(&host, *state, 1);
     sample(&host);
     check_vm(&host, 0, 290 * KB * 2 / 5, 290 * KB * 3 / 5);
-    assert_int_equal(host.usage.host.sockets[0].memory_bytes, 4000 * KB - 290 * KB * 2 / 5);
-    assert_int_equal(host.usage.host.sockets[1].memory_bytes, 6000 * KB - 290 * KB * 3 / 5);
+    assert_int_equal(host.machine.usage.host.sockets[0].memory_bytes, 4000 * KB - 290 * KB * 2 / 5);
+    assert_int_equal(host.machine.usage.host.sockets[1].memory_bytes, 6000 * KB - 290 * KB * 3 / 5);
     /* The amount is read each time, the proportions now and then. */
     fixture_write(*state, "RssAnon: 1000 kB\n", "10/status");
     fixture_write(*state, "7f00 default anon=1 N0=1 kernelpagesize_kB=4\n", "10/numa_maps");
@@ -143,7 +145,7 @@ static void test_processes(void **state)
     fixture_write(*state, "RssAnon: 1000000 kB\n", "10/status");
     sample(&host);
     check_vm(&host, 0, 1000010 * KB, 0);
-    assert_int_equal(host.usage.host.sockets[0].memory_bytes, 0);
+    assert_int_equal(host.machine.usage.host.sockets[0].memory_bytes, 0);
     fixture_write(*state, "RssAnon: 10 kB\nRssAnon", "10/status");
     sample(&host);
     check_vm(&host, 0, 1000010 * KB, 0);
@@ -158,8 +160,8 @@ static void test_no_page_tables(void **state)
     host_init(&host, *state, 1);
     sample(&host);
     check_vm(&host, 0, 290 * KB, 0);
-    host.usage_vms[0].amount.sockets[0].cpu_ns = 100;
-    host.usage_vms[0].amount.sockets[1].cpu_ns = 900;
+    machine_amount(&host.machine, 0)->sockets[0].cpu_ns = 100;
+    machine_amount(&host.machine, 0)->sockets[1].cpu_ns = 900;
     sample(&host);
     check_vm(&host, 0, 29 * KB, 261 * KB);
     host_deinit(&host);
@@ -202,7 +204,7 @@ static void test_one_node(void **state)
     host_init(&host, *state, 1);
     sample_often(&host);
     check_vm(&host, 0, 290 * KB, 0);
-    assert_int_equal(host.usage.host.sockets[0].memory_bytes, (900 - 290) * KB);
+    assert_int_equal(host.machine.usage.host.sockets[0].memory_bytes, (900 - 290) * KB);
     host_deinit(&host);
     alarm(0);
 }
@@ -323,8 +325,8 @@ static void test_two_vms_in_one_scope(void **state)
     check_vm(&host, 0, 70 * KB, 0);
     check_vm(&host, 1, 30 * KB, 0);
     /* The other one goes. */
-    host.table.n = 1;
-    host.usage.n_vms = 1;
+    host.machine.vms.n = 1;
+    host.machine.usage.n_vms = 1;
     sample_often(&host);
     check_vm(&host, 0, 100000, 0);
     host_deinit(&host);
@@ -336,11 +338,11 @@ static void test_vms_come_and_go(void **state)
 
     write_process(*state, 20, "RssAnon: 30 kB\n", "0::/\n");
     host_init(&host, *state, 2);
-    host.vms[0].n_processes = 0; /* defined, off */
+    host.machine.vms.vms[0].n_processes = 0; /* defined, off */
     sample(&host);
     check_vm(&host, 0, 0, 0);
     check_vm(&host, 1, 30 * KB, 0);
-    host.vms[0].n_processes = 2;
+    host.machine.vms.vms[0].n_processes = 2;
     sample(&host);
     check_vm(&host, 0, 290 * KB, 0);
     /* Another run of the same VM, whose process is gone again, has nothing of the first. */
@@ -352,7 +354,7 @@ static void test_vms_come_and_go(void **state)
     fixture_write(*state, NUMA_STAT("N0=0 N2=0", "N0=7 N2=8", "N0=0 N2=0"),
                   "fs/cgroup" SCOPE "/memory.numa_stat");
     host.processes[0].id = (struct process_id){13, 100};
-    host.vms[0].n_processes = 1;
+    host.machine.vms.vms[0].n_processes = 1;
     sample(&host);
     check_vm(&host, 0, 7, 8);
     /* Nor has one whose PID is another process now. */
@@ -360,11 +362,12 @@ static void test_vms_come_and_go(void **state)
     sample(&host);
     check_vm(&host, 0, 0, 0);
     /* Ended within the interval: still in the usage, but not in the table. */
-    host.table = (struct vm_table){&host.vms[1], 1};
+    host.machine.vms.vms[0] = host.machine.vms.vms[1];
+    host.machine.vms.n = 1;
     sample(&host);
     check_vm(&host, 0, 0, 0);
     check_vm(&host, 1, 30 * KB, 0);
-    host.table.n = 0;
+    host.machine.vms.n = 0;
     sample(&host);
     check_vm(&host, 1, 0, 0);
     host_deinit(&host);
@@ -376,29 +379,22 @@ static void test_vms_come_and_go(void **state)
 static void test_many_vms_share_the_budget(void **state)
 {
     struct vm_process *processes = calloc(MANY, sizeof(*processes));
-    struct usage_vm *usage_vms = calloc(MANY, sizeof(*usage_vms));
-    struct vm *vms = calloc(MANY, sizeof(*vms));
-    struct usage usage = {.vms = usage_vms, .n_vms = MANY};
-    struct vm_table table = {vms, MANY};
     struct host host;
     unsigned calls = 0;
 
-    assert_true(processes && usage_vms && vms);
-    host_init(&host, *state, 0);
+    assert_non_null(processes);
+    host_open(&host, *state, MANY);
     for (int i = 0; i < MANY; i++) {
         write_process(*state, 1000 + i, "RssAnon: 1 kB\n", "0::/\n");
         processes[i] = (struct vm_process){{1000 + i, 100}, VM_PROCESS_QEMU};
-        vms[i].processes = &processes[i];
-        vms[i].n_processes = 1;
-        vms[i].uuid[0] = (unsigned char)(i / 256);
-        vms[i].uuid[1] = (unsigned char)(i % 256);
-        uuid_copy(usage_vms[i].uuid, vms[i].uuid);
+        host.machine.vms.vms[i].processes = &processes[i];
+        host.machine.vms.vms[i].n_processes = 1;
     }
     for (unsigned read = 0, before = 0; read < MANY; before = read) {
-        assert_int_equal(memory_reader_sample(host.reader, &table, &usage), 0);
+        sample(&host);
         read = 0;
-        for (int i = 0; i < MANY; i++)
-            read += usage_vms[i].amount.sockets[0].memory_bytes == KB;
+        for (size_t i = 0; i < MANY; i++)
+            read += machine_amount(&host.machine, i)->sockets[0].memory_bytes == KB;
         assert_true(read > before);
         calls++;
     }
@@ -406,8 +402,6 @@ static void test_many_vms_share_the_budget(void **state)
     assert_in_range(calls, 2, MANY);
     host_deinit(&host);
     free(processes);
-    free(usage_vms);
-    free(vms);
 }
 
 int main(void)

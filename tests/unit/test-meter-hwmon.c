@@ -58,7 +58,7 @@ static struct meter_status ask(const char *root, const char *sensors)
     assert_int_equal(meter_hwmon_new(&meter, &(struct meter_host){event, root}, &options), 0);
     assert_int_equal(meter_start(meter, event), 0);
     while (meter->status.state == METER_WAITING)
-        assert_true(sd_event_run(event, 10000000) > 0);
+        assert_true(sd_event_run(event, UINT64_MAX) > 0);
     status = meter->status;
     meter_free(meter);
     sd_event_unref(event);
@@ -140,10 +140,10 @@ static void test_energy(void **state)
     assert_int_equal(meter_start(meter, event), 0);
     /* The first look finds it standing still: 0 W is no machine's power. */
     while (meter->status.asked[METER_ABSURD] == 0)
-        assert_true(sd_event_run(event, 10000000) > 0);
+        assert_true(sd_event_run(event, UINT64_MAX) > 0);
     fixture_write(root, "105000000\n", "class/hwmon/hwmon0/energy1_input");
     while (meter->status.asked[METER_OK] == 0)
-        assert_true(sd_event_run(event, 10000000) > 0);
+        assert_true(sd_event_run(event, UINT64_MAX) > 0);
     /* 100 J, over the time that it says. */
     assert_true(meter->status.last.averaged_ns >= NSEC_PER_SEC / 2);
     assert_in_range(meter->status.last.power_uw,

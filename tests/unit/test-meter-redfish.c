@@ -53,7 +53,7 @@ static struct meter_status ask(unsigned port, const char *credentials)
     assert_int_equal(sd_event_new(&event), 0);
     meter = start(event, port, credentials);
     while (meter->status.state == METER_WAITING)
-        assert_true(sd_event_run(event, 20000000) > 0);
+        assert_true(sd_event_run(event, UINT64_MAX) > 0);
     status = meter->status;
     meter_free(meter);
     sd_event_unref(event);
@@ -98,7 +98,7 @@ static void test_end_while_it_hangs(void **state)
 
     assert_int_equal(sd_event_new(&event), 0);
     meter = start(event, port, "");
-    assert_true(sd_event_run(event, 20000000) > 0);
+    assert_true(sd_event_run(event, UINT64_MAX) > 0);
     connection = accept(fd, NULL, NULL);
     assert_true(connection >= 0);
     assert_int_equal(meter->status.state, METER_WAITING);

@@ -68,7 +68,7 @@ static struct meter_status ask(const char *root, const char *credentials)
     assert_int_equal(meter_snmp_new(&meter, &(struct meter_host){.event = event}, &options), 0);
     assert_int_equal(meter_start(meter, event), 0);
     while (meter->status.state == METER_WAITING)
-        assert_true(sd_event_run(event, 20000000) > 0);
+        assert_true(sd_event_run(event, UINT64_MAX) > 0);
     status = meter->status;
     meter_free(meter);
     sd_event_unref(event);

@@ -13,12 +13,12 @@
 #define WATT UINT64_C(1000000)
 
 /* @param poll_s  the meter is read so often */
-static void run_seconds(struct platform_learner *learner, struct machine *machine, unsigned seconds,
-                        unsigned poll_s)
+static void run_seconds(struct platform_learner *learner, struct metered_machine *machine,
+                        unsigned seconds, unsigned poll_s)
 {
     for (unsigned i = 0; i < seconds; i++) {
         uint64_t end_ns = (START_S + machine->time_s + 1) * NSEC_PER_SEC;
-        double watts = machine_step(machine);
+        double watts = metered_machine_step(machine);
 
         platform_learner_add_load(
             learner, end_ns, NSEC_PER_SEC,
@@ -28,7 +28,8 @@ static void run_seconds(struct platform_learner *learner, struct machine *machin
     }
 }
 
-static struct platform_estimate learn(struct machine *machine, unsigned seconds, unsigned poll_s)
+static struct platform_estimate learn(struct metered_machine *machine, unsigned seconds,
+                                      unsigned poll_s)
 {
     struct platform_learner *learner;
     struct platform_estimate estimate;
@@ -41,10 +42,10 @@ static struct platform_estimate learn(struct machine *machine, unsigned seconds,
 }
 
 /* Both within a part of the truth, on several traces. */
-static void check_machine(const struct machine *model, unsigned minutes, double tolerance)
+static void check_machine(const struct metered_machine *model, unsigned minutes, double tolerance)
 {
     for (uint64_t seed = 1; seed <= 2; seed++) {
-        struct machine machine = *model;
+        struct metered_machine machine = *model;
         struct platform_estimate estimate;
 
         machine.random.state = seed;
@@ -68,7 +69,7 @@ static void test_meters(void **state)
     } meters[] = {{0, 2}, {0, 30}, {8, 7}, {20, 1}, {20, 13}, {20, 30}};
 
     for (size_t i = 0; i < ELEMENTS(meters); i++) {
-        struct machine machine = typical_machine;
+        struct metered_machine machine = typical_machine;
 
         machine.delay_s = meters[i].delay_s;
         machine.update_s = meters[i].update_s;
@@ -81,7 +82,7 @@ static void test_delay_is_found(void **state)
     static const unsigned delays_s[] = {0, 7, 20};
 
     for (size_t d = 0; d < ELEMENTS(delays_s); d++) {
-        struct machine machine = typical_machine;
+        struct metered_machine machine = typical_machine;
         struct platform_estimate estimate;
 
         machine.random.state = d;
@@ -127,7 +128,7 @@ static void test_thesis(void **state)
 static void test_disks(void **state)
 {
     for (uint64_t seed = 1; seed <= 2; seed++) {
-        struct machine machine = typical_machine;
+        struct metered_machine machine = typical_machine;
         struct platform_estimate estimate;
 
         machine.random.state = seed;
@@ -147,7 +148,7 @@ static void test_disks(void **state)
 static void test_disks_that_cost_nothing(void **state)
 {
     for (uint64_t seed = 1; seed <= 4; seed++) {
-        struct machine machine = typical_machine;
+        struct metered_machine machine = typical_machine;
 
         machine.random.state = seed;
         machine.io_max = 2e9;
@@ -158,7 +159,7 @@ static void test_disks_that_cost_nothing(void **state)
 /* Too little of it to tell its cost: it has none, rather than any. */
 static void test_little_io(void **state)
 {
-    struct machine machine = typical_machine;
+    struct metered_machine machine = typical_machine;
 
     machine.io_max = 1e5;
     assert_float_equal(learn(&machine, 30 * MINUTES, 5).io_joules_per_byte, 0, 1e-9);
@@ -166,7 +167,7 @@ static void test_little_io(void **state)
 
 static void test_outliers(void **state)
 {
-    struct machine machine = typical_machine;
+    struct metered_machine machine = typical_machine;
 
     machine.outliers = 0.05;
     machine.delay_s = 5;
@@ -176,7 +177,7 @@ static void test_outliers(void **state)
 /* What it shows does not depend on this machine enough. */
 static void test_another_machine_on_the_meter(void **state)
 {
-    struct machine machine = typical_machine;
+    struct metered_machine machine = typical_machine;
 
     machine.other_watts = 600;
     assert_int_equal(learn(&machine, 30 * MINUTES, 5).state, STATIC_NOT_IDENTIFIABLE);
@@ -184,7 +185,7 @@ static void test_another_machine_on_the_meter(void **state)
 
 static void test_constant_load(void **state)
 {
-    struct machine machine = typical_machine;
+    struct metered_machine machine = typical_machine;
     struct platform_estimate estimate;
 
     machine.rapl_min = 150;
@@ -198,7 +199,7 @@ static void test_constant_load(void **state)
 /* What was learned stays while the load says nothing new, and with it the expectation. */
 static void test_load_becomes_constant(void **state)
 {
-    struct machine machine = typical_machine;
+    struct metered_machine machine = typical_machine;
     struct platform_learner *learner;
     struct platform_estimate before, after;
     double watts;
@@ -221,7 +222,7 @@ static void test_load_becomes_constant(void **state)
 /* Nothing is said too early, nor of a past that is not known. */
 static void test_beginning(void **state)
 {
-    struct machine machine = typical_machine;
+    struct metered_machine machine = typical_machine;
     struct platform_learner *learner;
     double watts;
 
@@ -243,7 +244,7 @@ static void test_beginning(void **state)
 /* A pause in the loads is not guessed at: its readings teach nothing, those around it do. */
 static void test_pause(void **state)
 {
-    struct machine machine = typical_machine;
+    struct metered_machine machine = typical_machine;
     struct platform_learner *learner;
     struct platform_estimate estimate;
 

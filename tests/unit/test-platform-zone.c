@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "unit.h"
 
-#include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "../lib/machine.h"
 #include "conservation.h"
 #include "fixture.h"
-#include "ledger/ledger.h"
 #include "metered_machine.h"
 #include "platform/platform_store.h"
 #include "platform/platform_zone.h"
-#include "util/clock.h"
 
 /*
  * From the meters to the ledger: a host with two VMs whose true share of the
@@ -19,28 +16,19 @@
  */
 
 #define VMS 2
-#define START_S 1000
 #define POLL_S 5
 #define IDLE_WATTS 80.0 /* of RAPL */
 #define DRAM_PART 0.1
 #define CORES 32
 
-enum { PLATFORM, PACKAGE, DRAM, PSYS };
+enum { PLATFORM, PACKAGE, DRAM, RAPL_PSYS };
 
 struct host {
-    struct zone_set zones;
-    struct sample sample;
-    struct static_power static_powers[ZONES_MAX];
+    struct machine machine;
+    struct metered_machine metered;
     struct platform *platform;
     struct platform_store store;
     struct platform_reading reading;
-    struct attribution_model *model;
-    struct ledger *ledger;
-    struct machine machine;
-    struct vm vms[VMS];
-    struct vm_table table;
-    struct usage_vm usage_vms[VMS];
-    struct usage usage;
     bool known; /* the platform's energy of the last interval */
     double true_joules[VMS];
     double true_host_joules;
@@ -59,122 +47,106 @@ static const struct zone_set estimate_zones = {
 
 static void host_init(struct host *host, const struct zone_set *zones, const char *runtime_dir)
 {
-    struct ledger_config config = {.interval_ns = NSEC_PER_SEC, .publish_psys = true};
     bool has_rapl = zones == &rapl_zones;
 
-    memset(host, 0, sizeof(*host));
-    host->zones = *zones;
-    host->zones.zones[PLATFORM] = platform_zone(has_rapl);
-    host->static_powers[PACKAGE] = (struct static_power){
+    *host = (struct host){.metered = typical_machine};
+    machine_init(&host->machine, VMS);
+    machine_open_ledger(&host->machine, (struct ledger_config){.publish_psys = true});
+    host->machine.zones = *zones;
+    host->machine.zones.zones[PLATFORM] = platform_zone(has_rapl);
+    host->machine.static_powers[PACKAGE] = (struct static_power){
         .origin = STATIC_CONFIGURED, .power_uw = (uint64_t)(IDLE_WATTS * (1 - DRAM_PART) * 1e6)};
-    host->static_powers[DRAM] = (struct static_power){
+    host->machine.static_powers[DRAM] = (struct static_power){
         .origin = STATIC_CONFIGURED, .power_uw = (uint64_t)(IDLE_WATTS * DRAM_PART * 1e6)};
     host->store = (struct platform_store){
         .runtime_dir = runtime_dir, .is_power = has_rapl, .n = 1, .meters = {"dcmi"}};
-    host->machine = typical_machine;
-    host->machine.random.state = 1;
+    host->metered.random.state = 1;
     assert_int_equal(platform_new(&host->platform, 1), 0);
-    assert_int_equal(cputime_model_new(&MODEL_OPTIONS_DEFAULT, &host->model), 0);
-    config.model = host->model;
-    assert_int_equal(ledger_new(&host->ledger, &config), 0);
-    for (unsigned i = 0; i < VMS; i++) {
-        host->vms[i].uuid[15] = (unsigned char)(i + 1);
-        host->vms[i].running = true;
-        uuid_copy(host->usage_vms[i].uuid, host->vms[i].uuid);
-    }
-    host->table = (struct vm_table){host->vms, VMS};
-    host->usage = (struct usage){.n_sockets = 1, .vms = host->usage_vms, .n_vms = VMS};
 }
 
 static void host_deinit(struct host *host)
 {
     platform_free(host->platform);
-    ledger_free(host->ledger);
-    attribution_model_free(host->model);
+    machine_deinit(&host->machine);
 }
 
 /* The VMs' loads come and go; the disks are the second one's. */
 static void use(struct host *host)
 {
-    struct machine *machine = &host->machine;
-    double dynamic = machine->rapl - IDLE_WATTS, busy;
+    struct metered_machine *metered = &host->metered;
+    double dynamic = metered->rapl - IDLE_WATTS, busy;
 
-    if (host->parts[0] <= 0 || random_uniform(&machine->random, 0, 1) < 0.02)
-        host->parts[0] = random_uniform(&machine->random, 0.1, 0.8);
+    if (host->parts[0] <= 0 || random_uniform(&metered->random, 0, 1) < 0.02)
+        host->parts[0] = random_uniform(&metered->random, 0.1, 0.8);
     host->parts[1] = 0.9 - host->parts[0];
-    busy = dynamic / (machine->rapl_max - IDLE_WATTS) * CORES * (double)NSEC_PER_SEC;
+    busy = dynamic / (metered->rapl_max - IDLE_WATTS) * CORES * (double)NSEC_PER_SEC;
     for (unsigned i = 0; i < VMS; i++) {
-        host->usage_vms[i].amount.sockets[0].cpu_ns = (uint64_t)(busy * host->parts[i]);
+        struct usage_socket *socket = &machine_amount(&host->machine, i)->sockets[0];
+
+        socket->cpu_ns = (uint64_t)(busy * host->parts[i]);
         /* Memory goes by residency. */
-        host->usage_vms[i].amount.sockets[0].memory_bytes = (uint64_t)(1e9 * host->parts[i]);
-        host->true_joules[i] += machine->slope * dynamic * host->parts[i];
+        socket->memory_bytes = (uint64_t)(1e9 * host->parts[i]);
+        host->true_joules[i] += metered->slope * dynamic * host->parts[i];
     }
-    host->usage.host.sockets[0].cpu_ns = (uint64_t)(busy * 0.1);
-    host->usage.host.sockets[0].memory_bytes = (uint64_t)(1e9 * 0.1);
-    host->true_host_joules += machine->slope * dynamic * 0.1;
-    host->usage_vms[1].amount.io_bytes = (uint64_t)machine->io;
-    host->true_joules[1] += machine->io_joules_per_byte * machine->io;
+    host->machine.usage.host.sockets[0].cpu_ns = (uint64_t)(busy * 0.1);
+    host->machine.usage.host.sockets[0].memory_bytes = (uint64_t)(1e9 * 0.1);
+    host->true_host_joules += metered->slope * dynamic * 0.1;
+    machine_amount(&host->machine, 1)->io_bytes = (uint64_t)metered->io;
+    host->true_joules[1] += metered->io_joules_per_byte * metered->io;
 }
 
-static void measure(struct host *host, uint64_t time_ns)
+static void measure(struct host *host)
 {
     const double joules[] = {
-        [PACKAGE] = host->machine.rapl * (1 - DRAM_PART),
-        [DRAM] = host->machine.rapl * DRAM_PART,
-        [PSYS] = machine_watts(&host->machine),
+        [PACKAGE] = host->metered.rapl * (1 - DRAM_PART),
+        [DRAM] = host->metered.rapl * DRAM_PART,
+        [RAPL_PSYS] = metered_machine_watts(&host->metered),
     };
 
-    host->sample = (struct sample){.time_ns = time_ns};
-    for (size_t slot = PACKAGE; slot < host->zones.n; slot++)
-        host->sample.zones[slot] = (struct sample_zone){.valid = true,
-                                                        .energy_uj = (uint64_t)(joules[slot] * 1e6),
-                                                        .duration_ns = NSEC_PER_SEC};
+    host->machine.sample = (struct sample){0};
+    for (size_t slot = PACKAGE; slot < host->machine.zones.n && slot < ELEMENTS(joules); slot++)
+        machine_measure(&host->machine, slot, (uint64_t)(joules[slot] * 1e6));
 }
 
 static void advance_platform(struct host *host)
 {
     const struct platform_zone_input input = {
-        .zones = &host->zones,
-        .usage = &host->usage,
+        .zones = &host->machine.zones,
+        .usage = &host->machine.usage,
         .readings = &host->reading,
-        .static_powers = host->static_powers,
+        .static_powers = host->machine.static_powers,
         .duration_ns = NSEC_PER_SEC,
     };
     struct platform_zone_result result;
 
-    host->known = platform_zone_advance(host->platform, &input, &host->sample, &result);
+    host->known = platform_zone_advance(host->platform, &input, &host->machine.sample, &result);
     if (!host->known)
         return;
-    host->static_powers[PLATFORM] = result.static_power;
+    host->machine.static_powers[PLATFORM] = result.static_power;
     if (host->store.is_power)
-        ledger_set_platform(host->ledger, PLATFORM, result.io_pj_per_byte);
+        ledger_set_platform(host->machine.ledger, PLATFORM, result.io_pj_per_byte);
 }
 
 static void tick(struct host *host)
 {
-    double shown = machine_step(&host->machine);
-    uint64_t time_ns = (START_S + host->machine.time_s) * NSEC_PER_SEC;
+    double shown = metered_machine_step(&host->metered);
 
     use(host);
-    measure(host, time_ns);
-    if (host->machine.time_s % POLL_S == 0 && host->machine.time_s > 60)
-        host->reading = (struct platform_reading){
-            .time_ns = time_ns, .power_uw = (uint64_t)(shown * 1e6), .resolution_uw = 1000000};
-    assert_int_equal(ledger_update_vms(host->ledger, &host->table, time_ns), 0);
+    measure(host);
+    machine_advance(&host->machine);
+    if (host->metered.time_s % POLL_S == 0 && host->metered.time_s > 60)
+        host->reading = (struct platform_reading){.time_ns = host->machine.time_ns,
+                                                  .power_uw = (uint64_t)(shown * 1e6),
+                                                  .resolution_uw = 1000000};
     advance_platform(host);
-    assert_int_equal(ledger_record(host->ledger, &host->zones, &host->sample, &host->usage,
-                                   host->static_powers),
-                     0);
+    machine_record(&host->machine);
     platform_store_keep(&host->store, host->platform);
 }
 
 static struct snapshot *take_snapshot(struct host *host)
 {
-    struct snapshot *snapshot;
+    struct snapshot *snapshot = machine_snapshot(&host->machine);
 
-    assert_int_equal(ledger_snapshot(host->ledger, &host->zones, &host->sample,
-                                     (START_S + host->machine.time_s) * NSEC_PER_SEC, &snapshot),
-                     0);
     assert_conserved(snapshot);
     return snapshot;
 }
@@ -214,10 +186,10 @@ static void test_with_rapl(void **state)
         struct host host;
 
         host_init(&host, &rapl_zones, *state);
-        host.machine.delay_s = meters[m].delay_s;
-        host.machine.update_s = meters[m].update_s;
-        host.machine.io_max = 1e9;
-        host.machine.io_joules_per_byte = 2e-8;
+        host.metered.delay_s = meters[m].delay_s;
+        host.metered.update_s = meters[m].update_s;
+        host.metered.io_max = 1e9;
+        host.metered.io_joules_per_byte = 2e-8;
         run_minutes(&host, 60);
         before = take_snapshot(&host);
         run_minutes(&host, 10);
@@ -227,9 +199,9 @@ static void test_with_rapl(void **state)
         assert_string_equal(after->zones[1].zone.source, "rapl");
         assert_int_equal(after->zones[0].zone.kind, ZONE_PSYS);
         assert_true(after->vms[0].tree_zones & 1u << TREE_PSYS);
-        assert_int_equal(host.static_powers[PLATFORM].origin, STATIC_FROM_LOAD);
-        assert_int_equal(host.static_powers[PLATFORM].state, STATIC_LEARNED);
-        assert_float_equal((double)host.static_powers[PLATFORM].power_uw / 1e6,
+        assert_int_equal(host.machine.static_powers[PLATFORM].origin, STATIC_FROM_LOAD);
+        assert_int_equal(host.machine.static_powers[PLATFORM].state, STATIC_LEARNED);
+        assert_float_equal((double)host.machine.static_powers[PLATFORM].power_uw / 1e6,
                            177.8 + 1.334 * IDLE_WATTS, 0.05 * 177.8);
         for (unsigned i = 0; i < VMS; i++)
             assert_float_equal(
@@ -284,7 +256,7 @@ static void test_with_psys(void **state)
     struct host host;
 
     host_init(&host, &rapl_zones, *state);
-    host.zones.zones[host.zones.n++] =
+    host.machine.zones.zones[host.machine.zones.n++] =
         (struct zone){.name = "psys", .kind = ZONE_PSYS, .socket = ZONE_ALL_SOCKETS};
     run_minutes(&host, 30);
     assert_false(host.known);
@@ -312,7 +284,7 @@ static void test_restart(void **state)
 
     host_init(&host, &rapl_zones, *state);
     platform_store_restore(&host.store, host.platform);
-    host.machine.static_watts *= 1.5;
+    host.metered.static_watts *= 1.5;
     run_seconds(&host, 90);
     assert_int_equal(zone_energy(&host), 0);
     host_deinit(&host);

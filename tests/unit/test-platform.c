@@ -24,7 +24,7 @@ enum fault {
 
 struct run {
     struct platform *platform;
-    struct machine machine;
+    struct metered_machine machine;
     size_t n; /* meters, that show the same but for their faults */
     enum fault faults[2];
     struct platform_reading readings[2];
@@ -69,7 +69,8 @@ static void read_meters(struct run *run, uint64_t time_ns, double shown)
 static struct sample_zone run_second(struct run *run)
 {
     uint64_t end_ns = (START_S + run->machine.time_s + 1) * NSEC_PER_SEC;
-    double shown = machine_step(&run->machine), watts = machine_watts(&run->machine);
+    double shown = metered_machine_step(&run->machine),
+           watts = metered_machine_watts(&run->machine);
     const struct platform_interval interval = {
         .end_ns = end_ns,
         .duration_ns = NSEC_PER_SEC,
@@ -106,7 +107,7 @@ static void run_seconds(struct run *run, unsigned seconds)
 }
 
 /* The meters' relation is learned. */
-static void begin(struct run *run, const struct machine *machine, size_t n)
+static void begin(struct run *run, const struct metered_machine *machine, size_t n)
 {
     *run = (struct run){.machine = *machine, .n = n};
     run->machine.random.state = 1;
@@ -134,7 +135,7 @@ static void test_sum_follows_the_meter(void **state)
     } meters[] = {{0, 1}, {20, 7}, {20, 30}};
 
     for (size_t m = 0; m < ELEMENTS(meters); m++) {
-        struct machine machine = typical_machine;
+        struct metered_machine machine = typical_machine;
         struct run run;
 
         machine.delay_s = meters[m].delay_s;
@@ -165,7 +166,7 @@ static void test_sum_follows_a_change(void **state)
 /* Until something is learned, and where nothing can be, there is no energy. */
 static void test_nothing_learned(void **state)
 {
-    struct machine machine = typical_machine;
+    struct metered_machine machine = typical_machine;
     struct run run = {.machine = typical_machine, .n = 1};
 
     assert_int_equal(platform_new(&run.platform, 1), 0);
@@ -251,7 +252,7 @@ static void test_lying(void **state)
 /* A glitch is a glitch. */
 static void test_outliers(void **state)
 {
-    struct machine machine = typical_machine;
+    struct metered_machine machine = typical_machine;
     struct run run;
 
     machine.outliers = 0.02;

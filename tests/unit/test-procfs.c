@@ -119,7 +119,7 @@ static void test_continues(void **state)
     struct buffer saved = {0};
     struct guest guest;
     struct usage usage;
-    uint64_t began = clock_ns(CLOCK_BOOTTIME) / TICK_NS;
+    uint64_t began;
 
     write_process(root, 10, 500, 100);
     guest_init(&guest, 1, 10, 100);
@@ -130,6 +130,7 @@ static void test_continues(void **state)
     usage_state_seal(&saved);
     usage_provider_free(provider);
 
+    began = clock_ns(CLOCK_BOOTTIME) / TICK_NS;
     write_process(root, 10, 540, 100);
     write_process(root, 11, 7, (unsigned)began);
     guest_init(&guest, 2, 10, 100);
@@ -288,13 +289,16 @@ static void test_reused_pid_is_another_process(void **state)
     usage_provider_free(provider);
 }
 
-/* CPU time of a process that is first seen in the second sample, its age in ticks. */
-static uint64_t first_cpu_ns(const char *root, unsigned age)
+/* CPU time of a process that is first seen in the second sample. @param age_ticks  at the first
+ * one: at least where it is old, at most where it is not */
+static uint64_t first_cpu_ns(const char *root, unsigned age_ticks, bool old)
 {
     struct usage_provider *provider = new_provider(root, root);
     struct guest guest, nobody = {0};
+    uint64_t before_ns = clock_ns(CLOCK_BOOTTIME);
     struct usage usage = sample(provider, &nobody);
-    unsigned start = (unsigned)(clock_ns(CLOCK_BOOTTIME) / TICK_NS) - age;
+    uint64_t at_ns = old ? before_ns : clock_ns(CLOCK_BOOTTIME);
+    unsigned start = (unsigned)(at_ns / TICK_NS) - age_ticks;
     uint64_t cpu_ns;
 
     usage_deinit(&usage);
@@ -309,10 +313,10 @@ static uint64_t first_cpu_ns(const char *root, unsigned age)
 
 static void test_newborn_counts_from_its_start(void **state)
 {
-    assert_int_equal(first_cpu_ns(*state, 0), 7 * TICK_NS);
+    assert_int_equal(first_cpu_ns(*state, 0, false), 7 * TICK_NS);
     /* Forked before the first sample, QEMU after it. */
-    assert_int_equal(first_cpu_ns(*state, 100), 7 * TICK_NS);
-    assert_int_equal(first_cpu_ns(*state, 500), 0);
+    assert_int_equal(first_cpu_ns(*state, 100, false), 7 * TICK_NS);
+    assert_int_equal(first_cpu_ns(*state, 500, true), 0);
 }
 
 static void test_host_is_the_rest(void **state)

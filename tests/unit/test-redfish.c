@@ -151,10 +151,8 @@ static void test_links(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_power),
-        cmocka_unit_test(test_power_beyond_integers),
-        cmocka_unit_test(test_no_power),
-        cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_power),    cmocka_unit_test(test_power_beyond_integers),
+        cmocka_unit_test(test_no_power), cmocka_unit_test(test_depth),
         cmocka_unit_test(test_links),
     };
 

@@ -24,7 +24,8 @@ FILE = re.compile(r"(?<![\w./<@*{}-])[\w./-]*\w\.(?:c|h|py|sh|md|scd|list)\b(?![
 PLACE = re.compile(r"(?<![\w./<-])(?:src|bpf|tests|docs|hooks|systemd|man|guest)/[\w./@-]*\w")
 FUNCTION = re.compile(r"(?<![\w.>-])[a-z_]\w+(?=\(\))")
 IN_FILE = re.compile(r"`([\w./-]+\.[ch])[: ]([a-z_]\w+)(?:\(\))?`")
-CALL = re.compile(r"\b[A-Za-z_]\w*(?=\()")
+# libbpf's macros define the function that is their first argument.
+CALL = re.compile(r"\b[A-Za-z_]\w*(?=\()|(?<=BPF_PROG\()\w+")
 COMMENT = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.DOTALL)
 PLACEHOLDER = re.compile(r"[A-Z]{4}")
 INCLUDE = re.compile(r"#include <([^>]+)>")

@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "../lib/random.h"
 #include "baseline/static_learner.h"
 #include "util/clock.h"
 
@@ -15,49 +16,28 @@ struct host {
     double dynamic_watts;      /* at full load */
     double (*curve)(double u); /* of load, 0 to 1, to the part of dynamic_watts */
     double load_min, load_max;
-    int levels;      /* the load takes only so many values; 0: any */
-    double noise;    /* of the power, relative, white */
-    double lag;      /* part of the last second's power that shows in this one's */
-    double outliers; /* part of the samples whose power is up to tripled, or nearly none */
-    double spikes;   /* part of the samples in which the load jumps to the maximum */
-    double drift;    /* watts per second that static_watts grows by */
-    double load;     /* 0 to 1 */
-    double watts;    /* of the last second, before noise */
-    double lowest;   /* watts, of all samples, before noise */
-    uint64_t random; /* state; the seed to begin with */
+    int levels;           /* the load takes only so many values; 0: any */
+    double noise;         /* of the power, relative, white */
+    double lag;           /* part of the last second's power that shows in this one's */
+    double outliers;      /* part of the samples whose power is up to tripled, or nearly none */
+    double spikes;        /* part of the samples in which the load jumps to the maximum */
+    double drift;         /* watts per second that static_watts grows by */
+    double load;          /* 0 to 1 */
+    double watts;         /* of the last second, before noise */
+    double lowest;        /* watts, of all samples, before noise */
+    struct random random; /* its state is the seed to begin with */
 };
-
-/* splitmix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014):
-   the same traces in every run. */
-static double uniform(struct host *host)
-{
-    uint64_t z = host->random += UINT64_C(0x9e3779b97f4a7c15);
-
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return (double)((z ^ (z >> 31)) >> 11) / (double)(UINT64_C(1) << 53);
-}
-
-/* The sum of 12 is close to normal, with variance 1. */
-static double normal(struct host *host)
-{
-    double sum = -6;
-
-    for (int i = 0; i < 12; i++)
-        sum += uniform(host);
-    return sum;
-}
 
 /* Many guests: a random walk, now and then a jump. */
 static double next_load(struct host *host)
 {
     double range = host->load_max - host->load_min, part;
 
-    if (uniform(host) < host->spikes)
+    if (random_uniform(&host->random, 0, 1) < host->spikes)
         return host->load_max;
-    if (uniform(host) < 0.02)
-        host->load = host->load_min + range * uniform(host);
-    host->load += 0.05 * range * normal(host);
+    if (random_uniform(&host->random, 0, 1) < 0.02)
+        host->load = random_uniform(&host->random, host->load_min, host->load_max);
+    host->load += 0.05 * range * random_normal(&host->random);
     host->load = fmin(fmax(host->load, host->load_min), host->load_max);
     if (host->levels == 0)
         return host->load;
@@ -76,9 +56,11 @@ static void run_seconds(struct static_learner *learner, struct host *host, int s
         host->static_watts += host->drift;
         host->watts = host->watts > 0 ? host->lag * host->watts + (1 - host->lag) * watts : watts;
         host->lowest = host->lowest > 0 ? fmin(host->lowest, host->watts) : host->watts;
-        watts = host->watts * (1 + host->noise * normal(host));
-        if (uniform(host) < host->outliers)
-            watts *= uniform(host) < 0.05 ? 0.01 : 1 + 2 * uniform(host);
+        watts = host->watts * (1 + host->noise * random_normal(&host->random));
+        if (random_uniform(&host->random, 0, 1) < host->outliers)
+            watts *= random_uniform(&host->random, 0, 1) < 0.05
+                         ? 0.01
+                         : random_uniform(&host->random, 1, 3);
         static_learner_add(learner, (uint64_t)(watts * 1e6), NSEC_PER_SEC, load * CORES);
     }
 }
@@ -165,7 +147,7 @@ static void check_host(const struct host *model, double tolerance)
         struct host host = *model;
         struct static_estimate estimate;
 
-        host.random = seed;
+        host.random.state = seed;
         estimate = learn(&host, 10 * MINUTES);
         assert_int_equal(estimate.state, STATIC_LEARNED);
         assert_true(estimate.known);
@@ -262,7 +244,7 @@ static void test_drift(void **state)
     struct host host = typical;
     struct static_learner *learner;
 
-    host.random = 3;
+    host.random.state = 3;
     assert_int_equal(static_learner_new(&learner), 0);
     run_seconds(learner, &host, 10 * MINUTES);
     host.drift = 8.0 / (30 * MINUTES);
@@ -307,7 +289,7 @@ static void test_load_becomes_constant(void **state)
     struct static_learner *learner;
     struct static_estimate before, after;
 
-    host.random = 1;
+    host.random.state = 1;
     assert_int_equal(static_learner_new(&learner), 0);
     run_seconds(learner, &host, 20 * MINUTES);
     before = static_learner_estimate(learner);
@@ -327,7 +309,7 @@ static void test_power_falls(void **state)
     struct host host = typical;
     struct static_learner *learner;
 
-    host.random = 2;
+    host.random.state = 2;
     assert_int_equal(static_learner_new(&learner), 0);
     run_seconds(learner, &host, 20 * MINUTES);
     host = typical;
@@ -366,7 +348,7 @@ static void test_beginning(void **state)
     struct static_learner *learner;
     double last = 0;
 
-    host.random = 5;
+    host.random.state = 5;
     assert_int_equal(static_learner_new(&learner), 0);
     run_seconds(learner, &host, 59);
     assert_int_equal(static_learner_estimate(learner).state, STATIC_LEARNING);
@@ -388,7 +370,7 @@ static void test_fine_interval(void **state)
     struct host host = typical;
     struct static_learner *coarse, *fine;
 
-    host.random = 6;
+    host.random.state = 6;
     assert_int_equal(static_learner_new(&coarse), 0);
     assert_int_equal(static_learner_new(&fine), 0);
     for (int i = 0; i < 5 * MINUTES; i++) {

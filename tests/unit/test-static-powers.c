@@ -3,20 +3,8 @@
 
 #include <string.h>
 
+#include "../lib/machine.h"
 #include "baseline/static_powers.h"
-#include "ledger/ledger.h"
-#include "util/clock.h"
-
-static const struct zone_set zones = {
-    .n = 3,
-    .zones =
-        {
-            {.name = "package-0", .kind = ZONE_PACKAGE, .socket = 0},
-            {.name = "dram", .kind = ZONE_DRAM, .socket = 0},
-            {.name = "psys", .kind = ZONE_PSYS, .socket = ZONE_ALL_SOCKETS},
-        },
-};
-enum { PACKAGE, DRAM, PSYS };
 
 static const struct static_power learn = {.state = STATIC_LEARNING};
 
@@ -33,13 +21,13 @@ static void test_settings(void **state)
     struct static_powers *static_powers;
 
     assert_int_equal(static_powers_new(&static_powers, settings, ELEMENTS(settings), others), 0);
-    assert_int_equal(static_powers_get(static_powers, PACKAGE)->origin, STATIC_NONE);
-    assert_int_equal(static_powers_update(static_powers, &zones, &sample, &usage), 0);
-    assert_int_equal(static_powers_get(static_powers, PACKAGE)->power_uw, 20000000);
-    assert_int_equal(static_powers_get(static_powers, PACKAGE)->uncertainty_uw, 100000);
-    assert_int_equal(static_powers_get(static_powers, PACKAGE)->origin, STATIC_CONFIGURED);
-    assert_int_equal(static_powers_get(static_powers, DRAM)->state, STATIC_LEARNING);
-    assert_int_equal(static_powers_get(static_powers, DRAM)->power_uw, 0);
+    assert_int_equal(static_powers_get(static_powers, PACKAGE_0)->origin, STATIC_NONE);
+    assert_int_equal(static_powers_update(static_powers, &machine_zones, &sample, &usage), 0);
+    assert_int_equal(static_powers_get(static_powers, PACKAGE_0)->power_uw, 20000000);
+    assert_int_equal(static_powers_get(static_powers, PACKAGE_0)->uncertainty_uw, 100000);
+    assert_int_equal(static_powers_get(static_powers, PACKAGE_0)->origin, STATIC_CONFIGURED);
+    assert_int_equal(static_powers_get(static_powers, DRAM_0)->state, STATIC_LEARNING);
+    assert_int_equal(static_powers_get(static_powers, DRAM_0)->power_uw, 0);
     assert_int_equal(static_powers_get(static_powers, PSYS)->power_uw, 7);
     static_powers_free(static_powers);
 }
@@ -54,93 +42,94 @@ static void test_load(void **state)
 
     usage.host.sockets[0] = (struct usage_socket){.cpu_ns = NSEC_PER_SEC, .llc_misses = 300};
     /* Two siblings that run together for a second are one core for a second. */
-    assert_true(zone_load(&zones.zones[PACKAGE], &usage, NSEC_PER_SEC) == 3);
-    assert_true(zone_load(&zones.zones[PACKAGE], &usage, 2 * NSEC_PER_SEC) == 1.5);
-    assert_true(zone_load(&zones.zones[PSYS], &usage, NSEC_PER_SEC) == 13);
-    assert_true(zone_load(&zones.zones[DRAM], &usage, NSEC_PER_SEC) == 3);
+    assert_true(zone_load(&machine_zones.zones[PACKAGE_0], &usage, NSEC_PER_SEC) == 3);
+    assert_true(zone_load(&machine_zones.zones[PACKAGE_0], &usage, 2 * NSEC_PER_SEC) == 1.5);
+    assert_true(zone_load(&machine_zones.zones[PSYS], &usage, NSEC_PER_SEC) == 13);
+    assert_true(zone_load(&machine_zones.zones[DRAM_0], &usage, NSEC_PER_SEC) == 3);
     usage.features = USAGE_LLC_MISSES;
-    assert_true(zone_load(&zones.zones[DRAM], &usage, NSEC_PER_SEC) == 1000);
-    assert_true(zone_load(&zones.zones[PACKAGE], &usage, NSEC_PER_SEC) == 3);
+    assert_true(zone_load(&machine_zones.zones[DRAM_0], &usage, NSEC_PER_SEC) == 1000);
+    assert_true(zone_load(&machine_zones.zones[PACKAGE_0], &usage, NSEC_PER_SEC) == 3);
 }
 
-/* One VM that keeps package-0 busy, with a load between 20 and 90 % of ten cores. */
-struct host {
-    struct usage_vm vm;
-    struct usage usage;
-    struct sample sample;
-    unsigned random;
-};
-
-static void run_second(struct host *host)
+/* The one VM keeps package-0 busy, with a load between 20 and 90 % of ten cores. */
+static void run_second(struct machine *machine, unsigned *random)
 {
     unsigned percent;
 
-    host->random = host->random * 1103515245 + 12345;
-    percent = 20 + (host->random >> 16) % 71;
-    host->vm.amount.sockets[0].cpu_ns = percent * NSEC_PER_SEC / 10;
-    host->usage = (struct usage){.n_sockets = 1, .vms = &host->vm, .n_vms = 1};
-    host->sample.time_ns += NSEC_PER_SEC;
-    host->sample.zones[PACKAGE] =
-        (struct sample_zone){.valid = true,
-                             .energy_uj = UINT64_C(40000000) + percent * UINT64_C(800000),
-                             .duration_ns = NSEC_PER_SEC};
+    *random = *random * 1103515245 + 12345;
+    percent = 20 + (*random >> 16) % 71;
+    machine_advance(machine);
+    machine_amount(machine, 0)->sockets[0].cpu_ns = percent * NSEC_PER_SEC / 10;
+    machine_measure(machine, PACKAGE_0, UINT64_C(40000000) + percent * UINT64_C(800000));
+}
+
+static void teach(struct static_powers *static_powers, const struct machine *machine)
+{
+    assert_int_equal(
+        static_powers_update(static_powers, &machine->zones, &machine->sample, &machine->usage), 0);
 }
 
 static void test_only_whole_intervals_teach(void **state)
 {
-    struct host host = {.random = 1};
+    struct machine machine;
+    unsigned random = 1;
     struct static_powers *static_powers;
 
+    machine_init(&machine, 1);
     assert_int_equal(static_powers_new(&static_powers, NULL, 0, learn), 0);
     for (int i = 0; i < 1500; i++) {
-        run_second(&host);
+        run_second(&machine, &random);
         if (i % 3 == 1) {
-            host.sample.zones[PACKAGE].energy_uj = 1;
-            host.sample.zones[PACKAGE].gap = true;
+            machine.sample.zones[PACKAGE_0].energy_uj = 1;
+            machine.sample.zones[PACKAGE_0].gap = true;
         }
         if (i % 3 == 2)
-            host.sample.zones[PACKAGE] = (struct sample_zone){.valid = false, .energy_uj = 1};
-        assert_int_equal(static_powers_update(static_powers, &zones, &host.sample, &host.usage), 0);
+            machine.sample.zones[PACKAGE_0] = (struct sample_zone){.valid = false, .energy_uj = 1};
+        teach(static_powers, &machine);
     }
-    assert_int_equal(static_powers_get(static_powers, PACKAGE)->state, STATIC_LEARNED);
-    assert_int_equal(static_powers_get(static_powers, PACKAGE)->origin, STATIC_FROM_LOAD);
-    assert_in_range(static_powers_get(static_powers, PACKAGE)->power_uw, 38000000, 42000000);
-    assert_int_equal(static_powers_get(static_powers, DRAM)->state, STATIC_LEARNING);
+    assert_int_equal(static_powers_get(static_powers, PACKAGE_0)->state, STATIC_LEARNED);
+    assert_int_equal(static_powers_get(static_powers, PACKAGE_0)->origin, STATIC_FROM_LOAD);
+    assert_in_range(static_powers_get(static_powers, PACKAGE_0)->power_uw, 38000000, 42000000);
+    assert_int_equal(static_powers_get(static_powers, DRAM_0)->state, STATIC_LEARNING);
     static_powers_free(static_powers);
+    machine_deinit(&machine);
 }
 
 /* The next daemon knows at once what this one has learned, and learns on. */
 static void test_learned_is_kept(void **state)
 {
-    struct host host = {.random = 1};
+    struct machine machine;
+    unsigned random = 1;
     struct static_power learned, resumed;
     struct static_powers *static_powers;
 
+    machine_init(&machine, 1);
     assert_int_equal(static_powers_new(&static_powers, NULL, 0, learn), 0);
     for (int i = 0; i < 600; i++) {
-        run_second(&host);
-        assert_int_equal(static_powers_update(static_powers, &zones, &host.sample, &host.usage), 0);
+        run_second(&machine, &random);
+        teach(static_powers, &machine);
     }
-    learned = *static_powers_get(static_powers, PACKAGE);
+    learned = *static_powers_get(static_powers, PACKAGE_0);
     static_powers_free(static_powers);
 
     assert_int_equal(static_powers_new(&static_powers, NULL, 0, learn), 0);
-    assert_int_equal(static_powers_add_zones(static_powers, &zones), 0);
-    static_powers_resume(static_powers, PACKAGE, &learned);
+    assert_int_equal(static_powers_add_zones(static_powers, &machine_zones), 0);
+    static_powers_resume(static_powers, PACKAGE_0, &learned);
     for (int i = 0; i < 50; i++) {
-        run_second(&host);
-        assert_int_equal(static_powers_update(static_powers, &zones, &host.sample, &host.usage), 0);
-        resumed = *static_powers_get(static_powers, PACKAGE);
+        run_second(&machine, &random);
+        teach(static_powers, &machine);
+        resumed = *static_powers_get(static_powers, PACKAGE_0);
         assert_int_equal(resumed.origin, STATIC_FROM_LOAD);
         assert_int_equal(resumed.state, STATIC_LEARNING);
         assert_int_equal(resumed.power_uw, learned.power_uw);
         assert_int_equal(resumed.uncertainty_uw, learned.uncertainty_uw);
     }
     /* A host that draws less than what was known: at most what it draws. */
-    host.sample.zones[PACKAGE].energy_uj = learned.power_uw / 2;
-    assert_int_equal(static_powers_update(static_powers, &zones, &host.sample, &host.usage), 0);
-    assert_in_range(static_powers_get(static_powers, PACKAGE)->power_uw, 1, learned.power_uw / 2);
+    machine.sample.zones[PACKAGE_0].energy_uj = learned.power_uw / 2;
+    teach(static_powers, &machine);
+    assert_in_range(static_powers_get(static_powers, PACKAGE_0)->power_uw, 1, learned.power_uw / 2);
     static_powers_free(static_powers);
+    machine_deinit(&machine);
 }
 
 static void test_given_is_not_replaced(void **state)
@@ -150,22 +139,22 @@ static void test_given_is_not_replaced(void **state)
     struct static_powers *static_powers;
 
     assert_int_equal(static_powers_new(&static_powers, NULL, 0, given), 0);
-    assert_int_equal(static_powers_add_zones(static_powers, &zones), 0);
-    static_powers_resume(static_powers, PACKAGE, &learned);
-    assert_int_equal(static_powers_get(static_powers, PACKAGE)->power_uw, 5);
+    assert_int_equal(static_powers_add_zones(static_powers, &machine_zones), 0);
+    static_powers_resume(static_powers, PACKAGE_0, &learned);
+    assert_int_equal(static_powers_get(static_powers, PACKAGE_0)->power_uw, 5);
     static_powers_free(static_powers);
 }
 
 static void check_grown(const struct snapshot *before, const struct snapshot *after)
 {
-    const struct snapshot_zone *a = &before->zones[PACKAGE], *b = &after->zones[PACKAGE];
+    const struct snapshot_zone *a = &before->zones[PACKAGE_0], *b = &after->zones[PACKAGE_0];
 
     assert_true(b->measured_uj >= a->measured_uj);
     assert_true(b->host_uj >= a->host_uj);
     assert_true(b->static_uj >= a->static_uj);
     assert_true(b->unattributed_uj >= a->unattributed_uj);
-    assert_true(after->vms[0].dynamic_uj[PACKAGE] >= before->vms[0].dynamic_uj[PACKAGE]);
-    assert_true(after->vms[0].static_uj[PACKAGE] >= before->vms[0].static_uj[PACKAGE]);
+    assert_true(after->vms[0].dynamic_uj[PACKAGE_0] >= before->vms[0].dynamic_uj[PACKAGE_0]);
+    assert_true(after->vms[0].static_uj[PACKAGE_0] >= before->vms[0].static_uj[PACKAGE_0]);
     for (unsigned zone = 0; zone < TREE_ZONES; zone++)
         assert_true(snapshot_energy_uj(after, &after->vms[0], zone, after->time_ns) >=
                     snapshot_energy_uj(before, &before->vms[0], zone, after->time_ns));
@@ -175,65 +164,60 @@ static void check_grown(const struct snapshot *before, const struct snapshot *af
 static void test_set_elsewhere(void **state)
 {
     const struct static_power given = {.origin = STATIC_FROM_LOAD, .power_uw = 77};
-    struct host host = {.random = 1};
+    struct machine machine;
+    unsigned random = 1;
     struct static_powers *static_powers;
 
+    machine_init(&machine, 1);
     assert_int_equal(static_powers_new(&static_powers, NULL, 0, learn), 0);
-    assert_int_equal(static_powers_add_zones(static_powers, &zones), 0);
-    static_powers_set(static_powers, PACKAGE, &given);
+    assert_int_equal(static_powers_add_zones(static_powers, &machine_zones), 0);
+    static_powers_set(static_powers, PACKAGE_0, &given);
     for (int i = 0; i < 600; i++) {
-        run_second(&host);
-        assert_int_equal(static_powers_update(static_powers, &zones, &host.sample, &host.usage), 0);
+        run_second(&machine, &random);
+        teach(static_powers, &machine);
     }
-    assert_memory_equal(static_powers_get(static_powers, PACKAGE), &given, sizeof(given));
+    assert_memory_equal(static_powers_get(static_powers, PACKAGE_0), &given, sizeof(given));
     assert_ptr_equal(static_powers_by_slot(static_powers), static_powers_get(static_powers, 0));
     static_powers_free(static_powers);
+    machine_deinit(&machine);
 }
 
 /* From none to learned, under a policy that shows guests the static energy too. */
 static void test_learning_moves_no_counter_backwards(void **state)
 {
-    struct ledger_config config = {.static_policy = STATIC_EQUAL, .interval_ns = NSEC_PER_SEC};
-    struct vm vm = {.running = true, .vcpus = 1, .name = "vm"};
-    const struct vm_table vms = {&vm, 1};
-    struct host host = {.random = 1};
-    struct attribution_model *model;
+    struct machine machine;
+    unsigned random = 1;
     struct static_powers *static_powers;
-    struct ledger *ledger;
     struct snapshot *last = NULL;
     uint64_t energy_uj = 0, dynamic_uj;
 
-    assert_int_equal(cputime_model_new(&MODEL_OPTIONS_DEFAULT, &model), 0);
-    config.model = model;
-    assert_int_equal(ledger_new(&ledger, &config), 0);
+    machine_init(&machine, 1);
+    machine_open_ledger(&machine, (struct ledger_config){.static_policy = STATIC_EQUAL});
     assert_int_equal(static_powers_new(&static_powers, NULL, 0, learn), 0);
     for (int i = 0; i < 600; i++) {
         struct snapshot *snapshot;
 
-        run_second(&host);
-        energy_uj += host.sample.zones[PACKAGE].energy_uj;
-        assert_int_equal(ledger_update_vms(ledger, &vms, host.sample.time_ns), 0);
-        assert_int_equal(ledger_record(ledger, &zones, &host.sample, &host.usage,
-                                       static_powers_by_slot(static_powers)),
-                         0);
-        assert_int_equal(static_powers_update(static_powers, &zones, &host.sample, &host.usage), 0);
-        assert_int_equal(
-            ledger_snapshot(ledger, &zones, &host.sample, host.sample.time_ns, &snapshot), 0);
-        dynamic_uj = snapshot->vms[0].dynamic_uj[PACKAGE];
-        assert_int_equal(snapshot->zones[PACKAGE].measured_uj, energy_uj);
-        assert_int_equal(dynamic_uj + snapshot->zones[PACKAGE].static_uj, energy_uj);
+        run_second(&machine, &random);
+        energy_uj += machine.sample.zones[PACKAGE_0].energy_uj;
+        memcpy(machine.static_powers, static_powers_by_slot(static_powers),
+               machine.zones.n * sizeof(*machine.static_powers));
+        machine_record(&machine);
+        teach(static_powers, &machine);
+        snapshot = machine_snapshot(&machine);
+        dynamic_uj = snapshot->vms[0].dynamic_uj[PACKAGE_0];
+        assert_int_equal(snapshot->zones[PACKAGE_0].measured_uj, energy_uj);
+        assert_int_equal(dynamic_uj + snapshot->zones[PACKAGE_0].static_uj, energy_uj);
         if (last)
             check_grown(last, snapshot);
         snapshot_free(last);
         last = snapshot;
         if (i == 50)
-            assert_int_equal(snapshot->zones[PACKAGE].static_uj, 0);
+            assert_int_equal(snapshot->zones[PACKAGE_0].static_uj, 0);
     }
-    assert_true(last->zones[PACKAGE].static_uj > 300 * UINT64_C(38000000));
+    assert_true(last->zones[PACKAGE_0].static_uj > 300 * UINT64_C(38000000));
     snapshot_free(last);
     static_powers_free(static_powers);
-    ledger_free(ledger);
-    attribution_model_free(model);
+    machine_deinit(&machine);
 }
 
 int main(void)

@@ -33,7 +33,7 @@ def read(path):
 
 
 def unbuilt(root):
-    """Source files that no meson.build in src/ names, and tests that tests/unit/meson.build lacks."""
+    """Source files that no meson.build names, and unit tests that tests/unit/meson.build lacks."""
     build = "".join(read(path) for path in sorted((root / "src").rglob("meson.build")))
     for path in sorted((root / "src").rglob("*.c")):
         if f"'{path.relative_to(root / 'src')}'" not in build and f"'{path.name}'" not in build:

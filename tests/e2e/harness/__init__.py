@@ -8,6 +8,8 @@
     doctor.py     a host that virtjoule doctor finds nothing wrong with
     metrics.py    Prometheus text, to the microjoule
     audit.py      what must hold at every scrape
+    accounts.py   what was used, beside what the daemon has counted of it
+    margins.py    what verdicts leave open, and why
     powercap.py   a simulated host with energy counters
     fake_qemu.py  processes under QEMU's name with a known CPU time
     system.py     temporary directories, processes, waiting

@@ -21,7 +21,7 @@ class Cgroup:
         for directory in reversed([self.path, *self.path.parents]):
             if not directory.exists():
                 directory.mkdir()
-                self._made.callback(system.wait_until, lambda path=directory: _remove(path), 5,
+                self._made.callback(system.wait_until, lambda path=directory: _remove(path),
                                     f"{directory} is empty")
         return self
 

@@ -10,7 +10,8 @@ import threading
 import urllib.request
 
 from . import system
-from .metrics import Metrics
+from .margins import PATIENCE_S
+from .metrics import Metrics, Scraped
 
 VIRTJOULED = system.BUILD / "src/daemon/virtjouled"
 VIRTJOULE = system.BUILD / "src/cli/virtjoule"
@@ -94,7 +95,7 @@ class NotifySocket:
         self.path.unlink()
 
 
-class Daemon:
+class Daemon(Scraped):
     """Use as a context, which starts it and waits until it is ready.
 
     `settings` is {section: {key: value}} on top of the directories and the
@@ -102,6 +103,8 @@ class Daemon:
     With a DescriptorStore the mount outlives the daemon; `wrapper` is a command
     that is to run it. A confined daemon can neither mount nor see its mount, which
     `virtjouled --mount` makes before each start.
+
+    It runs before all else on the machine: a tick that is missed, or late, is the daemon's fault.
     """
 
     # As root: with the capabilities of virtjoule.service.
@@ -164,9 +167,9 @@ class Daemon:
             if self.store:
                 self.store.remove()
 
-    def start(self, timeout=20):
+    def start(self):
         self.launch()
-        system.wait_until(self._is_ready, timeout, f"virtjouled is ready; its log:\n{self.log()}")
+        system.wait_until(self._is_ready, f"virtjouled is ready; its log:\n{self.log()}")
 
     def launch(self):
         """Starts it without waiting."""
@@ -177,9 +180,10 @@ class Daemon:
         with open(self._log, "ab") as log:
             if self._confined:
                 subprocess.run([VIRTJOULED, "--mount", "--config", self.config], check=True,
-                               stdout=log, stderr=log, env=environment, timeout=20)
+                               stdout=log, stderr=log, env=environment, timeout=PATIENCE_S)
             start = self.store.start if self.store else system.start_child
-            self.process = start([*self._wrapper, self.program, "--config", self.config],
+            self.process = start([*system.REALTIME, *self._wrapper, self.program,
+                                  "--config", self.config],
                                  stdout=log, stderr=log, env=environment)
 
     def _is_ready(self):
@@ -187,9 +191,9 @@ class Daemon:
             raise RuntimeError(f"virtjouled ended with {self.process.returncode}:\n{self.log()}")
         return "READY=1" in self._notify.messages
 
-    def wait_exit(self, timeout=20):
+    def wait_exit(self):
         """Waits for it to end by itself; returns its exit status."""
-        return self.process.wait(timeout)
+        return self.process.wait(PATIENCE_S)
 
     def stop(self):
         """SIGTERM; returns the exit status."""
@@ -212,40 +216,23 @@ class Daemon:
     def log(self):
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
-    def wait_log(self, text, timeout=10):
+    def wait_log(self, text):
         """Waits until the log holds a text."""
         try:
-            system.wait_until(lambda: text in self.log(), timeout, f"{text!r} in the log")
+            system.wait_until(lambda: text in self.log(), f"{text!r} in the log")
         except system.TestTimeout as error:
             raise system.TestTimeout(f"{error}:\n{self.log()}") from error
 
     def metrics(self):
         url = f"http://127.0.0.1:{self.port}/metrics"
-        with urllib.request.urlopen(url, timeout=10) as response:
+        with urllib.request.urlopen(url, timeout=PATIENCE_S) as response:
             return Metrics(response.read().decode())
-
-    def wait_metrics(self, condition, timeout=15, what="the metrics"):
-        """Scrapes until condition(metrics) is true; returns that scrape."""
-
-        def scrape():
-            metrics = self.metrics()
-            return metrics if condition(metrics) else None
-
-        return system.wait_until(scrape, timeout, what, interval=0.2)
-
-    def wait_ticks(self, n=2):
-        """Waits until n more samples have been taken: what was used before is then counted."""
-        def ticks(metrics):
-            return metrics.value("virtjoule_tick_seconds_count")
-
-        start = ticks(self.metrics())
-        return self.wait_metrics(lambda metrics: ticks(metrics) >= start + n, what=f"{n} ticks")
 
     def cli(self, *arguments, status=0):
         """Runs `virtjoule ... --json`; returns what it printed, parsed."""
         result = subprocess.run(
             [VIRTJOULE, "--socket", self.runtime_dir / "control.sock", *arguments, "--json"],
-            capture_output=True, text=True, timeout=20)
+            capture_output=True, text=True, timeout=PATIENCE_S)
         if result.returncode != status:
             raise RuntimeError(f"virtjoule {arguments}: {result.returncode}\n{result.stderr}")
         return json.loads(result.stdout) if result.stdout else None
@@ -254,7 +241,7 @@ class Daemon:
         """Exit status of --check-config; what it says goes to the log."""
         with open(self._log, "ab") as log:
             return subprocess.run([VIRTJOULED, "--check-config", "--config", self.config],
-                                  stdout=log, stderr=log, timeout=20).returncode
+                                  stdout=log, stderr=log, timeout=PATIENCE_S).returncode
 
     def tree(self, uuid):
         """A VM's package zone as the host sees it."""

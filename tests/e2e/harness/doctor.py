@@ -78,7 +78,7 @@ class DoctorHost:
     def run(self, *arguments, **options):
         return subprocess.run([VIRTJOULE, "doctor", "--host", "--root", self.root, "--config",
                                self.daemon.config, *arguments],
-                              capture_output=True, text=True, timeout=60, **options)
+                              capture_output=True, text=True, timeout=system.PATIENCE_S, **options)
 
     def findings(self):
         return parse(self.run("--json"))

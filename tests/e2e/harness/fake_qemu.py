@@ -23,6 +23,7 @@ class FakeQemu:
         self.name = name
         self.uuid = uuid or str(uuids.uuid4())
         self.process = None
+        self.begun_s = 0  # of its CPU time what was used before it was QEMU, once it was asked
         self._program = directory / program
         self._cpu = cpu
         self._cgroup = cgroup
@@ -49,12 +50,12 @@ class FakeQemu:
     def __exit__(self, *_):
         self.kill()
 
-    def cpu_ns(self):
+    def cpu_seconds(self):
         """CPU time used so far."""
         return self._ask("cpu")
 
     def stop_load(self):
-        """Ends the work, not the process; returns all CPU time used."""
+        """Ends the work, not the process; returns all CPU time used, seconds."""
         return self._ask("stop")
 
     def kill(self):
@@ -66,4 +67,6 @@ class FakeQemu:
     def _ask(self, command):
         self.process.stdin.write(command + "\n")
         self.process.stdin.flush()
-        return int(self.process.stdout.readline())
+        used, begun = self.process.stdout.readline().split()
+        self.begun_s = int(begun) / 1e9
+        return int(used) / 1e9

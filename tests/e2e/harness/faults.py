@@ -31,7 +31,7 @@ class FaultFs:
     def __enter__(self):
         self._process = system.start_child(
             [system.BUILD / "tests/e2e/fault-fs", self.backing, self._faults, self.path])
-        system.wait_until(lambda: system.mounts_below(self.path), 10, "fault-fs is mounted")
+        system.wait_until(lambda: system.mounts_below(self.path), "fault-fs is mounted")
         return self
 
     def __exit__(self, *_):

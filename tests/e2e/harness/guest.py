@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A real QEMU guest under libvirt, and the line on which it obeys commands."""
 
+import atexit
 import base64
+import functools
 import gzip
 import itertools
 import os
@@ -12,7 +14,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ import libvirt
 
 from . import cgroup, system
 from .libvirtd import remove_domain
+from .margins import PATIENCE_S
 
 _XML = """
 <domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
@@ -31,8 +33,8 @@ _XML = """
 {backing}  <vcpu{cpuset} current='{vcpus}'>{max_vcpus}</vcpu>
   <os>
     <type arch='x86_64' machine='pc'>hvm</type>
-    <kernel>{directory}/vmlinuz</kernel>
-    <initrd>{directory}/initramfs.cpio.gz</initrd>
+    <kernel>{kernel}</kernel>
+    <initrd>{initramfs}</initrd>
     <cmdline>console=ttyS0 quiet panic=1 mitigations=off</cmdline>
   </os>
   <features><acpi/></features>
@@ -76,6 +78,14 @@ def _arguments_xml(arguments):
             + "</qemu:commandline>\n")
 
 
+@functools.cache
+def _readable_copy(image):
+    """For QEMU's user, who may not be let into the build directory; until this process ends."""
+    directory = system.TemporaryDirectory()
+    atexit.register(directory.__exit__)
+    return shutil.copy(image, directory.path)
+
+
 class Answer(NamedTuple):
     """What a command in the guest printed (both streams) and its exit status."""
 
@@ -94,7 +104,7 @@ class Guest:
     there as its energy share. With None it has no share: libvirt cannot save
     a domain with virtiofs. Without wait_for_share the start is left to find it.
     `tools` is a directory that the guest is to have as well; `arguments` are QEMU's,
-    for what libvirt does not know.
+    for what libvirt does not know; `kernel` is an image's file.
     """
 
     POWERCAP = "/sys/class/powercap"
@@ -102,11 +112,10 @@ class Guest:
     TOOLS_TAG = "tools"
     IMAGES = system.BUILD / "guest"
     DISK = None  # among the images
-    ANSWER_S = 0.5  # that it takes to obey a short command at most
 
     def __init__(self, libvirtd, directory, mountpoint, vcpus=1, max_vcpus=None, cpus=None,
                  label="", wait_for_share=True, shared_memory=True, cache="none", tools=None,
-                 memory_mib=192, arguments=()):
+                 memory_mib=192, arguments=(), kernel="vmlinux"):
         self.name = f"{system.PREFIX}{label}{random.randrange(16**6):06x}"
         self.uuid = str(uuid.uuid4())
         self._libvirtd = libvirtd
@@ -119,6 +128,8 @@ class Guest:
         shares = [(self._share, "virtjoule", cache)] if mountpoint else []
         shares += [(tools, self.TOOLS_TAG, "none")] if tools else []
         self._xml = _XML.format(name=self.name, uuid=self.uuid, directory=directory,
+                                kernel=_readable_copy(self.IMAGES / kernel),
+                                initramfs=_readable_copy(self.IMAGES / "initramfs.cpio"),
                                 backing=_BACKING_XML if shared_memory else "",
                                 disk=_DISK_XML.format(path=directory / self.DISK)
                                 if self.DISK else "",
@@ -149,23 +160,19 @@ class Guest:
         return self._libvirtd.connection.lookupByUUIDString(self.uuid)
 
     def define(self):
-        # QEMU runs as another user, who may not be let into the build directory.
-        for name in ("vmlinuz", "initramfs.cpio.gz"):
-            if not (self._directory / name).exists():
-                shutil.copy(self.IMAGES / name, self._directory)
         if self.DISK:
             # It has more holes than files.
             subprocess.run(["cp", "--sparse=always", self.IMAGES / self.DISK, self._directory],
                            check=True)
         self._libvirtd.connection.defineXML(self._xml)
 
-    def start(self, timeout=60):
+    def start(self):
         """Starts the domain and waits until it obeys."""
         if self._wait_for_share:
             # The daemon learns of a new domain from libvirt as we do: give it a moment.
-            system.wait_until(self._share.is_dir, 5, f"{self._share} is there")
+            system.wait_until(self._share.is_dir, f"{self._share} is there")
         self.domain.create()
-        self._connect(timeout)
+        self._connect()
 
     def destroy(self):
         self._disconnect()
@@ -180,43 +187,52 @@ class Guest:
         """SIGKILL to QEMU; returns when libvirt knows."""
         self._disconnect()
         os.kill(self.pid, signal.SIGKILL)
-        system.wait_until(lambda: not self.domain.isActive(), 10, f"{self.name} is dead")
+        system.wait_until(lambda: not self.domain.isActive(), f"{self.name} is dead")
 
     @property
     def pid(self):
         """Of its QEMU."""
         return int(Path(f"/run/libvirt/qemu/{self.name}.pid").read_text())
 
-    def cgroup_cpu_seconds(self):
-        """The kernel's own account of all that works for the running domain."""
+    @property
+    def cgroup(self):
+        """Of all that works for the running domain."""
         path = re.search(r"^0::(.*?(\.libvirt-qemu|\.scope))(/|$)",
                          Path(f"/proc/{self.pid}/cgroup").read_text(), re.MULTILINE)[1]
-        return cgroup.cpu_seconds(f"{system.cgroup2_mountpoint()}{path}")
+        return Path(f"{system.cgroup2_mountpoint()}{path}")
 
-    def reset(self, timeout=60):
+    def cpu_seconds(self):
+        """The kernel's own account of all that works for the running domain."""
+        return cgroup.cpu_seconds(self.cgroup)
+
+    def reset(self):
         """The reset button: the guest boots anew within the same QEMU process."""
         self.check("touch /tmp/before-reset")
         self.domain.reset()
-        self._wait_for_boot(timeout)
+        self._wait_for_boot()
 
-    def reboot(self, timeout=60):
+    def reboot(self):
         """The same by the guest itself."""
         self.check("touch /tmp/before-reset; (sleep 0.1; reboot -f) >/dev/null 2>&1 &")
-        self._wait_for_boot(timeout)
+        self._wait_for_boot()
 
-    def _wait_for_boot(self, timeout):
-        self._wait_for("test ! -e /tmp/before-reset", timeout)
+    def _wait_for_boot(self):
+        self._wait_for("test ! -e /tmp/before-reset")
 
-    def run(self, script, timeout=30):
+    def run(self, script):
         """Runs a shell script in the guest."""
+        return self._read_answer(self._send(script))
+
+    def _send(self, script):
+        """Returns the command's number."""
         command = f"#{next(self._ids)}"
         encoded = base64.b64encode(script.encode() + b"\n").decode()
         self._socket.sendall(f"\n{command} {encoded}\n".encode())
-        return self._read_answer(command, time.monotonic() + timeout)
+        return command
 
-    def check(self, script, timeout=30):
+    def check(self, script):
         """Runs a script that must succeed; returns its output."""
-        answer = self.run(script, timeout)
+        answer = self.run(script)
         if answer.status != 0:
             raise GuestError(f"{self.name}: {script!r} gave {answer.status}:\n{answer.output}")
         return answer.output
@@ -250,22 +266,20 @@ class Guest:
         path = self._directory / f"{self.name}.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def _connect(self, timeout):
+    def _connect(self):
         self._received = b""
         self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(PATIENCE_S)
         self._socket.connect(str(self._directory / f"{self.name}.sock"))
-        self._wait_for(":", timeout)
+        self._wait_for(":")
 
-    def _wait_for(self, script, timeout):
-        """Asks until the script succeeds: nobody answers what comes before the guest listens."""
-
-        def succeeds():
-            with suppress(system.TestTimeout):
-                return self.run(script, self.ANSWER_S).status == 0
-            return False
-
+    def _wait_for(self, script):
+        """Asks until the script succeeds, and anew when the guest begins to listen: what was sent
+        before may be lost."""
         try:
-            system.wait_until(succeeds, timeout, f"{self.name} boots")
+            answer = None
+            while not answer or answer.status != 0:
+                answer = self._read_answer(self._send(script), until_listening=True)
         except system.TestTimeout as error:
             raise GuestError(f"{error}:\n{self.console()}") from error
 
@@ -274,11 +288,17 @@ class Guest:
             self._socket.close()
             self._socket = None
 
-    def _read_answer(self, command, end):
+    def _read_answer(self, command, until_listening=False):
+        """None: the guest has begun to listen meanwhile."""
         lines = None
         while True:
-            line = self._read_line(end)
-            if line == f"begin {command}":
+            line = self._read_line()
+            if line == "listening":
+                # Whatever it was about to answer, it does no more.
+                lines = None
+                if until_listening:
+                    return None
+            elif line == f"begin {command}":
                 lines = []
             elif lines is not None and line.startswith(f"end {command} "):
                 return Answer(int(line.split()[2]),
@@ -286,13 +306,12 @@ class Guest:
             elif lines is not None:
                 lines.append(line)
 
-    def _read_line(self, end):
+    def _read_line(self):
         while b"\n" not in self._received:
-            self._socket.settimeout(max(end - time.monotonic(), 0.001))
             try:
                 data = self._socket.recv(65536)
             except TimeoutError as error:
-                raise system.TestTimeout(f"{self.name}: no answer in time") from error
+                raise system.TestTimeout(f"{self.name}: no answer in {PATIENCE_S} s") from error
             if not data:
                 raise GuestError(f"{self.name} is gone:\n{self.console()}")
             self._received += data

@@ -16,7 +16,8 @@ from typing import NamedTuple
 from . import system
 from .daemon import VIRTJOULED
 from .guest import Guest
-from .metrics import Metrics
+from .margins import CUT_J
+from .metrics import Metrics, Scraped
 
 WATTS = 10  # of each package at any load: 100000 uJ in each centisecond of the uptime
 _FAKE_QEMU = system.BUILD / "tests/e2e/fake-qemu"
@@ -58,26 +59,39 @@ libvirt_uri =
 """
 
 
-class Look(NamedTuple):
-    """What was to be seen of a host at one time."""
+class Moment(NamedTuple):
+    """What is true of a host at one time."""
 
-    uptime_s: float  # the clock that its packages draw by
+    joules: float  # of its counters, as far as the guest has found the time to let them draw
     awake_s: float  # CLOCK_MONOTONIC, the clock of ticks: it stands still while the host sleeps
+    uptime_s: tuple[float, float]  # the clock that its packages draw by, before and after awake_s
+
+
+class Look(NamedTuple):
+    """What the daemon tells of a host, of a time between two moments."""
+
+    before: Moment
     metrics: Metrics
+    after: Moment
+
+    def joules(self):
+        """Measured."""
+        return float(self.metrics.sum("virtjoule_source_energy_joules_total"))
 
 
-class GuestHost:
+class GuestHost(Scraped):
     """Use as a context: the guest is then up, the daemon not yet started.
 
     `programs` of this machine are there as well; with a `bmc` it is that BMC's machine.
     """
 
     def __init__(self, libvirtd, directory, provider, cpus=2, range_uj=10**12, memory_mib=192,
-                 programs=(), bmc=None):
+                 programs=(), bmc=None, kernel="vmlinux"):
         self._config = _CONFIG.format(provider=provider)
         self._copied = [VIRTJOULED, _FAKE_QEMU, *programs]
         self._guest = Guest(libvirtd, directory, mountpoint=directory / "hosts", vcpus=cpus,
-                            memory_mib=memory_mib, arguments=bmc.qemu_arguments if bmc else ())
+                            memory_mib=memory_mib, arguments=bmc.qemu_arguments if bmc else (),
+                            kernel=kernel)
         self._range_uj = range_uj
         self._packages = " ".join(str(i) for i in range(cpus))
         self._programs = directory / "hosts" / self._guest.uuid / "programs"
@@ -96,8 +110,8 @@ class GuestHost:
     def __exit__(self, *exception):
         self._guest.__exit__(*exception)
 
-    def check(self, script, timeout=30):
-        return self._guest.check(script, timeout)
+    def check(self, script):
+        return self._guest.check(script)
 
     def program(self, name):
         """How the guest's shell starts one."""
@@ -110,7 +124,7 @@ class GuestHost:
                    f"LD_LIBRARY_PATH={self._bin} "
                    f"{' '.join(f'{self._bin}/{command}' for command in commands)} "
                    ">/tmp/virtjouled.log 2>&1 &")
-        system.wait_until(lambda: "info: ready" in self.log(), 20, "virtjouled is ready")
+        system.wait_until(lambda: "info: ready" in self.log(), "virtjouled is ready")
 
     def stop_daemon(self):
         self.check("killall virtjouled; while pidof virtjouled; do usleep 20000; done")
@@ -126,20 +140,27 @@ class GuestHost:
         return json.loads(self.check(f"{self.program('virtjoule')} show --host --json"))
 
     def log(self):
-        return self.check("cat /tmp/virtjouled.log")
+        return self.check("cat /tmp/virtjouled.log 2>/dev/null || true")
 
     def metrics(self):
-        return self.look().metrics
+        return Metrics(self.check("wget -q -O - http://127.0.0.1:9177/metrics"))
 
-    def uptime(self):
-        """Seconds of the clock that its packages draw by."""
-        return float(self.check("cat /proc/uptime").split()[0])
+    def moment(self):
+        *counters, before, awake, after = self.check(
+            "cat /tmp/sys/class/powercap/intel-rapl:*/energy_uj; "
+            "cat /proc/uptime; grep -m 1 '^now at' /proc/timer_list; cat /proc/uptime").splitlines()
+        return Moment(sum(map(int, counters)) / 1e6, int(awake.split()[2]) / 1e9,
+                      (float(before.split()[0]), float(after.split()[0])))
 
     def look(self):
-        uptime, awake, metrics = self.check(
-            "cat /proc/uptime; grep -m 1 '^now at' /proc/timer_list; "
-            "wget -q -O - http://127.0.0.1:9177/metrics").split("\n", 2)
-        return Look(float(uptime.split()[0]), int(awake.split()[2]) / 1e9, Metrics(metrics))
+        """With all of a tick, and of those that it came too late for, that began in between."""
+        return Look(self.moment(), self.wait_ticks(3), self.moment())
+
+    def assert_all_measured(self, start, end):
+        """Of two looks: between what the counters have said on both sides."""
+        grown = end.joules() - start.joules()
+        assert end.before.joules - start.after.joules - CUT_J <= grown
+        assert grown <= end.after.joules - start.before.joules + CUT_J
 
     def step_clock(self, seconds):
         """Of CLOCK_REALTIME."""
@@ -177,7 +198,7 @@ class GuestHost:
                 read old <energy_uj; new=$old
                 while [ $new = $old ]; do usleep 10000; read new <energy_uj; done
             done
-            killall -CONT virtjouled""", timeout=seconds + 60)
+            killall -CONT virtjouled""")
 
     def tree_uj(self, vm):
         """What a guest of this host would read."""
@@ -188,19 +209,37 @@ class GuestHost:
         """A process under QEMU's name, pinned to a CPU; stop_vm() ends its work."""
         identity = str(uuid.uuid4())
         self.check(f"""
-            mkfifo /tmp/{name}.in
+            rm -f /tmp/{name}.*; mkfifo /tmp/{name}.in
             FAKE_QEMU_DUTY={duty} LD_LIBRARY_PATH={self._bin} \
                 taskset {1 << cpu:x} {self._bin}/qemu-system-x86_64 \
-                -name {name} -uuid {identity} -m 128 </tmp/{name}.in >/tmp/{name}.out 2>&1 &
+                -name {name} -uuid {identity} -m 128 </tmp/{name}.in >>/tmp/{name}.out 2>&1 &
             sleep 100000 >/tmp/{name}.in 2>/dev/null &""")
         return identity
 
     def stop_vm(self, name):
-        """Ends its work, not the process; returns the CPU seconds it has used."""
-        answer = self.check(f"echo stop >/tmp/{name}.in; "
+        """Ends its work, not the process; returns the CPU seconds it has used since it was QEMU."""
+        used, begun = self._ask_vm(name, "stop")
+        return used - begun
+
+    def vm_seconds(self, name):
+        """All CPU time that the process has used so far, as another program as well."""
+        return self._ask_vm(name, "cpu")[0]
+
+    def serving_seconds(self):
+        """As of accounts.py."""
+        answer = self.check("for task in /proc/$(pidof virtjouled)/task/*; do "
+                            "! grep -qx powercapfs $task/comm || cat $task/schedstat; done")
+        return int(answer.split()[0]) / 1e9
+
+    def _ask_vm(self, name, command):
+        answer = self.check(f">/tmp/{name}.out; echo {command} >/tmp/{name}.in; "
                             f"while [ ! -s /tmp/{name}.out ]; do usleep 20000; done; "
                             f"cat /tmp/{name}.out")
-        return int(answer) / 1e9
+        return [int(number) / 1e9 for number in answer.split()]
+
+    def remove_vms(self):
+        self.check("killall qemu-system-x86_64; while pidof qemu-system-x86_64; do usleep 20000; "
+                   "done")
 
 
 def copy_with_libraries(program, directory):

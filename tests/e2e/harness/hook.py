@@ -28,7 +28,7 @@ class Hook:
     def call(self, xml, operation="prepare"):
         """As libvirt calls it; it must print nothing and succeed."""
         result = subprocess.run([self.path, "name", operation, "begin", "-"], input=xml,
-                                capture_output=True, timeout=10)
+                                capture_output=True, timeout=system.PATIENCE_S)
         assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
 
 

@@ -72,7 +72,7 @@ class Libvirtd:
     def start(self):
         """Starts our own libvirtd, at first or after stop()."""
         try:
-            self.connection = system.wait_until(self._try_start, 30, "libvirtd answers")
+            self.connection = system.wait_until(self._try_start, "libvirtd answers")
         except system.TestTimeout as error:
             log = (self._directory.path / "libvirtd.log").read_text()
             raise system.TestTimeout(f"{error}; its log:\n{log}") from error
@@ -122,11 +122,15 @@ class Libvirtd:
             system.stop_child(child)
         self._children = []
 
-    def remove_domains(self):
+    def domains(self):
+        """Names of those of the tests."""
+        return {domain.name() for domain in self.connection.listAllDomains()
+                if domain.name().startswith(system.PREFIX)}
+
+    def remove_domains(self, keep=frozenset()):
         """Takes down every domain of the tests, those of an earlier, killed run as well."""
-        for domain in self.connection.listAllDomains():
-            if domain.name().startswith(system.PREFIX):
-                remove_domain(domain)
+        for name in self.domains() - keep:
+            remove_domain(self.connection.lookupByName(name))
 
 
 def remove_domain(domain):

@@ -4,9 +4,33 @@
 import re
 from decimal import Decimal
 
+from . import system
+
 _SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\S+)")
 _LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)",?')
 _ESCAPES = {r"\\": "\\", r"\"": '"', r"\n": "\n"}
+
+
+class Scraped:
+    """Who has `metrics()`: the waits for what they tell."""
+
+    def wait_metrics(self, condition, what="the metrics"):
+        """Scrapes until condition(metrics) is true; returns that scrape."""
+
+        def scrape():
+            metrics = self.metrics()
+            return metrics if condition(metrics) else None
+
+        return system.wait_until(scrape, what, interval=0.1)
+
+    def wait_ticks(self, n=2):
+        """Waits until n more samples have been published; with two, the last was taken after the
+        call: what was used before is counted."""
+        def ticks(metrics):
+            return metrics.value("virtjoule_tick_seconds_count")
+
+        start = ticks(self.metrics())
+        return self.wait_metrics(lambda metrics: ticks(metrics) >= start + n, what=f"{n} ticks")
 
 
 class Metrics:

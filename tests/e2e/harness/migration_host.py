@@ -90,7 +90,7 @@ class MigrationHost:
         self._child = system.start_child(
             ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc",
              "sh", "-c", script])
-        self.connection = system.wait_until(self._connect, 60, f"{self._name}'s libvirtd answers")
+        self.connection = system.wait_until(self._connect, f"{self._name}'s libvirtd answers")
 
     def _connect(self):
         if self._child.poll() is not None:
@@ -116,7 +116,7 @@ class MigrationHost:
                            "proc_root": f"/proc/{self._init_pid()}/root/proc"}},
             wrapper=("unshare", "--mount", "sh", "-c", script, "sh"))
         self.daemon.start()
-        self.daemon.wait_log("libvirt connected", 30)
+        self.daemon.wait_log("libvirt connected")
 
     def tree_uj(self, vm):
         """What its guest would read; None where it has no tree."""

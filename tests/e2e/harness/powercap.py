@@ -9,6 +9,8 @@ short bursts would be missed; steal time is nobody's here, and the kernel keeps
 it out of its processes' CPU time as well. /proc/stat prints clock ticks, but
 cumulative ones: what is cut off now shows later.
 
+A real-time thread writes the counters: hardware does not wait for a busy machine.
+
 The counters are written as zero-padded decimals of constant width, each in one
 write, since readers may keep the file open: a shorter text after a wrap would
 leave a digit behind, and truncating first would show an empty file.
@@ -135,6 +137,7 @@ class SimulatedPowercap:
         self._write(package)
 
     def _run(self):
+        os.sched_setscheduler(threading.get_native_id(), os.SCHED_FIFO, os.sched_param(1))
         while not self._end.wait(_UPDATE_S):
             self._update()
 

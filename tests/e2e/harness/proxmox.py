@@ -61,7 +61,7 @@ class ProxmoxVm(Guest):
         """Runs the hookscript, which always succeeds; returns what it said."""
         environment = {**os.environ, "PATH": f"{self._directory}/bin:{os.environ['PATH']}"}
         result = subprocess.run([self._script, self.vmid, name], env=environment, text=True,
-                                capture_output=True, timeout=20)
+                                capture_output=True, timeout=system.PATIENCE_S)
         assert result.returncode == 0, result.stderr
         return result.stdout
 
@@ -81,11 +81,11 @@ class ProxmoxVm(Guest):
     def define(self):
         pass
 
-    def start(self, timeout=60):
+    def start(self):
         self.phase("pre-start")
         self.start_qemu()
         self.phase("post-start")
-        self._connect(timeout)
+        self._connect()
 
     def start_qemu(self):
         images = system.BUILD / "guest"
@@ -94,12 +94,12 @@ class ProxmoxVm(Guest):
             ["qemu-system-x86_64", "-name", "web01,debug-threads=on", "-daemonize",
              "-pidfile", self._pid_file, "-smbios", f"type=1,uuid={self.uuid}", "-nodefaults",
              "-display", "none", "-machine", "pc,accel=tcg", "-m", str(self.MEGABYTES),
-             "-kernel", images / "vmlinuz", "-initrd", images / "initramfs.cpio.gz",
+             "-kernel", images / "vmlinux", "-initrd", images / "initramfs.cpio",
              "-append", "console=ttyS0 quiet panic=1 mitigations=off",
              "-serial", f"file:{directory}/{self.name}.log",
              "-serial", f"unix:{directory}/{self.name}.sock,server=on,wait=off",
              *documented_args(self.vmid, self.MEGABYTES, self.run_directory)],
-            check=True, capture_output=True, timeout=30)
+            check=True, capture_output=True, timeout=system.PATIENCE_S)
 
     def stop(self):
         """As `qm stop` does."""
@@ -107,7 +107,7 @@ class ProxmoxVm(Guest):
         self._disconnect()
         pid = self.pid
         os.kill(pid, 15)
-        system.wait_until(lambda: not Path(f"/proc/{pid}/exe").exists(), 10, "QEMU is gone")
+        system.wait_until(lambda: not Path(f"/proc/{pid}/exe").exists(), "QEMU is gone")
         self.phase("post-stop")
 
     def __exit__(self, *_):

@@ -11,6 +11,7 @@ import urllib.request
 from . import system
 from .cgroup import Cgroup
 from .daemon import NotifySocket
+from .margins import PATIENCE_S
 from .metrics import Metrics
 
 PROGRAM = system.BUILD / "src/requests/virtjoule-requests"
@@ -42,7 +43,7 @@ class RequestsDaemon:
     def __enter__(self):
         try:
             self.launch()
-            system.wait_until(self._is_ready, 20, "virtjoule-requests is ready")
+            system.wait_until(self._is_ready, "virtjoule-requests is ready")
         except BaseException:
             self.kill()
             raise
@@ -81,16 +82,16 @@ class RequestsDaemon:
     def log(self):
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
-    def wait_log(self, text, timeout=10, count=1):
+    def wait_log(self, text, count=1):
         """Waits until the log holds a text so often."""
         try:
-            system.wait_until(lambda: self.log().count(text) >= count, timeout, f"{text!r}")
+            system.wait_until(lambda: self.log().count(text) >= count, f"{text!r}")
         except system.TestTimeout as error:
             raise system.TestTimeout(f"{error}:\n{self.log()}") from error
 
     def metrics(self):
         url = f"http://127.0.0.1:{self.port}/metrics"
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
             return Metrics(answer.read().decode())
 
     def requests(self):
@@ -106,7 +107,7 @@ class RequestsDaemon:
             # It writes ten times a second.
             return len(last) > 1 and len(last[-1]) == len(last[-2]) > 0
 
-        system.wait_until(is_still, 20, "all requests are in the access log", interval=0.5)
+        system.wait_until(is_still, "all requests are in the access log", interval=0.5)
         return last[-1]
 
     def hang_up(self):
@@ -167,7 +168,7 @@ class Load:
         if kind:
             system.stop_child(self._process)
             return
-        told, errors = self._process.communicate(timeout=300)
+        told, errors = self._process.communicate(timeout=PATIENCE_S)
         if self._process.returncode != 0:
             raise RuntimeError(
                 f"load generator ended with {self._process.returncode}: {told}{errors}")

@@ -11,8 +11,6 @@ from . import system
 from .guest import Guest
 from .requests import WORKLOAD, Server
 
-_BOOT_S = 90
-_START_S = 120
 _CONFIG = "/usr/local/etc/virtjoule/requests/all.conf"
 _SERVERS = system.SOURCE_ROOT / "tests/e2e/servers"
 _GUEST_UNITS = ("virtjoule-share.service", "run-virtjoule-share.mount", "sys-class-powercap.mount")
@@ -26,7 +24,6 @@ class ServersGuest(Guest):
 
     IMAGES = system.BUILD / "servers"
     DISK = "servers.img"
-    ANSWER_S = 5  # while systemd starts all else
     UNITS = ("nginx", "apache2", "node", "python", "uvicorn")
 
     def __init__(self, libvirtd, directory, mountpoint, largest):
@@ -41,14 +38,14 @@ class ServersGuest(Guest):
             shutil.copy(path, tools)
         super().__init__(libvirtd, directory, mountpoint, vcpus=2, tools=tools, memory_mib=1024)
 
-    def start(self, timeout=_BOOT_S):
-        super().start(timeout)
+    def start(self):
+        super().start()
         self.check(f"""
             mkdir -p /root/tools && mount -t virtiofs {self.TOOLS_TAG} /mnt
             cp /mnt/* /root/tools && umount /mnt && cd /root/tools
             cp *.service *.mount /etc/systemd/system && cp virtjoule-requests /usr/local/sbin
             systemctl daemon-reload && systemctl start virtjoule-share
-            ./start.sh {self._largest}""", _START_S)
+            ./start.sh {self._largest}""")
 
     def measure(self, **settings):
         """Starts virtjoule-requests on all of the servers; returns when it has begun."""
@@ -56,15 +53,15 @@ class ServersGuest(Guest):
         lines += [f"cgroup = {unit}.service" for unit in self.UNITS]
         text = "\n".join(lines)
         self.check(f"mkdir -p $(dirname {_CONFIG}) && cat >{_CONFIG} <<'END'\n{text}\nEND\n"
-                   "systemctl start virtjoule-requests@all", timeout=60)
+                   "systemctl start virtjoule-requests@all")
 
     def requests_log(self):
         return self.check("journalctl -q -o cat -u virtjoule-requests@all")
 
-    def talk(self, responses, timeout=300):
+    def talk(self, responses):
         """What servers/client.py prints."""
         command = f"/root/tools/client.py {responses} {self._largest}"
-        return json.loads(self.check(command, timeout))
+        return json.loads(self.check(command))
 
 
 class NativeServers:
@@ -94,7 +91,7 @@ class NativeServers:
             servers = [stack.enter_context(Server(name, self._inside("run.sh", name)))
                        for name in self.NAMES]
             for server in servers:
-                system.wait_until(server.listens, 30, f"{server.cgroup.path.name} listens")
+                system.wait_until(server.listens, f"{server.cgroup.path.name} listens")
             self.cgroups = [server.cgroup.path for server in servers]
             self._stack = stack.pop_all()
         return self

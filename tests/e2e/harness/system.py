@@ -14,6 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from .margins import PATIENCE_S
+
 SOURCE_ROOT = Path(__file__).resolve().parents[3]
 BUILD = Path(os.environ.get("VIRTJOULE_BUILD", SOURCE_ROOT / "build"))
 PREFIX = "virtjoule-test-"  # of every domain and directory the tests make
@@ -24,19 +26,23 @@ _MNT_DETACH = 2
 
 
 class TestTimeout(Exception):
-    """Something did not happen in time."""
+    """Something has not happened for so long that it never will."""
 
 
-def wait_until(condition, timeout, what, interval=0.05):
+def wait_until(condition, what, interval=0.05, patience_s=PATIENCE_S):
     """Polls until condition() is true and returns its value."""
-    end = time.monotonic() + timeout
+    end = time.monotonic() + patience_s
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > end:
-            raise TestTimeout(f"{what}: not within {timeout} s")
+            raise TestTimeout(f"{what}: not within {patience_s} s")
         time.sleep(interval)
+
+
+# Runs a command before all else on the machine: what it does too late is its own fault.
+REALTIME = ("chrt", "--fifo", "1")
 
 
 def start_child(arguments, **options):
@@ -55,12 +61,12 @@ def start_child(arguments, **options):
                             preexec_fn=die_with_parent, process_group=0, **options)
 
 
-def stop_child(child, timeout=10):
-    """SIGTERM, then SIGKILL; returns the exit status."""
+def stop_child(child):
+    """SIGTERM, and SIGKILL if it hangs; returns the exit status."""
     if child.poll() is None:
         child.terminate()
         try:
-            child.wait(timeout)
+            child.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             child.kill()
     return child.wait()

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "cli/domain_xml.h"
+#include "libvirt/domain_xml.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/domain_xml_internal.h"
+#include "libvirt/domain_xml_internal.h"
 #include "util/parse.h"
 
 static bool was_added(const struct domain *domain, const char *name)

@@ -13,8 +13,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "cli/domain_xml.h"
 #include "daemon/config.h"
+#include "libvirt/domain_xml.h"
 #include "util/cleanup.h"
 #include "util/macros.h"
 #include "util/paths.h"

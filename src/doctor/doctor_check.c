@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "cli/doctor_check.h"
+#include "doctor/doctor_check.h"
 
 #include <ctype.h>
 #include <dirent.h>

@@ -3,7 +3,7 @@
 /* Checks of the daemon: whether it is there and alone, and whether it measures, keeps and
    publishes. */
 
-#include "cli/doctor_check.h"
+#include "doctor/doctor_check.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -2,7 +2,7 @@
 
 /* Checks of a guest: from the virtiofs device to the programs that read the counter. */
 
-#include "cli/doctor_check.h"
+#include "doctor/doctor_check.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "cli/domain_xml.h"
+#include "libvirt/domain_xml.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <uuid/uuid.h>
 
-#include "cli/domain_xml_internal.h"
+#include "libvirt/domain_xml_internal.h"
 #include "util/parse.h"
 #include "util/paths.h"
 

@@ -2,7 +2,7 @@
 
 /* Checks of the host below the daemon: sensors, kernel, clock, and files that packages install. */
 
-#include "cli/doctor_check.h"
+#include "doctor/doctor_check.h"
 
 #include <endian.h>
 #include <errno.h>

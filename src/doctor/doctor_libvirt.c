@@ -2,7 +2,7 @@
 
 /* Checks of libvirt, and of the share of each domain that has one. */
 
-#include "cli/doctor_check.h"
+#include "doctor/doctor_check.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -4,7 +4,7 @@
 /* What the files of domain_xml.h share: domain_xml.c (looking), domain_xml_attach.c and
    domain_xml_detach.c. */
 
-#include "cli/domain_xml.h"
+#include "libvirt/domain_xml.h"
 #include "util/xml.h"
 
 /* In the record: there was none before. */
