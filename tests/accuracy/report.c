@@ -7,15 +7,23 @@
 
 static void write_head(FILE *file)
 {
-    fputs("# Accuracy\n\n"
-          "How near does virtjoule come to the energy that a VM really uses? No hardware can tell: "
-          "a counter\nmeasures sockets, not VMs. So the question is put to a simulated host, which "
-          "knows. `make accuracy`\nwrites this page and its plots anew; the same source gives the "
-          "same page, to the byte.\n\n"
-          "**Read this first.** These are errors of division on a simulated machine with known "
-          "physics. They\nsay which models can tell what from what, and compare them in the same "
-          "run. They do not say how\nexact the energy counters of your machine are, and no "
-          "simulation has all that real silicon has.\n\n",
+    fputs("# Accuracy\n"
+          "\n"
+          "How close does virtjoule come to the energy that a VM really uses? No hardware can "
+          "measure that: a\n"
+          "counter measures sockets, not VMs. A simulated host knows the true energy of each VM, "
+          "so virtjoule is\n"
+          "tested on simulated hosts. `make accuracy` writes this page and its plots anew; the "
+          "same source gives\n"
+          "the same page, to the byte.\n"
+          "\n"
+          "**Read this first.** The figures are errors of division on a simulated machine with "
+          "known physics. They\n"
+          "show which loads each model can distinguish, and compare the models in the same run. "
+          "They do not show\n"
+          "how exact the energy counters of your machine are, and no simulation has every property "
+          "of real silicon.\n"
+          "\n",
           file);
 }
 
@@ -41,45 +49,69 @@ static void write_limits(const struct results *results, const struct results *ch
         }
     }
     fprintf(file,
-            "\n\nErrors are mean absolute percentage errors: each VM's attributed energy against "
-            "its true one, over\n%.0f minutes; the mean over a scenario's VMs; the mean over %zu "
-            "scenarios. An idle VM of a watt counts as\nmuch as one of a hundred. The figures, and "
-            "all that follows, are of the seed with which models and\nmachines were developed; the "
-            "run fails when one of them breaks its limit. The last columns are the same\nwith "
-            "seeds that nothing was tried on before: what is **bold** there would break the limit."
-            "\n\n![Error of every model and formula](accuracy/contenders.png)\n\n",
+            "\n"
+            "\n"
+            "Errors are mean absolute percentage errors: each VM's attributed energy against the "
+            "VM's true energy,\n"
+            "over %.0f minutes; the mean over a scenario's VMs; the mean over %zu scenarios. An "
+            "idle VM of a watt counts\n"
+            "as much as a VM of a hundred watts. The figures, and all that follows, belong to the "
+            "seed with which\n"
+            "models and machines were developed; the run fails when one of the figures breaks its "
+            "limit. The last\n"
+            "columns have the same figures for seeds on which nothing was tried before: a figure "
+            "that is **bold**\n"
+            "there would break the limit.\n"
+            "\n"
+            "![Error of every model and formula](accuracy/contenders.png)\n"
+            "\n",
             results->n > 0 ? results->scenarios[0].seconds / 60 : 0, results->n);
 }
 
 static void write_truth(FILE *file)
 {
-    fputs(
-        "## What is simulated\n\n"
-        "Milliseconds of a host with sockets, cores, SMT and frequency steps. VMs' threads run in "
-        "bursts, wait\nfor CPUs, wander over cores as the load balancer moves them; host daemons, "
-        "work that VMs cause in the\nhost and device interrupts run between them. The counters are "
-        "32 bits wide and wrap in every run;\nthey are up to a millisecond old and blurred by up "
-        "to "
-        "20 mJ when read. They are read by the daemon's\nown code from a powercap tree. Only the "
-        "clock is replaced: an hour takes seconds.\n\n"
-        "A thread's energy is, with V rising linearly with f,\n\n"
-        "- in its core: `V^2 * (per cycle + per instruction * its kind)` and leakage while the "
-        "core "
-        "is awake.\n  Two SMT siblings share the cycles and the leakage, and slow each other "
-        "down;\n"
-        "- in the package: accesses to the last-level cache, and every line moved to or from "
-        "memory;\n"
-        "- in the memory: every line read or written.\n\n"
-        "More busy cores lower the frequency (turbo steps); so do the socket's power limit and, on "
-        "the machine\n`frequency on demand`, light load. Memory answers later the more of its "
-        "bandwidth is used. Leakage grows\nwith the temperature, which follows the power.\n\n"
-        "**The true energy of a VM** is what those components spend because it runs. Of what two "
-        "siblings share\neach gets half. The leakage that the load's heat adds is divided by the "
-        "heat that each brought in.\nInterrupts are the host's, wherever they strike; the kernel "
-        "counts their time to the VM that was\ninterrupted. All else is static: what the machine "
-        "would draw with no load. The parts sum up to what the\ncounters measure, which every run "
-        "asserts, as it asserts of each ledger that nothing is lost.\n\n",
-        file);
+    fputs("## What is simulated\n"
+          "\n"
+          "A host with sockets, cores, SMT and frequency steps is simulated millisecond by "
+          "millisecond. Threads of\n"
+          "VMs run in bursts, wait for CPUs, and wander over cores as the load balancer moves "
+          "them; host daemons,\n"
+          "work that VMs cause in the host and device interrupts run between them. The counters "
+          "are 32 bits wide\n"
+          "and wrap in every run; when they are read, they are up to a millisecond old and blurred "
+          "by up to 20 mJ.\n"
+          "The daemon's own code reads the counters from a powercap tree. Only the clock is "
+          "replaced: an hour takes\n"
+          "seconds.\n"
+          "\n"
+          "A thread's energy is, with V rising linearly with f,\n"
+          "\n"
+          "- in its core: `V^2 * (per cycle + per instruction * its kind)` and leakage while the "
+          "core is awake.\n"
+          "  Two SMT siblings share the cycles and the leakage, and slow each other down;\n"
+          "- in the package: accesses to the last-level cache, and every line moved to or from "
+          "memory;\n"
+          "- in the memory: every line read or written.\n"
+          "\n"
+          "More busy cores lower the frequency (turbo steps); so do the socket's power limit and, "
+          "on the machine\n"
+          "`frequency on demand`, light load. Memory answers later the more of its bandwidth is "
+          "used. Leakage grows\n"
+          "with the temperature, which follows the power.\n"
+          "\n"
+          "**The true energy of a VM** is the energy that those components spend because the VM "
+          "runs. Two siblings\n"
+          "get half each of what they share. The leakage that the load's heat adds is divided by "
+          "the heat that each\n"
+          "entity brought in. The energy of interrupts is the host's, wherever interrupts strike; "
+          "the kernel counts\n"
+          "their time to the VM that was interrupted. All other energy is static: it is what the "
+          "machine would draw\n"
+          "with no load. The parts sum up to what the counters measure: every run asserts this, "
+          "and asserts that no\n"
+          "ledger loses energy.\n"
+          "\n",
+          file);
 }
 
 static void write_machines(FILE *file)
@@ -110,10 +142,10 @@ static void write_machines(FILE *file)
           "\n"
           "Where the values come from. Static power, power of a worker and the 280 W limit of the "
           "64-core machine:\n"
-          "the thesis' one-node series and the EPYC 7773X's specification; its other series were "
-          "looked at when its\n"
-          "clock was set. The form `C V^2 f` and voltages: Le Sueur and Heiser, \"Dynamic Voltage "
-          "and Frequency\n"
+          "the thesis' one-node series and the EPYC 7773X's specification; the other series were "
+          "looked at when the\n"
+          "machine's clock was set. The form `C V^2 f` and voltages: Le Sueur and Heiser, "
+          "\"Dynamic Voltage and Frequency\n"
           "Scaling: The Laws of Diminishing Returns\", HotPower 2010; frequencies of cores of "
           "their own, and those\n"
           "under load: Hackenberg et al., \"An Energy Efficiency Feature Survey of the Intel "
@@ -134,9 +166,9 @@ static void write_machines(FILE *file)
           "published powers\n"
           "come out: energy per cycle and instruction, leakage, its 1.2 % per kelvin, thermal "
           "resistance. No energy\n"
-          "was set by looking at a model's error; the two-socket machine got its governor, and the "
-          "die its time\n"
-          "constant, after one.\n"
+          "was set by looking at a model's error; the governor of the two-socket machine and the "
+          "time constant of the\n"
+          "die were set after such a look.\n"
           "\n"
           "| programs | instructions per cycle | energy per instruction | lines per 1000 "
           "instructions | counted as misses | speed beside a sibling |\n"
@@ -187,32 +219,44 @@ static void write_table(const struct results *results, FILE *file, bool dram)
 
 static void write_errors(const struct results *results, FILE *file)
 {
-    fputs(
-        "## Package energy: error per VM, %\n\n"
-        "The models of virtjoule, each with the true static power known to it and with the one it "
-        "learned by itself\nfrom ten minutes of varied load before the scenario (\"learned\"); "
-        "then "
-        "the formulas of the field, on the\nsame counters, with the true static power wherever "
-        "they ask for one.\n\n",
-        file);
+    fputs("## Package energy: error per VM, %\n"
+          "\n"
+          "The first columns are the models of virtjoule, each with the true static power, and "
+          "with the static\n"
+          "power that the model learned from ten minutes of varied load before the scenario "
+          "(\"learned\"). The other\n"
+          "columns are the formulas of the field, on the same counters, with the true static power "
+          "wherever a\n"
+          "formula needs one.\n"
+          "\n",
+          file);
     write_table(results, file, false);
     fputs("![Error by group of scenarios](accuracy/groups.png)\n\n"
           "## DRAM energy: error per VM, %\n\n",
           file);
     write_table(results, file, true);
-    fputs("Where cache misses are counted the models divide DRAM energy by them, spread over the "
-          "sockets like the VM's\nmemory. Traffic that is not counted (hardware prefetches, "
-          "write-backs) is what remains as error.\n\n"
-          "The formulas:\n\n| name | formula | after |\n| --- | --- | --- |\n",
+    fputs("Where cache misses are counted, the models divide DRAM energy by the misses, spread "
+          "over the sockets\n"
+          "like the VM's memory. The error that remains is traffic that is not counted (hardware "
+          "prefetches,\n"
+          "write-backs).\n"
+          "\n"
+          "The formulas:\n"
+          "\n"
+          "| name | formula | after |\n"
+          "| --- | --- | --- |\n",
           file);
     for (unsigned peer = 0; peer < PEERS; peer++)
         fprintf(file, "| %s | %s | %s |\n", peers[peer].name, peers[peer].formula,
                 peers[peer].source);
-    fputs(
-        "\nScaphandre and QEMU give a VM its share of the machine's capacity, static energy "
-        "included: by their own\ndefinition that is right, and it is not the VM's dynamic energy. "
-        "EnergAt's powers are made for one tenant and\ndo not add up over several.\n\n",
-        file);
+    fputs("\n"
+          "Scaphandre and QEMU give a VM its share of the machine's capacity, static energy "
+          "included: that is right\n"
+          "by their own definition, but this share is not the VM's dynamic energy. EnergAt's "
+          "powers are made for\n"
+          "one tenant; the shares of several tenants do not add up to the whole.\n"
+          "\n",
+          file);
 }
 
 static void write_scenarios(const struct results *results, FILE *file)
@@ -221,10 +265,13 @@ static void write_scenarios(const struct results *results, FILE *file)
     unsigned learned = contender_of_model(MODEL_COUNTERS, STATIC_LEARNER);
 
     fputs(
-        "## Every scenario\n\nError per VM, %, package energy; and of the worst VM with "
-        "`counters`.\n\n| scenario | VMs | W measured | static W | learned W | counters | worst VM "
-        "| learned | cputime | thesis |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | "
-        "---: | ---: |\n",
+        "## Every scenario\n"
+        "\n"
+        "The error of package energy per VM, in %, and the error of the worst VM with `counters`.\n"
+        "\n"
+        "| scenario | VMs | W measured | static W | learned W | counters | worst VM | learned | "
+        "cputime | thesis |\n"
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
         file);
     for (size_t i = 0; i < results->n; i++) {
         const struct result *result = &results->scenarios[i];
@@ -249,20 +296,25 @@ static void write_scenarios(const struct results *results, FILE *file)
 
 static void write_thesis(const struct results *results, FILE *file)
 {
-    fputs(
-        "## Is the simulator believable?\n\n"
-        "M. H\xc3\xb6sel, \"Measuring Energy Consumption in Virtualized Kubernetes Clusters\" "
-        "(master thesis, Hochschule\nM\xc3\xbcnchen, 2025), measured a 64-core EPYC host with four "
-        "cluster VMs and up to four neighbours under\n`stress-ng`, and published what its formula "
-        "gave the VMs. Here the same formula runs on the simulated\nhost, with the static power "
-        "measured as there: with no VM running. The one-node series (0 to 128 workers)\nset the "
-        "machine's constants, and the others its clock under full load (by a percent). The spread "
-        "is two standard deviations "
-        "of the\npackage power, the attribution, the static power and the idle VMs' power "
-        "together, each as the thesis reports\nit.\n\n"
-        "| experiment | RAPL W, thesis | simulated | VMs W, thesis | spread | simulated | |\n"
-        "| --- | ---: | ---: | ---: | ---: | ---: | --- |\n",
-        file);
+    fputs("## Is the simulator believable?\n"
+          "\n"
+          "M. H\xc3\xb6sel, \"Measuring Energy Consumption in Virtualized Kubernetes Clusters\" "
+          "(master thesis, Hochschule\n"
+          "M\xc3\xbcnchen, 2025), measured a 64-core EPYC host with four cluster VMs and up to "
+          "four neighbours under\n"
+          "`stress-ng`, and published the power that the thesis' formula gave the VMs. Here the "
+          "same formula runs on\n"
+          "the simulated host, with the static power measured as in the thesis: with no VM "
+          "running. The one-node series\n"
+          "(0 to 128 workers) set the machine's constants, and the other series set the machine's "
+          "clock under full load\n"
+          "(by a percent). The spread is two standard deviations of the package power, the "
+          "attribution, the static power\n"
+          "and the idle VMs' power together, each as reported in the thesis.\n"
+          "\n"
+          "| experiment | RAPL W, thesis | simulated | VMs W, thesis | spread | simulated | |\n"
+          "| --- | ---: | ---: | ---: | ---: | ---: | --- |\n",
+          file);
     for (size_t i = 0; i < results->n; i++) {
         const struct result *result = &results->scenarios[i];
         const struct thesis_point *point = result->scenario->published;
@@ -296,36 +348,47 @@ static void write_trace_row(FILE *file, const struct trace *trace, const struct 
 
 static void write_baseline(const struct results *results, FILE *file)
 {
-    fputs(
-        "## Learning the static power\n\n"
-        "A host with VMs is never idle, so its static power cannot be measured; it is learned "
-        "from how the power\nfollows the load (`baseline = auto`). Package 0, watts:\n\n"
-        "| trace | seed | true after 10 min | learned | state | true at the end | learned | state "
-        "|\n| --- | ---: | ---: | ---: | --- | ---: | ---: | --- |\n",
-        file);
+    fputs("## Learning the static power\n"
+          "\n"
+          "A host with VMs is never idle, so the host's static power cannot be measured; it is "
+          "learned from how the power\n"
+          "follows the load (`auto` in `[baseline]`). The table is of package 0, in watts:\n"
+          "\n"
+          "| trace | seed | true after 10 min | learned | state | true at the end | learned | "
+          "state |\n"
+          "| --- | ---: | ---: | ---: | --- | ---: | ---: | --- |\n",
+          file);
     for (unsigned trace = 0; trace < TRACES; trace++)
         write_trace_row(file, &traces[trace], results->traces[trace], results->n_seeds);
-    fputs("\n![The learned static power](accuracy/baseline.png)\n\n"
-          "On a constant load nothing tells static from dynamic power. The learner says so; what "
-          "it knew before stays,\nand if it knew nothing the whole energy counts as dynamic. "
-          "Either way every joule measured is in the ledger\nonce.\n\n",
+    fputs("\n"
+          "![The learned static power](accuracy/baseline.png)\n"
+          "\n"
+          "At constant load nothing distinguishes static from dynamic power. The learner reports "
+          "this as\n"
+          "`not-identifiable`; the static power that was learned before stays, and if none was "
+          "learned, all energy\n"
+          "counts as dynamic. In both cases every measured joule is in the ledger once.\n"
+          "\n",
           file);
 }
 
 static void write_platform(const struct results *results, FILE *file)
 {
-    fprintf(
-        file,
-        "## The whole machine\n\n"
-        "A small host draws %.0f W + %.1f x RAPL + %.0f J per GB of block I/O. A meter shows it "
-        "in whole watts, late, and\nmeasures anew every so often; it is read every 5 s. After "
-        "%d minutes of learning the VMs' dynamic energy of the\nzone `platform` over %d minutes, "
-        "by `counters` with learned static powers, is off by:\n\n"
-        "| meter late by s | updates every s | mean, %% | worst VM, %% | all of the machine's "
-        "energy, %% | a, W | b | J per GB | lateness found, s |\n"
-        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
-        PLATFORM_STATIC_WATTS, PLATFORM_SLOPE, PLATFORM_IO_JOULES * 1e9, PLATFORM_LEARN_MINUTES,
-        PLATFORM_WINDOW_MINUTES);
+    fprintf(file,
+            "## The whole machine\n"
+            "\n"
+            "A small host draws %.0f W + %.1f x RAPL + %.0f J per GB of block I/O. A meter shows "
+            "this power in whole watts, late, and\n"
+            "measures it anew at the intervals below; the meter is read every 5 s. The table has "
+            "the errors of the VMs' dynamic\n"
+            "energy of the zone `platform` over %d minutes, after %d minutes of learning, by "
+            "`counters` with learned static powers:\n"
+            "\n"
+            "| meter late by s | updates every s | mean, %% | worst VM, %% | all of the machine's "
+            "energy, %% | a, W | b | J per GB | lateness found, s |\n"
+            "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+            PLATFORM_STATIC_WATTS, PLATFORM_SLOPE, PLATFORM_IO_JOULES * 1e9,
+            PLATFORM_WINDOW_MINUTES, PLATFORM_LEARN_MINUTES);
     for (unsigned i = 0; i < PLATFORM_CASES; i++) {
         const struct platform_result *result = &results->platform[i];
 
@@ -334,8 +397,10 @@ static void write_platform(const struct results *results, FILE *file)
                 result->largest_error, result->sum_error, result->static_watts, result->slope,
                 result->io_joules * 1e9, result->delay_s);
     }
-    fputs("\nThe rows of the ledger add up to the zone's energy to the microjoule; the run fails "
-          "where they do not.\n\n",
+    fputs("\n"
+          "The rows of the ledger add up to the zone's energy to the microjoule; the run fails if "
+          "they do not.\n"
+          "\n",
           file);
 }
 
@@ -351,26 +416,38 @@ static void write_insight(const struct results *results, FILE *file)
             file, "| %s | %.2f %% | %.2f %% |\n", group_names[seen[i]],
             mean_error(results, contender_of_model(MODEL_CPUTIME, STATIC_KNOWN), seen[i], false),
             mean_error(results, contender_of_model(MODEL_COUNTERS, STATIC_KNOWN), seen[i], false));
-    fputs(
-        "\n- **cputime** sees how long a VM ran, on which socket, and beside which siblings. It "
-        "holds where VMs run alike\n  programs at like frequencies, as on most servers under the "
-        "`performance` governor. It does not see that a\n  core waits for memory, nor its "
-        "frequency: where that follows each core's load, a lightly loaded VM is told too\n  much.\n"
-        "- **counters** sees cycles, instructions and cache misses, and learns what each of them "
-        "takes on this host from\n  the host's own counters, as long as the VMs' loads vary by "
-        "themselves. On a host that was always at constant\n  load it has only published "
-        "coefficients. It knows an entity's mean frequency over an interval, not that it\n  began "
-        "each burst slowly: with frequencies on demand small VMs are still some 10 % off.\n"
-        "- **curve** divides by a concave power curve; it is not meant for hosts whose power is "
-        "nearly a straight line.\n"
-        "- **Nobody sees** that an instruction of one program takes more than one of another at "
-        "the same number per\n  cycle (vector against integer code), accesses that end in the "
-        "last-level cache, how long ago a VM heated the\n  die, and interrupts that strike a "
-        "running VM. Where such programs run side by side the worst VM of the table\n  above shows "
-        "what to expect.\n"
-        "- Without a PMU (most clouds' nested hosts) there is `cputime` only, and DRAM energy goes "
-        "by resident memory.\n",
-        file);
+    fputs("\n"
+          "- **cputime** sees how long a VM ran, on which socket, and beside which siblings. This "
+          "model is right\n"
+          "  where VMs run similar programs at similar frequencies, as on most servers under the "
+          "`performance`\n"
+          "  governor. It does not see that a core waits for memory, nor the core's frequency: "
+          "where the frequency\n"
+          "  follows each core's load, too much energy is attributed to a lightly loaded VM.\n"
+          "- **counters** sees cycles, instructions and cache misses, and learns the energy of "
+          "each of them on this\n"
+          "  host from the host's own counters, as long as the VMs' loads vary by themselves. On a "
+          "host that was\n"
+          "  always at constant load this model has only published coefficients. It knows an "
+          "entity's mean\n"
+          "  frequency over an interval, but not that the entity began each burst slowly: with "
+          "frequencies on\n"
+          "  demand the energy of small VMs is still wrong by some 10 %.\n"
+          "- **curve** divides by a concave power curve; this model is not meant for hosts with a "
+          "power that is\n"
+          "  nearly a straight line.\n"
+          "- **No model sees** that an instruction of one program takes more energy than an "
+          "instruction of another\n"
+          "  program at the same number per cycle (vector against integer code), accesses that end "
+          "in the\n"
+          "  last-level cache, how long ago a VM heated the die, and interrupts that strike a "
+          "running VM. For such\n"
+          "  programs side by side, the worst VM of the table above shows what to expect.\n"
+          "- Without a PMU (most clouds' nested hosts) only `cputime` is available, and DRAM "
+          "energy is divided by\n"
+          "  resident memory.\n"
+          "\n",
+          file);
 }
 
 void report_write(const struct results *results, const struct results *checks, size_t n_checks,
