@@ -196,8 +196,7 @@ static int tear_down(void **state)
 
     usage_provider_free(f->provider);
     /* A failed test may have left its worker there. */
-    snprintf(command, sizeof(command), "echo 1 >%s/cgroup.kill; rm -rf %s", f->group,
-             f->directory);
+    snprintf(command, sizeof(command), "echo 1 >%s/cgroup.kill; rm -rf %s", f->group, f->directory);
     r = system(command);
     /* Ended processes leave their group a moment later than their parent learns of the end. */
     for (int i = 0; i < 1000 && rmdir(f->group) < 0; i++)

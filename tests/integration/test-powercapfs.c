@@ -616,7 +616,8 @@ static void test_kept_open(void **state)
     unsigned distinct = 0;
 
     assert_true(fd >= 0);
-    /* Where a value stays, the ramp stands still as its next tick is late; else it is not plausible.
+    /* Where a value stays, the ramp stands still as its next tick is late; else it is not
+     * plausible.
      */
     while (distinct < 50) {
         struct observation seen = {0};
@@ -747,9 +748,8 @@ static void test_age(void **state)
 {
     uint64_t least = UINT64_MAX, most = 0;
 
-    for (unsigned i = 0; i < 100 || least >= INTERVAL_NS / NSEC_PER_USEC / 2 ||
-                         most <= least + 50000;
-         i++) {
+    for (unsigned i = 0;
+         i < 100 || least >= INTERVAL_NS / NSEC_PER_USEC / 2 || most <= least + 50000; i++) {
         uint64_t before_ns = now_ns(), tick_ns = board_time_ns(), age = read_age_us();
         uint64_t oldest = (now_ns() - tick_ns) / NSEC_PER_USEC;
 

@@ -289,8 +289,8 @@ static void test_reused_pid_is_another_process(void **state)
     usage_provider_free(provider);
 }
 
-/* CPU time of a process that is first seen in the second sample. @param age_ticks  at the first one:
- * at least where it is old, at most where it is not */
+/* CPU time of a process that is first seen in the second sample. @param age_ticks  at the first
+ * one: at least where it is old, at most where it is not */
 static uint64_t first_cpu_ns(const char *root, unsigned age_ticks, bool old)
 {
     struct usage_provider *provider = new_provider(root, root);
