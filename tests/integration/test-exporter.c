@@ -245,7 +245,9 @@ static bool is_open(int fd)
 }
 
 /* More slow clients than connections are served; a client that asks gets its answer without
- * waiting for the slow ones' silence to end: the youngest of them is still connected then. */
+ * waiting for the slow ones' silence to end: the youngest of them are still connected then. */
+#define YOUNGEST 20
+
 static void test_slow_clients(void **state)
 {
     int slow[200];
@@ -256,7 +258,8 @@ static void test_slow_clients(void **state)
     }
     for (unsigned i = 0; i < 10; i++) {
         assert_serves();
-        assert_true(is_open(slow[ELEMENTS(slow) - 1]));
+        for (size_t j = ELEMENTS(slow) - YOUNGEST; j < ELEMENTS(slow); j++)
+            assert_true(is_open(slow[j]));
         for (size_t j = 0; j < ELEMENTS(slow); j++)
             say(slow[j], "x");
     }
