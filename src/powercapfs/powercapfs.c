@@ -413,7 +413,7 @@ static int mount_anew(struct powercapfs *fs)
     if (r < 0)
         return r;
     log_warning("the connection was cut, and the mount is a new one: a VM that runs has its "
-                "counter back when it mounts its share again",
+                "counter back when it is shut down and started",
                 F_STRING("path", fs->mountpoint));
     return 0;
 }
