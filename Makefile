@@ -8,7 +8,7 @@
 BUILD := build
 RESULTS := $(BUILD)/results
 RUN_PYTEST := /usr/bin/python3 -m pytest
-PYTEST := VIRTJOULE_BUILD=$(abspath $(BUILD)) $(RUN_PYTEST) tests/e2e
+PYTEST := env VIRTJOULE_BUILD=$(abspath $(BUILD)) $(RUN_PYTEST) tests/e2e
 SANITIZED_E2E := $(addprefix tests/e2e/test_,bad_input.py prometheus.py restart.py)
 QUICK_RESULTS := $(addprefix $(RESULTS)/,sanitized.xml corpora.xml)
 SLOW_RESULTS := $(addprefix $(RESULTS)/,check-slow.xml shared.xml sanitized-e2e.xml system.xml \
