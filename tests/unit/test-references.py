@@ -37,9 +37,11 @@ class Tree:
 
     def __init__(self, root):
         self.root = root
-        self.files = sorted(str(path.relative_to(root)) for path in root.rglob("*")
-                            if not re.match(r"build|\.git/|tests/fuzz/corpus/",
-                                            str(path.relative_to(root))) and path.is_file())
+        # Builds, which change meanwhile, are not looked into.
+        tops = [top for top in root.iterdir() if not re.match(r"build|\.git$", top.name)]
+        self.files = sorted(str(path.relative_to(root)) for top in tops
+                            for path in [top, *top.rglob("*")]
+                            if path.is_file() and "tests/fuzz/corpus/" not in str(path))
         self.folders = {str(parent) for path in self.files
                         for parent in pathlib.PurePath(path).parents}
         names = root / "tests/unit/test-references.names"
