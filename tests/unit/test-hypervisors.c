@@ -204,7 +204,7 @@ static void assert_content(const xmlNode *element, const char *expected)
 {
     xmlChar *content = xmlNodeGetContent(element);
 
-    assert_string_equal(content, expected);
+    assert_string_equal((const char *)content, expected);
     xmlFree(content);
 }
 
