@@ -72,8 +72,9 @@ class MigrationHost:
                 with suppress(libvirt.libvirtError):
                     self.connection.close()
             if self._child:
-                # The namespace's processes end with its first.
-                system.stop_child(self._child)
+                # The namespace's processes end with its first. unshare blocks SIGTERM meanwhile.
+                self._child.kill()
+                self._child.wait()
 
     @property
     def uri(self):
