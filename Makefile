@@ -12,7 +12,7 @@ PYTEST := env VIRTJOULE_BUILD=$(abspath $(BUILD)) $(RUN_PYTEST) tests/e2e
 SANITIZED_E2E := $(addprefix tests/e2e/test_,bad_input.py prometheus.py restart.py)
 QUICK_RESULTS := $(addprefix $(RESULTS)/,sanitized.xml corpora.xml)
 SLOW_RESULTS := $(addprefix $(RESULTS)/,check-slow.xml shared.xml sanitized-e2e.xml system.xml \
-    soak.xml)
+    soak.xml libvirt.xml)
 STAGE := tests/stage.sh $(RESULTS)
 MESON_TEST := tests/meson-test.sh $(RESULTS)
 FUZZ_SECONDS ?= 30
@@ -85,6 +85,7 @@ check-slow: build guest
 	-$(STAGE) e2e-slow $(PYTEST) -m "slow and not shared" \
 	    --junit-xml=$(abspath $(RESULTS))/check-slow.xml
 	-$(MAKE) --jobs=2 --keep-going --output-sync=target shared beside
+	-$(STAGE) libvirt-sanitized $(MESON_TEST) $(BUILD)-sanitized libvirt --suite libvirt
 	-$(STAGE) e2e-sanitized env VIRTJOULE_BUILD=$(abspath $(BUILD)-sanitized) $(RUN_PYTEST) \
 	    $(SANITIZED_E2E) --junit-xml=$(abspath $(RESULTS))/sanitized-e2e.xml
 	-$(STAGE) system $(MAKE) system

@@ -105,7 +105,7 @@ def test_every_finding_is_documented_and_planted():
     documented = set(re.findall(r"^\| `([a-z-]+)`", (
         system.SOURCE_ROOT / "docs/doctor.md").read_text(), re.M))
     source = "".join(path.read_text() for path in
-                     (system.SOURCE_ROOT / "src/cli").glob("doctor_*.c"))
+                     (system.SOURCE_ROOT / "src/doctor").glob("doctor_*.c"))
     reported = set(re.findall(r'doctor_report\(\s*doctor,[^"]*"([a-z-]+)"', source))
     assert documented == reported
     planted = {parameters.values[0] for parameters in
