@@ -93,7 +93,7 @@ int main(int argc, char **argv)
 
     if (open_standard_files() < 0)
         return EXIT_FAILURE;
-    /* A log or a client that has gone is no reason to end. */
+    /* A log reader or a client that has gone is no reason to end. */
     signal(SIGPIPE, SIG_IGN);
     status = program_parse(&usage, argc, argv);
     if (status >= 0)
