@@ -59,10 +59,12 @@ copy_source() {
     cd "$here/../.." && git ls-files -z | xargs -0 cp -p --parents -t "$root/source"
 }
 
-# inside COMMANDS: of a shell. The mounts end with it.
+# inside COMMANDS: of a shell. The mounts end with it. The root is a mount of its own, since libvirtd
+# changes how the mount at / propagates before it starts a QEMU.
 inside() {
     # shellcheck disable=SC2016 # the inner shell's
     env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 unshare --mount sh -euc '
+        mount --bind "$1" "$1"
         for directory in dev proc sys; do
             mount --rbind "/$directory" "$1/$directory"
         done

@@ -3,6 +3,7 @@
 
 import os
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -58,13 +59,21 @@ def test_shares_and_conservation(host, stack, start_daemon, start_vm, threads):
 
 
 @pytest.mark.slow
-def test_source_is_counted_over_every_wrap(host, start_daemon):
+def test_source_is_counted_over_every_wrap(directory, stack, start_daemon, start_vm):
+    # A wrap takes three seconds of a machine that is fully busy, three of the daemon's intervals, and
+    # longer of one that is busy with this VM alone.
+    most_watts = PACKAGE.static_watts + PACKAGE.watts_per_cpu * len(PACKAGE.cpus)
+    package = replace(PACKAGE, max_energy_uj=3 * most_watts * 10**6)
+    root = directory / "sys"
+    root.mkdir()
+    host = stack.enter_context(SimulatedPowercap(root, [package]))
     daemon = start_daemon({"rapl": {"sysfs_root": host.root}})
+    start_vm(duty=100)
 
     first = host.total_uj(0)
     counted_before = daemon.wait_ticks(2).sum("virtjoule_source_energy_joules_total")
     second = host.total_uj(0)
-    system.wait_until(lambda: host.total_uj(0) - second > WRAPS * PACKAGE.max_energy_uj, "wraps")
+    system.wait_until(lambda: host.total_uj(0) - second > WRAPS * package.max_energy_uj, "wraps")
     third = host.total_uj(0)
     counted = daemon.wait_ticks(2).sum("virtjoule_source_energy_joules_total")
     assert (third - second) / 1e6 <= float(counted - counted_before) \
