@@ -16,7 +16,7 @@
 #include "util/log.h"
 
 #define STORE_NAME "powercapfs"
-#define BARRIER_USEC UINT64_C(5000000)
+#define BARRIER_MS 5000
 /* Linux Documentation/admin-guide/devices.txt: misc device, minor 229. */
 #define FUSE_DEVICE makedev(10, 229)
 
@@ -34,11 +34,12 @@ static bool is_memory(int fd)
     return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 }
 
-static bool has_event(int fd, short event)
+/* Is there the event, one that poll(2) always reports, within that time? */
+static bool has_event(int fd, short event, int timeout_ms)
 {
     struct pollfd pollfd = {.fd = fd};
 
-    return poll(&pollfd, 1, 0) > 0 && (pollfd.revents & event);
+    return poll(&pollfd, 1, timeout_ms) > 0 && (pollfd.revents & event);
 }
 
 bool fuse_init_is_whole(const char *request, size_t length)
@@ -63,7 +64,7 @@ static const char *complete(int init_fd, const char *mountpoint, struct handover
     n = recv(init_fd, ret->init, sizeof(ret->init), MSG_PEEK | MSG_DONTWAIT);
     if (n < 0 || !fuse_init_is_whole(ret->init, (size_t)n))
         return "no FUSE_INIT request among the descriptors";
-    if (has_event(ret->fd, POLLERR))
+    if (has_event(ret->fd, POLLERR, 0))
         return "it was unmounted";
     if (!mountpoint_is_ours(mountpoint))
         return "it is not mounted here";
@@ -115,9 +116,9 @@ void handover_drop(void)
     handover_settle();
 }
 
-void handover_settle(void)
+bool handover_settle(void)
 {
-    sd_notify_barrier(false, BARRIER_USEC);
+    return sd_notify_barrier(false, BARRIER_MS * UINT64_C(1000)) >= 0;
 }
 
 int handover_keep(int fuse_fd, int memory_fd, const void *init, size_t length)
@@ -139,10 +140,13 @@ int handover_keep(int fuse_fd, int memory_fd, const void *init, size_t length)
 
 bool handover_is_kept(int keep_fd)
 {
+    bool settled;
+
     if (keep_fd < 0)
         return false;
     /* Until the service manager has processed the message, it holds the descriptors also where it
-     * does not keep them. */
-    handover_settle();
-    return !has_event(keep_fd, POLLHUP);
+     * does not keep them. A barrier tells when it has, but takes descriptors, and this process may
+     * be ending for want of some. */
+    settled = handover_settle();
+    return !has_event(keep_fd, POLLHUP, settled ? 0 : BARRIER_MS);
 }

@@ -60,5 +60,8 @@ bool handover_is_kept(int keep_fd);
 /** Has the service manager drop the connection, if it keeps one. */
 void handover_drop(void);
 
-/** Waits until the service manager has taken what it was sent: the sender may exit then. */
-void handover_settle(void);
+/**
+ * Waits until the service manager has taken what it was sent: the sender may exit then.
+ * @return false: it has not within five seconds, or there are no descriptors left to ask it with
+ */
+bool handover_settle(void);
