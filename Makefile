@@ -8,11 +8,14 @@
 BUILD := build
 RESULTS := $(BUILD)/results
 RUN_PYTEST := /usr/bin/python3 -m pytest
-PYTEST := env VIRTJOULE_BUILD=$(abspath $(BUILD)) $(RUN_PYTEST) tests/e2e
+# Most end-to-end tests wait most of the time: two CPUs have time for six files at once.
+SIX_FILES := -n 6 --dist loadfile
+PYTEST := env VIRTJOULE_BUILD=$(abspath $(BUILD)) $(RUN_PYTEST)
 SANITIZED_E2E := $(addprefix tests/e2e/test_,bad_input.py prometheus.py restart.py)
 QUICK_RESULTS := $(addprefix $(RESULTS)/,sanitized.xml corpora.xml)
-SLOW_RESULTS := $(addprefix $(RESULTS)/,check-slow.xml shared.xml sanitized-e2e.xml system.xml \
-    soak.xml libvirt.xml)
+OTHER_RESULTS := $(addprefix $(RESULTS)/,other.xml other-gcc.xml other-clang.xml)
+SLOW_RESULTS := $(addprefix $(RESULTS)/,check-slow.xml alone.xml soak.xml sanitized-e2e.xml \
+    system.xml) $(QUICK_RESULTS) $(OTHER_RESULTS)
 STAGE := tests/stage.sh $(RESULTS)
 MESON_TEST := tests/meson-test.sh $(RESULTS)
 FUZZ_SECONDS ?= 30
@@ -21,9 +24,9 @@ RESPONSES ?= 20000
 GROUPS := base|build|unit|run|quick|check|package
 PACKAGES = $(shell tests/debian/packages.sh '$(GROUPS)')
 
-.PHONY: all deps build guest servers system-root system check lint check-rootless check-slow shared \
-    beside sanitized sanitized-tests other-debian nightly slow valgrind fuzz fuzz-coverage responses \
-    accuracy bench-requests api demo package clean
+.PHONY: all deps build guest servers system-root system check lint check-rootless check-slow \
+    lane-alone lane-sanitized lane-other sanitized sanitized-tests other-debian nightly slow valgrind fuzz \
+    fuzz-coverage responses accuracy bench-requests api demo package clean
 
 all: build
 
@@ -56,13 +59,13 @@ system-root: deps
 check: build guest
 	@rm -f $(RESULTS)/meson.xml $(RESULTS)/check.xml
 	-$(STAGE) meson $(MESON_TEST) $(BUILD) meson --no-suite slow
-	-$(STAGE) e2e $(PYTEST) -m "not slow" --junit-xml=$(abspath $(RESULTS))/check.xml
+	-$(STAGE) e2e $(PYTEST) $(SIX_FILES) tests/e2e -m "not slow" --junit-xml=$(abspath $(RESULTS))/check.xml
 	@tests/summary.py $(RESULTS)/meson.xml $(RESULTS)/check.xml
 
 # The other Debian, see there.
 other-debian: deps
 	tests/debian/other.sh $(BUILD)/other $(RESULTS)
-	@tests/summary.py $(addprefix $(RESULTS)/,other.xml other-gcc.xml other-clang.xml)
+	@tests/summary.py $(OTHER_RESULTS)
 
 # What the tools find that look at sources; each has its settings in a file at the top of the tree.
 lint: build
@@ -78,27 +81,27 @@ check-rootless: build
 	@echo "left out: tests/e2e, tests/system, which boot virtual machines, and what make nightly runs"
 	@tests/summary.py $(RESULTS)/rootless.xml $(QUICK_RESULTS)
 
-# What takes minutes: exactness and faults; then, two at a time, what needs no quiet machine; the
+# What takes minutes: exactness and faults; sanitizers, the soak test and the other Debian; the
 # packages under systemd in a virtual machine.
-check-slow: build guest
-	@rm -f $(SLOW_RESULTS) $(QUICK_RESULTS)
-	-$(STAGE) e2e-slow $(PYTEST) -m "slow and not shared" \
+check-slow: build guest servers
+	@rm -f $(SLOW_RESULTS)
+	-$(STAGE) e2e-slow $(PYTEST) $(SIX_FILES) tests/e2e -m "slow and not alone" \
 	    --junit-xml=$(abspath $(RESULTS))/check-slow.xml
-	-$(MAKE) --jobs=2 --keep-going --output-sync=target shared beside
-	-$(STAGE) libvirt-sanitized $(MESON_TEST) $(BUILD)-sanitized libvirt --suite libvirt
+	-$(MAKE) --jobs=3 --keep-going --output-sync=target lane-alone lane-sanitized lane-other
 	-$(STAGE) e2e-sanitized env VIRTJOULE_BUILD=$(abspath $(BUILD)-sanitized) $(RUN_PYTEST) \
-	    $(SANITIZED_E2E) --junit-xml=$(abspath $(RESULTS))/sanitized-e2e.xml
+	    $(SIX_FILES) $(SANITIZED_E2E) --junit-xml=$(abspath $(RESULTS))/sanitized-e2e.xml
 	-$(STAGE) system $(MAKE) system
-	@tests/summary.py $(SLOW_RESULTS) $(QUICK_RESULTS)
+	@tests/summary.py $(SLOW_RESULTS)
 
-# Tests that share the machine with others.
-shared: build guest servers
-	$(STAGE) e2e-shared $(PYTEST) -m shared --junit-xml=$(abspath $(RESULTS))/shared.xml
+lane-alone: build guest
+	$(STAGE) e2e-alone $(PYTEST) tests/e2e -m alone --junit-xml=$(abspath $(RESULTS))/alone.xml
 
-# What does not mind to wait.
-beside:
-	$(STAGE) sanitized nice -n 19 $(MAKE) sanitized-tests
-	$(STAGE) soak nice -n 19 $(MESON_TEST) $(BUILD) soak --suite soak
+lane-sanitized: build
+	-$(STAGE) sanitized $(MAKE) sanitized-tests
+	$(STAGE) soak $(MESON_TEST) $(BUILD) soak --suite soak
+
+lane-other:
+	$(STAGE) other-debian $(MAKE) other-debian
 
 # The unit and integration tests with clang's sanitizers, and what the fuzz targets' corpora reach.
 sanitized-tests: sanitized
@@ -156,7 +159,7 @@ fuzz-coverage: deps
 # without it. RESPONSES=200 make responses: so many of each of the five.
 responses: build servers
 	@mkdir -p $(RESULTS)
-	VIRTJOULE_RESPONSES=$(RESPONSES) $(PYTEST)/many_responses.py -rA \
+	VIRTJOULE_RESPONSES=$(RESPONSES) $(PYTEST) tests/e2e/many_responses.py -rA \
 	    --junit-xml=$(abspath $(RESULTS))/responses.xml
 
 # Every scenario of the laboratory: docs/accuracy.md and its plots anew. Fails when a limit is broken.

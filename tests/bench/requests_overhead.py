@@ -201,7 +201,6 @@ def main():
     # SIGTERM like Ctrl-C: what was started is taken down.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ExitStack() as stack:
-        stack.enter_context(system.Lock("machine"))
         directory = stack.enter_context(system.TemporaryDirectory())
         (directory / "file").write_bytes(BODY)
         (directory / "wrk.lua").write_text(WRK_LUA)

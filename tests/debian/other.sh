@@ -93,7 +93,7 @@ make_packages() {
 rm -f "$out/steps" "$results"/other*.xml
 if step root install_root && step source copy_source; then
     step gcc compile gcc &&
-        step gcc-tests run_tests gcc --suite unit --suite integration --suite libvirt
+        step gcc-tests run_tests gcc --suite unit --suite integration
     step clang compile clang &&
         step clang-tests run_tests clang --suite unit
     step packages make_packages

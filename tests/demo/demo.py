@@ -19,6 +19,7 @@ from harness import libvirtd as libvirt  # noqa: E402
 from harness import system  # noqa: E402
 from harness.daemon import Daemon  # noqa: E402
 from harness.guest import Guest  # noqa: E402
+from harness.isolation import isolate  # noqa: E402
 from harness.libvirtd import Libvirtd  # noqa: E402
 
 SECONDS = 40
@@ -137,7 +138,8 @@ def run(stack):
 def main():
     # Like Ctrl-C: unwinds the stack, which leaves nothing behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    system.remove_stale_directories()
+    system.remove_leftovers()
+    isolate()
     try:
         with ExitStack() as stack:
             return run(stack)

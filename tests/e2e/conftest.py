@@ -11,7 +11,12 @@ from harness import system
 from harness.daemon import VIRTJOULED, Daemon
 from harness.fake_qemu import FakeQemu
 from harness.guest import Guest
+from harness.isolation import isolate
 from harness.libvirtd import Libvirtd
+
+# These files begin first: they take longest, and several files run at once.
+LONGEST = ("test_calibrate", "test_faults", "test_ipmi", "test_kills_under_guest",
+           "test_lifecycle", "test_migration", "test_request_servers", "test_two_packages")
 
 
 def pytest_addoption(parser):
@@ -19,9 +24,14 @@ def pytest_addoption(parser):
                      help="who tells the daemon of usage")
 
 
-def pytest_configure():
+def pytest_configure(config):
     # SIGTERM like Ctrl-C: fixtures take down what they started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if os.geteuid() != 0:
+        return
+    if not hasattr(config, "workerinput"):
+        system.remove_leftovers()
+    isolate()
 
 
 def pytest_collection_modifyitems(items):
@@ -30,14 +40,7 @@ def pytest_collection_modifyitems(items):
     if os.geteuid() != 0:
         for item in items:
             item.add_marker(pytest.mark.skip(reason="needs root, to mount and to run guests"))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def machine():
-    """Ours alone: the VMs of another run would show, and use energy, in this one."""
-    with system.Lock("machine"):
-        system.remove_stale_directories()
-        yield
+    items.sort(key=lambda item: item.module.__name__ not in LONGEST)
 
 
 @pytest.fixture

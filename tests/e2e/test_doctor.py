@@ -20,7 +20,7 @@ from harness.daemon import Daemon
 from harness.guest import Guest
 from harness.libvirtd import remove_domain
 
-pytestmark = [pytest.mark.slow, pytest.mark.shared]
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 FAULTS = []
 SLOW_FAULTS = []
@@ -489,8 +489,6 @@ _domain_fault("domain-virtiofsd-missing", "apt install --reinstall qemu-system-c
 @fault("domain-memory-not-shared", "virtjoule attach")
 def memory_by_hand(host):
     """libvirt refuses such a definition, but takes what it finds in its directory at its start."""
-    if not host.libvirtd.own:
-        pytest.skip("the system's libvirtd is not ours to stop")
     with _domain(host) as guest:
         file = Path(f"/etc/libvirt/qemu/{guest.name}.xml")
         text = file.read_text()
@@ -527,8 +525,6 @@ def share_of_a_killed_daemon(host):
 
 @fault("libvirt-hangs", "systemctl restart libvirtd", slow=True)
 def stopped_libvirt(host):
-    if not host.libvirtd.own:
-        pytest.skip("the system's libvirtd is not ours to stop")
     for child in host.libvirtd._children:
         child.send_signal(signal.SIGSTOP)
     yield

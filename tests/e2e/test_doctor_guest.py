@@ -15,7 +15,7 @@ from harness.daemon import VIRTJOULE, DescriptorStore
 from harness.guest import Guest
 from harness.guest_host import copy_with_libraries
 
-pytestmark = [pytest.mark.slow, pytest.mark.shared]
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 FAULTS = []
 POWERCAP, SHARE = Guest.POWERCAP, Guest.SHARE

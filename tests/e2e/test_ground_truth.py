@@ -60,8 +60,8 @@ def test_shares_and_conservation(host, stack, start_daemon, start_vm, threads):
 
 @pytest.mark.slow
 def test_source_is_counted_over_every_wrap(directory, stack, start_daemon, start_vm):
-    # A wrap takes three seconds of a machine that is fully busy, three of the daemon's intervals, and
-    # longer of one that is busy with this VM alone.
+    # A wrap takes three seconds, three of the daemon's intervals, of a machine that is fully busy,
+    # and longer of one that is busy with this VM alone.
     most_watts = PACKAGE.static_watts + PACKAGE.watts_per_cpu * len(PACKAGE.cpus)
     package = replace(PACKAGE, max_energy_uj=3 * most_watts * 10**6)
     root = directory / "sys"

@@ -19,7 +19,7 @@ from harness.guest import Guest
 from harness.migration_host import URI, MigrationHost
 from harness.powercap import Package, SimulatedPowercap
 
-pytestmark = [pytest.mark.slow, pytest.mark.shared]
+pytestmark = pytest.mark.slow
 
 INTERVAL_S = 0.2
 

@@ -7,7 +7,7 @@ from harness import system
 from harness.proxmox import ProxmoxVm
 from harness.system import wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.shared]
+pytestmark = pytest.mark.slow
 
 SETTINGS = {"source": {"energy": "estimate"}}
 

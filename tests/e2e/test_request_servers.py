@@ -9,7 +9,7 @@ from harness import libvirtd as libvirt
 from harness import system
 from harness.servers import ServersGuest, check_bytes
 
-pytestmark = [pytest.mark.slow, pytest.mark.shared]
+pytestmark = pytest.mark.slow
 
 SETTINGS = {
     "source": {"energy": "auto"},

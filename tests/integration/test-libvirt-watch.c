@@ -2,8 +2,9 @@
 
 /*
  * Discovery against a real libvirtd, which is started, killed, stopped and
- * restarted here, and a real (if very small) QEMU domain. Needs root and a
- * host on which no libvirtd runs; else it is skipped.
+ * restarted here, and a real (if very small) QEMU domain. What libvirtd
+ * writes is in mounts of this process' own, so that another libvirtd may run.
+ * Needs root; else it is skipped.
  */
 
 #include <errno.h>
@@ -11,13 +12,14 @@
 #include <grp.h>
 #include <limits.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -25,9 +27,9 @@
 
 #include "discovery/discovery.h"
 #include "util/clock.h"
+#include "util/macros.h"
 
 #define EXIT_SKIP 77
-#define LOCK_PATH "/run/lock/virtjoule-test-libvirt.lock"
 #define URI "qemu:///system"
 #define KVM_DEVICE "/dev/kvm"
 
@@ -48,8 +50,6 @@ struct fixture {
     pid_t virtlogd;
     pid_t libvirtd;
     struct discovery *discovery;
-    struct stat kvm_before;
-    bool kvm_changed;
 };
 
 static struct fixture fixture = {.virtlogd = -1, .libvirtd = -1};
@@ -95,21 +95,32 @@ static void stop_child(pid_t *pid, int signal)
  * libvirtd may use /dev/kvm, QEMU's user may not where no udev has set its
  * group: libvirt then asks QEMU anew what it can, for half a minute a call.
  */
-static void open_kvm_device(void)
+static void own_kvm_device(void)
 {
+    static const char device[] = "/run/libvirt/kvm";
     const struct group *kvm = getgrnam("kvm");
+    struct stat status;
 
-    if (!kvm || stat(KVM_DEVICE, &fixture.kvm_before) < 0 || fixture.kvm_before.st_gid != 0)
+    if (!kvm || stat(KVM_DEVICE, &status) < 0)
         return;
-    CHECK(chown(KVM_DEVICE, 0, kvm->gr_gid) == 0 && chmod(KVM_DEVICE, 0660) == 0);
-    fixture.kvm_changed = true;
+    CHECK(mknod(device, S_IFCHR | 0600, status.st_rdev) == 0);
+    CHECK(chown(device, 0, kvm->gr_gid) == 0 && chmod(device, 0660) == 0);
+    CHECK(mount(device, KVM_DEVICE, NULL, MS_BIND, NULL) == 0);
 }
 
-static void close_kvm_device(void)
+/* Mounts of this process' own, with empty directories where libvirtd writes. */
+static void isolate(void)
 {
-    if (fixture.kvm_changed &&
-        (chown(KVM_DEVICE, 0, 0) < 0 || chmod(KVM_DEVICE, fixture.kvm_before.st_mode & 0777) < 0))
-        perror(KVM_DEVICE);
+    static const char *const written[] = {"/run/libvirt", "/var/lib/libvirt", "/var/log/libvirt",
+                                          "/etc/libvirt/qemu"};
+
+    CHECK(unshare(CLONE_NEWNS) == 0);
+    CHECK(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0);
+    for (size_t i = 0; i < ARRAY_SIZE(written); i++) {
+        CHECK(mkdir(written[i], 0755) == 0 || errno == EEXIST);
+        CHECK(mount("tmpfs", written[i], "tmpfs", 0, "mode=755") == 0);
+    }
+    own_kvm_device();
 }
 
 static void clean_up(void)
@@ -123,7 +134,6 @@ static void clean_up(void)
     }
     stop_child(&fixture.libvirtd, SIGTERM);
     stop_child(&fixture.virtlogd, SIGTERM);
-    close_kvm_device();
     if (f->directory[0] != '\0')
         run("rm -rf %s", f->directory);
 }
@@ -221,15 +231,6 @@ static void write_domain(void)
     CHECK(fclose(file) == 0);
 }
 
-/* Waits for other tests that run libvirtd; the lock is held until this process ends. */
-static void take_lock(void)
-{
-    int fd = open(LOCK_PATH, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-
-    CHECK(fd >= 0);
-    CHECK(flock(fd, LOCK_EX) == 0);
-}
-
 static void set_up(void)
 {
     struct fixture *f = &fixture;
@@ -238,17 +239,14 @@ static void set_up(void)
         skip("not root");
     if (run("command -v libvirtd virtlogd virsh qemu-system-x86_64 >/dev/null") != 0)
         skip("libvirtd, virtlogd, virsh or qemu-system-x86_64 is missing");
-    take_lock();
-    if (run("pgrep -x libvirtd >/dev/null || pgrep -x virtqemud >/dev/null") == 0)
-        skip("a libvirtd runs here that is not ours to kill");
+    isolate();
     strcpy(f->directory, "/tmp/virtjoule-libvirt-XXXXXX");
     CHECK(mkdtemp(f->directory));
     snprintf(f->name, sizeof(f->name), "virtjoule-test-%d", getpid());
     uuid_generate_random(f->uuid);
     uuid_unparse_lower(f->uuid, f->uuid_text);
     write_domain();
-    if (run("pgrep -x virtlogd >/dev/null") != 0)
-        f->virtlogd = start_program("virtlogd", "virtlogd");
+    f->virtlogd = start_program("virtlogd", "virtlogd");
 }
 
 static void open_discovery(void)
@@ -375,7 +373,6 @@ int main(void)
     setvbuf(stdout, NULL, _IOLBF, 0);
     set_up();
     atexit(clean_up);
-    open_kvm_device();
     test_absent_at_start();
     test_lifecycle();
     test_restart();

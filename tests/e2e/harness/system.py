@@ -2,16 +2,15 @@
 """Temporary directories, child processes, waiting: nothing may be left behind."""
 
 import ctypes
-import fcntl
 import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from .margins import PATIENCE_S
@@ -72,26 +71,6 @@ def stop_child(child):
     return child.wait()
 
 
-class Lock:
-    """Held by one test run of the machine at a time; use as a context, which waits for it."""
-
-    def __init__(self, name):
-        self._path = f"/run/lock/{PREFIX}{name}.lock"
-        self._file = None
-
-    def __enter__(self):
-        self._file = open(self._path, "w")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"waiting for another test run to release {self._path}", file=sys.stderr)
-            fcntl.flock(self._file, fcntl.LOCK_EX)
-        return self
-
-    def __exit__(self, *_):
-        self._file.close()
-
-
 def free_port():
     """A TCP port of the loopback that nobody listens on at this moment."""
     with socket.socket() as probe:
@@ -142,9 +121,15 @@ def remove_tree(directory):
     shutil.rmtree(directory)
 
 
-def remove_stale_directories():
-    """What an earlier run that was killed left behind."""
+def remove_leftovers():
+    """What an earlier run that was killed left behind: directories, and processes that name one."""
+    leftover = re.compile(rf"{tempfile.gettempdir()}/{PREFIX}(\d+)-")
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            found = leftover.search(entry.read_bytes().decode(errors="replace"))
+            if found and not Path(f"/proc/{found[1]}").exists():
+                os.kill(int(entry.parent.name), signal.SIGKILL)
     for directory in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
-        pid = directory.name[len(PREFIX):].split("-")[0]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+        found = leftover.match(f"{directory}")
+        if found and not Path(f"/proc/{found[1]}").exists():
             remove_tree(directory)
