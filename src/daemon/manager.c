@@ -302,7 +302,10 @@ int manager_run(struct manager *manager)
              F_STRING("usage", manager->usage->ops->name),
              F_STRING("model", manager->model->ops->name), F_UINT("vms", manager->vms.n),
              F_STRING("mountpoint", manager->config.mountpoint));
-    r = sd_event_loop(manager->event);
+    /* Not before: on a slow machine the start, which loads eBPF programs, outlasts a watchdog. */
+    r = sd_event_set_watchdog(manager->event, true);
+    if (r >= 0)
+        r = sd_event_loop(manager->event);
     sd_notify(false, "STOPPING=1");
     log_info("stopping");
     return r;

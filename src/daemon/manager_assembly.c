@@ -318,10 +318,7 @@ static int new_event(struct manager *manager)
     r = watch_signal(manager, SIGINT, NULL);
     if (r < 0)
         return r;
-    r = watch_signal(manager, SIGHUP, on_hangup);
-    if (r < 0)
-        return r;
-    return sd_event_set_watchdog(manager->event, true);
+    return watch_signal(manager, SIGHUP, on_hangup);
 }
 
 struct manager *manager_free(struct manager *manager)

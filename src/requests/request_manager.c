@@ -317,7 +317,7 @@ static int new_event(struct request_manager *manager)
         r = add_signal(manager, SIGINT, NULL);
     if (r >= 0)
         r = add_signal(manager, SIGHUP, on_hangup);
-    return r < 0 ? r : sd_event_set_watchdog(manager->event, true);
+    return r;
 }
 
 static int add_timer(struct request_manager *manager, sd_event_source **ret,
@@ -348,7 +348,10 @@ int request_manager_run(struct request_manager *manager)
     log_info("ready", F_STRING("version", VIRTJOULE_VERSION),
              F_STRING("mode", attribution_mode_to_string(manager->config.mode)),
              F_UINT("port", manager->server ? metrics_server_port(manager->server) : 0));
-    r = sd_event_loop(manager->event);
+    /* Not before: on a slow machine the start, which loads eBPF programs, outlasts a watchdog. */
+    r = sd_event_set_watchdog(manager->event, true);
+    if (r >= 0)
+        r = sd_event_loop(manager->event);
     sd_notify(false, "STOPPING=1");
     take_requests(manager);
     log_info("stopping");

@@ -15,6 +15,7 @@ import urllib.request
 import pytest
 from harness import system
 from harness.cgroup import Cgroup
+from harness.daemon import assert_watched_when_ready
 from harness.powercap import Package, SimulatedPowercap
 from harness.requests import FIELD, PROGRAM, Load, RequestsDaemon, load, workload_server
 
@@ -269,6 +270,12 @@ def test_rotation(directory, powercap, start_server, start_requests):
     ask(server)
     assert len(daemon.wait_requests_over()) == 1
     assert len(old.read_text().splitlines()) == 1
+
+
+def test_watched_from_the_end_of_the_start_on(start_server, start_requests, monkeypatch):
+    monkeypatch.setenv("WATCHDOG_USEC", "1000000")
+    daemon = start_requests({"cgroup": start_server().cgroup.path, "attribution_mode": "model"})
+    assert_watched_when_ready(daemon.notifications())
 
 
 @pytest.mark.parametrize("text, problem", [

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from harness import system
-from harness.daemon import FAST, Daemon, DescriptorStore
+from harness.daemon import FAST, Daemon, DescriptorStore, assert_watched_when_ready
 from harness.powercap import Package, SimulatedPowercap
 
 POLL_READER = system.BUILD / "tests/e2e/poll-reader"
@@ -248,3 +248,10 @@ def test_nobody_waits_at_the_top(daemon):
         subprocess.run(["stat", daemon.mountpoint], check=True, timeout=system.PATIENCE_S)
     finally:
         os.kill(daemon.process.pid, signal.SIGCONT)
+
+
+def test_watched_from_the_end_of_the_start_on(directory, settings, stack, monkeypatch):
+    """As long as a start takes, no watchdog that has been fed once ends it."""
+    monkeypatch.setenv("WATCHDOG_USEC", "1000000")
+    daemon = stack.enter_context(Daemon(directory, settings))
+    assert_watched_when_ready(daemon.notifications())

@@ -95,6 +95,12 @@ class NotifySocket:
         self.path.unlink()
 
 
+def assert_watched_when_ready(messages):
+    """The service manager's watchdog, set by WATCHDOG_USEC, is fed, but not before READY=1."""
+    system.wait_until(lambda: "WATCHDOG=1" in messages, "the watchdog is fed")
+    assert "READY=1" in messages[:messages.index("WATCHDOG=1")], messages
+
+
 class Daemon(Scraped):
     """Use as a context, which starts it and waits until it is ready.
 
@@ -190,6 +196,10 @@ class Daemon(Scraped):
         if self.process.poll() is not None:
             raise RuntimeError(f"virtjouled ended with {self.process.returncode}:\n{self.log()}")
         return "READY=1" in self._notify.messages
+
+    def notifications(self):
+        """What it has sent to the service manager, and will: lines."""
+        return self._notify.messages
 
     def wait_exit(self):
         """Waits for it to end by itself; returns its exit status."""

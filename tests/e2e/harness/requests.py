@@ -71,6 +71,10 @@ class RequestsDaemon:
             raise RuntimeError(f"it ended with {self.process.returncode}:\n{self.log()}")
         return "READY=1" in self._notify.messages
 
+    def notifications(self):
+        """What it has sent to the service manager, and will: lines."""
+        return self._notify.messages
+
     def kill(self):
         if self.process:
             self.process.kill()
