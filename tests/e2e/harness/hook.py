@@ -38,7 +38,6 @@ class InstalledHook(Hook):
 
     def __init__(self, libvirtd, control_socket):
         directory = Path("/etc/libvirt/hooks/qemu.d")
-        self._made = not directory.exists()
         directory.mkdir(parents=True, exist_ok=True)
         super().__init__(directory / f"{system.PREFIX}hook", control_socket)
         self._libvirtd = libvirtd
@@ -53,6 +52,4 @@ class InstalledHook(Hook):
 
     def __exit__(self, *_):
         os.unlink(self.path)
-        if self._made:
-            self.path.parent.rmdir()
         self._restart_libvirtd()

@@ -11,9 +11,10 @@ from pathlib import Path
 
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWNET = 0x40000000
-# What libvirtd writes to, and expects to be alone with. What it knows of QEMU, in /var/cache, takes
-# seconds to ask and is the same for all.
-_LIBVIRT = ("/run/libvirt", "/var/lib/libvirt", "/var/log/libvirt", "/etc/libvirt/qemu")
+# Its hooks, and what libvirtd writes to and expects to be alone with. What it knows of QEMU, in
+# /var/cache, takes seconds to ask and is the same for all.
+_LIBVIRT = ("/run/libvirt", "/var/lib/libvirt", "/var/log/libvirt", "/etc/libvirt/qemu",
+            "/etc/libvirt/hooks")
 _KVM = Path("/dev/kvm")
 
 
