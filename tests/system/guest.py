@@ -19,13 +19,13 @@ from contextlib import suppress
 from daemon import PROGRAMS_DIR, Reader
 from harness import system
 from harness.metrics import Metrics
-from machine import Machine, MachineError
+from machine import PATIENCE_S, Machine, MachineError
 
 POWERCAP = "/sys/class/powercap"
 SHARE = "/run/virtjoule/share"
 _CONSOLE = "/var/log/guest-console.log"
 _MEMORY_MIB = 384
-_ASK_S = 60  # until the agent has answered, once it can be reached
+_ASK_S = system.PATIENCE_S  # until the agent has answered, once it can be reached
 _UNREACHABLE = ("not connected", "synchroni", "not available for now")  # libvirt, of an agent
 _XML = f"""
 <domain type='kvm'>
@@ -83,7 +83,7 @@ class Guest(Machine):
         with suppress(Exception):
             self._host.get(_CONSOLE)
         with suppress(Exception):  # it may not have booted
-            journal = self.start("journalctl -b -o short-monotonic", logged=False).wait(60).output
+            journal = self.start("journalctl -b -o short-monotonic", logged=False).wait().output
             (self._host.directory / "guest-journal.log").write_text(journal)
 
     def power_on(self):
@@ -93,10 +93,10 @@ class Guest(Machine):
     def wait_for_boot(self):
         def is_up():
             with suppress(MachineError, system.TestTimeout):
-                return self.run("systemctl is-active multi-user.target", 30).status == 0
+                return self.run("systemctl is-active multi-user.target", 120).status == 0
             return False
 
-        system.wait_until(is_up, f"{self.name} boots", interval=3)
+        system.wait_until(is_up, f"{self.name} boots", interval=3, patience_s=PATIENCE_S)
 
     def xml(self, *options):
         return self._host.check(f"virsh dumpxml {self.name} {' '.join(options)}")
@@ -127,4 +127,4 @@ class Guest(Machine):
         return Metrics(self.check("""
             until exec 3<>/dev/tcp/127.0.0.1/9100; do sleep 1; done 2>/dev/null
             printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' >&3
-            grep -E '^node_(rapl|load1)' <&3""", timeout=120))
+            grep -E '^node_(rapl|load1)' <&3"""))

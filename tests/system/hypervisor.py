@@ -5,7 +5,7 @@
         host.load_energy_counters()             # real /sys/class/powercap/intel-rapl:0
         host.put("build/virtjoule.deb")         # a file or directory, now /share/virtjoule.deb
         print(host.check("apt-get install -y /share/virtjoule.deb"))
-        answer = host.run("systemctl is-active virtjoule", timeout=10)
+        answer = host.run("systemctl is-active virtjoule")
         answer.status, answer.output            # bash's exit status; both output streams
         job = host.start("sleep 5; echo done")  # meanwhile others may run
         job.wait().output
@@ -34,7 +34,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from harness import system
-from machine import Machine, MachineError
+from machine import PATIENCE_S, Machine, MachineError
 
 IMAGES = system.BUILD / "system"
 SHARE = "/share"
@@ -75,7 +75,7 @@ class Hypervisor(Machine):
     def __exit__(self, *_):
         with suppress(Exception):  # one that hangs has at least its console
             self._save_journal()
-            self.run(f"sync; umount {SHARE}", timeout=5)
+            self.run(f"sync; umount {SHARE}", patience_s=30)
         if self._process:
             system.stop_child(self._process)
         self._disconnect()
@@ -151,12 +151,12 @@ class Hypervisor(Machine):
                 raise MachineError(f"QEMU ended with {self._process.returncode}")
             self._disconnect()
             with suppress(system.TestTimeout, OSError, MachineError):
-                return self.run(condition, timeout=5).status == 0
+                return self.run(condition, patience_s=30).status == 0
             return False
 
         system.wait_until(is_up, "the hypervisor boots", interval=0.5)
         # "degraded" is as good: some unit of Debian's always fails in such a machine.
-        self.run("systemctl is-system-running --wait", system.PATIENCE_S)
+        self.run("systemctl is-system-running --wait")
 
     def _disconnect(self):
         if self._agent:
@@ -164,7 +164,7 @@ class Hypervisor(Machine):
             self._agent = None
 
     def _save_journal(self):
-        self.check(f"journalctl -b -o short-precise >{SHARE}/.journal", timeout=20)
+        self.check(f"journalctl -b -o short-precise >{SHARE}/.journal", patience_s=60)
         with open(self.directory / "journal.log", "a") as log:
             log.write((self._share / ".journal").read_text(errors="replace"))
 
@@ -173,7 +173,6 @@ class _Agent:
     """The line to QEMU's guest agent."""
 
     _CONNECT_S = 10  # it may go while the machine boots
-    _ANSWER_S = 60
 
     def __init__(self, path):
         self._socket = socket.socket(socket.AF_UNIX)
@@ -185,7 +184,7 @@ class _Agent:
         self._send({"execute": "guest-sync", "arguments": {"id": mark}})
         while self._receive().get("return") != mark:
             pass
-        self._socket.settimeout(self._ANSWER_S)
+        self._socket.settimeout(PATIENCE_S)
 
     def close(self):
         self._socket.close()

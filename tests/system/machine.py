@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 from harness import system
 
+# Ends a command that hangs; no verdict. A guest in the machine may be much slower than it.
+PATIENCE_S = 3 * system.PATIENCE_S
+
 
 class Answer(NamedTuple):
     """What a command printed (both streams) and its exit status, negative for a signal."""
@@ -31,12 +34,12 @@ class Machine:
     def log(self, text):
         raise NotImplementedError
 
-    def run(self, script, timeout=60):
-        return self.start(script).wait(timeout)
+    def run(self, script, patience_s=PATIENCE_S):
+        return self.start(script).wait(patience_s)
 
-    def check(self, script, timeout=60):
+    def check(self, script, patience_s=PATIENCE_S):
         """Runs a script that must succeed; returns its output."""
-        return self.start(script).check(timeout)
+        return self.start(script).check(patience_s)
 
     def start(self, script, logged=True):
         """Starts a script; returns the Job."""
@@ -60,20 +63,20 @@ class Job:
         self.pid = started["pid"]
         self._answer = None
 
-    def wait(self, timeout=60):
+    def wait(self, patience_s=PATIENCE_S):
         """Waits for its end."""
-        end = time.monotonic() + timeout
+        end = time.monotonic() + patience_s
         interval, longest = self._machine.POLL_S
         while not self.has_ended():
             if time.monotonic() > end:
-                raise system.TestTimeout(f"{self._script!r}: not within {timeout} s")
+                raise system.TestTimeout(f"{self._script!r}: not within {patience_s} s")
             time.sleep(interval)
             interval = min(interval * 1.5, longest)
         return self._answer
 
-    def check(self, timeout=60):
+    def check(self, patience_s=PATIENCE_S):
         """Waits for it to succeed; returns its output."""
-        answer = self.wait(timeout)
+        answer = self.wait(patience_s)
         if answer.status != 0:
             raise MachineError(f"{self._script!r} gave {answer.status}:\n{answer.output}")
         return answer.output

@@ -37,9 +37,10 @@ def survive(daemon, vm, event, rounds=1, hung_s=0):
             after = daemon.totals()
             assert all(after[row] >= before[row] for row in before), (before, after)
             before = after
-        seen = reader.result()
+        waited_ms, steady_ms = reader.result()
     number, links = daemon.stored_descriptors()
     daemon.host.tell(f"longest downtime {longest_s:.2f} s; joules {after}\n"
                      f"NFileDescriptorStore={number}, of them in PID 1:\n{links}")
-    assert seen["longest_ms"] <= 1000 * (longest_s + hung_s + vm.READ_S), seen
+    # A read of the counter takes several processes, each of which a busy machine may hold up.
+    assert waited_ms <= 1000 * (longest_s + hung_s + vm.READ_S) + 5 * steady_ms
     assert "/dev/fuse" in links

@@ -14,6 +14,7 @@ import pytest
 from daemon import INTERVAL_S, UNIT, Daemon
 from guest import POWERCAP, SHARE, Guest
 from harness import system
+from machine import PATIENCE_S
 from package import NEXT, Package
 from survival import survive
 
@@ -34,9 +35,9 @@ def readme_commands():
 HOST_COMMANDS, GUEST_COMMANDS = readme_commands()
 
 
-def type_in(machine, directory, command, timeout):
+def type_in(machine, directory, command):
     """As an operator would. Nothing asks back: there is no terminal."""
-    machine.check(f"cd {directory} && {command}", timeout)
+    machine.check(f"cd {directory} && {command}")
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +57,10 @@ def daemon(host):
     return Daemon(host)
 
 
-def doctor_finds_nothing(machine, timeout=60):
-    answer = machine.run("virtjoule doctor", timeout)
-    assert answer.status == 0, answer.output
+def wait_healthy(machine):
+    """The daemon learns of libvirt, and of its domains, in its own time."""
+    system.wait_until(lambda: machine.run("virtjoule doctor").status == 0, "the doctor is content",
+                      interval=1, patience_s=PATIENCE_S)
 
 
 def test_few_commands():
@@ -68,14 +70,14 @@ def test_few_commands():
 
 def test_installed(host, daemon, guest, package):
     host.put(package.file)
-    type_in(host, "/share", HOST_COMMANDS[0], timeout=180)
+    type_in(host, "/share", HOST_COMMANDS[0])
     daemon.wait_active()
-    doctor_finds_nothing(host)
+    wait_healthy(host)
 
 
 def test_attached(host, guest):
     for command in HOST_COMMANDS[1:]:
-        type_in(host, "/share", command, timeout=60)
+        type_in(host, "/share", command)
     assert "virtiofs" in guest.xml("--inactive")
     guest.power_on()
 
@@ -93,7 +95,7 @@ def test_guest_has_watts(host, daemon, guest):
     """What its own node_exporter shows is what the host's ledger says, with no setting changed."""
     guest.wait_for_boot()
     assert not guest.scrape().select("node_rapl_package_joules_total")
-    type_in(guest, "/root", GUEST_COMMANDS[0], timeout=400)
+    type_in(guest, "/root", GUEST_COMMANDS[0])
 
     lowest = daemon.metrics().vm_energy(guest.uuid)
     time.sleep(2 * INTERVAL_S)  # the guest's counter is one interval late
@@ -122,8 +124,8 @@ def test_share_by_hand(guest):
 
 
 def test_doctor_of_both(host, guest):
-    doctor_finds_nothing(host)
-    doctor_finds_nothing(guest, timeout=120)
+    wait_healthy(host)
+    wait_healthy(guest)
 
 
 def test_domain_carries_its_energy(host, daemon, guest):
@@ -154,7 +156,7 @@ def test_upgraded_by_the_playbook(host, daemon, guest, package, tmp_path):
                       "virtjoule_settings": {"attribution": {"static_policy": "vcpu"}}}}}}))
     directory = host.put(tmp_path / "ansible")
     survive(daemon, guest, lambda: host.check(
-        f"ansible-playbook -i {directory}/inventory.json {directory}/site.yml", timeout=600),
+        f"ansible-playbook -i {directory}/inventory.json {directory}/site.yml"),
         hung_s=LONGEST_RESTART_S)
     assert host.check("dpkg-query -W -f '${Version}' virtjoule").endswith(NEXT)
     assert guest.check(f"cat {SHARE}/virtjoule/policy").strip() == "vcpu"
@@ -162,14 +164,14 @@ def test_upgraded_by_the_playbook(host, daemon, guest, package, tmp_path):
 
 def test_detached(host, guest):
     """The definition is the guest's own again; the running one lets go of the share."""
-    host.check(f"virtjoule detach {NAME}", timeout=120)
+    host.check(f"virtjoule detach {NAME}")
     assert "virtiofs" not in guest.xml("--inactive")
     system.wait_until(lambda: "virtiofs" not in guest.xml(), "the share is gone", interval=2)
     lives_on_without_a_counter(guest)
 
 
 def test_removed(host, guest):
-    host.check("apt-get purge -y virtjoule", timeout=180)
+    host.check("apt-get purge -y virtjoule")
     assert host.run("virsh list --name").output.split() == [NAME]
     lives_on_without_a_counter(guest)
 

@@ -40,7 +40,7 @@ def devices(bmc):
 @pytest.fixture(scope="module")
 def daemon(host, package):
     """Installed and running."""
-    host.tell(host.check(f"apt-get install -y {host.put(package.file)}", timeout=180))
+    host.tell(host.check(f"apt-get install -y {host.put(package.file)}"))
     daemon = Daemon(host)
     daemon.wait_active()
     return daemon
@@ -100,10 +100,10 @@ def test_upgraded_and_downgraded(host, daemon, vm, package):
         return host.check("dpkg-query -W -f '${Version}' virtjoule")
 
     version = installed_version()
-    survive(daemon, vm, lambda: host.check(f"apt-get install -y {next_file}", timeout=180))
+    survive(daemon, vm, lambda: host.check(f"apt-get install -y {next_file}"))
     assert installed_version() == version + NEXT
     survive(daemon, vm,
-            lambda: host.check(f"apt-get install -y --allow-downgrades {file}", timeout=180))
+            lambda: host.check(f"apt-get install -y --allow-downgrades {file}"))
     assert installed_version() == version
 
 
@@ -166,7 +166,7 @@ def test_other_devices(host, daemon, bmc):
 
 def test_removed(host, daemon, vm):
     """Nothing is left, and the VM runs on."""
-    host.tell(host.check("apt-get purge -y virtjoule", timeout=180))
+    host.tell(host.check("apt-get purge -y virtjoule"))
     assert vm.runs()
     assert host.check("systemctl list-units --all --plain --no-legend 'virtjoule*'") == ""
     assert host.check("systemctl list-unit-files --no-legend 'virtjoule*' || true") == ""
