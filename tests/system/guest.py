@@ -36,7 +36,7 @@ _XML = f"""
     <type arch='x86_64' machine='pc'>hvm</type>
     <kernel>/boot/vmlinux</kernel>
     <initrd>/boot/initramfs.cpio</initrd>
-    <cmdline>console=ttyS0 quiet panic=1 mitigations=off</cmdline>
+    <cmdline>console=ttyS0 quiet panic=1 mitigations=off no_timer_check</cmdline>
   </os>
   <features><acpi/></features>
   <cpu mode='host-passthrough'/>

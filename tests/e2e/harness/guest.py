@@ -35,7 +35,7 @@ _XML = """
     <type arch='x86_64' machine='pc'>hvm</type>
     <kernel>{kernel}</kernel>
     <initrd>{initramfs}</initrd>
-    <cmdline>console=ttyS0 quiet panic=1 mitigations=off</cmdline>
+    <cmdline>console=ttyS0 quiet panic=1 mitigations=off no_timer_check</cmdline>
   </os>
   <features><acpi/></features>
   <devices>
