@@ -200,19 +200,21 @@ def test_hostile_name(settings, start_daemon, start_vm, name):
 
 def test_no_name_no_uuid(settings, start_daemon, start_vm):
     """Its UUID is derived, and stays the same when it starts again."""
-    seen = set()
     daemon = start_daemon(settings)
-    known = {labels["uuid"] for labels, _ in daemon.metrics().select("virtjoule_vm_info")}
+    identity = f"{os.getpid()}"
+
+    def used(metrics):
+        return metrics.sum("virtjoule_vm_cpu_seconds_total", name=f"vm-{identity}")
+
+    before = 0
     for _ in range(2):
-        vm = start_vm(duty=20, arguments=["-id", "virtjoule-test-7", "-m", "128"])
-        pid = str(vm.process.pid)
-        metrics = daemon.wait_metrics(
-            lambda m: {labels["uuid"] for labels, _ in m.select("virtjoule_vm_info")} - known,
-            what=f"the VM of process {pid}")
-        seen |= {labels["uuid"] for labels, _ in metrics.select("virtjoule_vm_info")} - known
+        vm = start_vm(duty=20, arguments=["-id", identity, "-m", "128"])
+        daemon.wait_metrics(lambda m: used(m) > before, what="CPU time of the VM")
         vm.kill()
-        daemon.wait_ticks(2)
-    assert len(seen) == 1
+        metrics = daemon.wait_ticks(2)
+        before = used(metrics)
+    # The row of a VM that has ended stays for ten minutes.
+    assert len(metrics.select("virtjoule_vm_info", name=f"vm-{identity}")) == 1
     assert_tree_is_sane(daemon)
 
 
