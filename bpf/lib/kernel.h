@@ -38,6 +38,16 @@ struct signal_struct {
     atomic_t live;
 };
 
+typedef struct {
+    unsigned int val;
+} kuid_t;
+
+struct cred {
+    kuid_t uid;
+    kuid_t suid;
+    kuid_t euid;
+};
+
 struct task_struct {
     unsigned int __state;
     unsigned int flags;
@@ -47,6 +57,7 @@ struct task_struct {
     __u64 start_boottime;
     struct sched_entity se;
     struct task_io_accounting ioac;
+    const struct cred *real_cred;
     struct signal_struct *signal;
     char comm[16];
 };

@@ -10,10 +10,13 @@
 #include "lib/counter.bpf.h"
 #include "lib/kernel.h"
 #include "lib/name.bpf.h"
+#include "lib/owner.bpf.h"
 #include "shared/vm_usage.h"
 
 /* Read by user space. */
 __u64 events_lost = 0; /* events for which the ring had no room */
+__u64 n_refused = 0;   /* programs of a VM's name whose owner is not trusted */
+__u32 refused[VM_USAGE_REFUSED_MAX] = {0}; /* PIDs of the last ones, in turn */
 
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
@@ -131,12 +134,24 @@ static void process_fork(struct task_struct *parent, struct task_struct *child)
         process->parent = process_key(parent);
 }
 
+/* User space tells of it. However many there are, they cost this store; of two at one moment one
+ * may be lost. */
+static void process_refuse(__u32 pid)
+{
+    refused[n_refused % VM_USAGE_REFUSED_MAX] = pid;
+    n_refused++;
+}
+
 static void process_exec(struct task_struct *task, struct linux_binprm *program)
 {
-    if (name_is_vm_program(program->file->f_path.dentry->d_name.name))
+    bool is_vms = name_is_vm_program(program->file->f_path.dentry->d_name.name);
+
+    if (is_vms && owner_is_trusted(task))
         process_list(task);
     else if (process_find(task))
         process_report(task->tgid); /* it runs another program now */
+    else if (is_vms)
+        process_refuse(task->tgid);
 }
 
 static void process_rename(struct task_struct *task, const char *comm)
@@ -153,9 +168,11 @@ static void process_rename(struct task_struct *task, const char *comm)
 /* A machine's group, libvirt's group in it, and libvirt's groups of threads in that. */
 #define PROCESS_MACHINE_DEPTH 3
 
+/* Who moves it counts, not whose it is: libvirt moves helpers of other users (swtpm's), and a user
+ * may name the control groups below the user's own like a machine's. */
 static void process_move(struct task_struct *task, const struct cgroup *group)
 {
-    if (task->pid != task->tgid)
+    if (task->pid != task->tgid || !owner_is_trusted(bpf_get_current_task_btf()))
         return;
     for (int depth = 0; depth < PROCESS_MACHINE_DEPTH && group; depth++) {
         if (name_is_machine(group)) {

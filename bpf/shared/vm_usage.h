@@ -12,6 +12,9 @@
 /* The unit of start times in /proc/PID/stat: USER_HZ is 100 on every Linux that has RAPL. */
 #define VM_USAGE_START_TICK_NS 10000000ull
 
+#define VM_USAGE_OWNERS_MAX 32
+#define VM_USAGE_REFUSED_MAX 16 /* a power of two */
+
 /** A process (thread group), unique for ever. */
 struct vm_usage_key {
     __u32 pid;

@@ -15,6 +15,9 @@
 /* No zone draws more. */
 #define STATIC_POWER_MAX_UW (UINT64_C(10000) * 1000000)
 
+/* Of each user: more than anybody runs by hand. */
+#define UNTRUSTED_VMS_MAX 1000
+
 static int value_quantum(const char *value, void *target)
 {
     return parse_energy_uj(value, target);
@@ -43,6 +46,24 @@ static int value_id(const char *value, void *target)
     if (id >= UINT32_MAX)
         return -ERANGE;
     *(uint32_t *)target = (uint32_t)id;
+    return 0;
+}
+
+static int value_users(const char *value, void *target)
+{
+    return trusted_owners_parse(value, target);
+}
+
+static int value_untrusted_vms(const char *value, void *target)
+{
+    uint64_t number;
+    int r = parse_u64(value, strlen(value), &number);
+
+    if (r < 0)
+        return r;
+    if (number > UNTRUSTED_VMS_MAX)
+        return -ERANGE;
+    *(unsigned *)target = (unsigned)number;
     return 0;
 }
 
@@ -145,6 +166,10 @@ static const struct config_key keys[] = {
      "a libvirt URI, or nothing"},
     {"discovery", "procfs", value_bool, FIELD(procfs), "yes", "yes or no"},
     {"discovery", "proc_root", value_path, FIELD(proc_root), "/proc", "an absolute path"},
+    {"discovery", "trusted_users", value_users, FIELD(trusted_owners), "",
+     "names or numbers of this host's users, separated by blanks"},
+    {"discovery", "untrusted_vms", value_untrusted_vms, FIELD(untrusted_vms), "0",
+     "a number from 0 to 1000"},
     {"usage", "provider", value_provider, FIELD(provider), "auto", "auto, bpf or procfs"},
     {"attribution", "model", value_model, FIELD(model), "cputime",
      "cputime, counters, curve, or the absolute path of a fitted model"},

@@ -14,6 +14,7 @@
 #include "attribution/model.h"
 #include "attribution/static_policy.h"
 #include "baseline/static_powers.h"
+#include "host/trusted_owners.h"
 #include "meter/meters.h"
 #include "source/estimate.h"
 #include "source/zone.h"
@@ -37,6 +38,8 @@ struct config {
     char libvirt_uri[CONFIG_PATH_MAX]; /* empty: off */
     bool procfs;
     char proc_root[CONFIG_PATH_MAX];
+    struct trusted_owners trusted_owners;
+    unsigned untrusted_vms; /* of each other user */
 
     char provider[CONFIG_PATH_MAX]; /* a row of USAGE_PROVIDERS, or "auto" */
 

@@ -137,6 +137,8 @@ static int new_discovery(struct manager *manager)
         .libvirt_uri = manager->config.libvirt_uri,
         .procfs = manager->config.procfs,
         .proc_root = manager->config.proc_root,
+        .owners = manager->config.trusted_owners,
+        .untrusted_vms = manager->config.untrusted_vms,
     };
 
     return discovery_new(&config, &manager->discovery);
@@ -204,10 +206,12 @@ static int new_exporter(struct manager *manager)
 
 static int new_usage(struct manager *manager)
 {
+    const struct config *config = &manager->config;
     struct usage_provider_options options = {
-        .name = manager->config.provider,
-        .proc_root = manager->config.proc_root,
-        .sysfs_root = manager->config.sysfs_root,
+        .name = config->provider,
+        .proc_root = config->proc_root,
+        .sysfs_root = config->sysfs_root,
+        .owners = config->untrusted_vms > 0 ? NULL : &config->trusted_owners,
         .former = {.time_ns = manager->sample.time_ns, .descriptors = &manager->descriptors},
     };
     int r = usage_store_new(&manager->usage_store, manager->config.runtime_dir);

@@ -2,16 +2,25 @@
 #include "discovery/discovery.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysinfo.h>
 #include <systemd/sd-id128.h>
 
 #include "discovery/proc_scan.h"
 #include "discovery/vm_merge.h"
+#include "host/machine_cgroup.h"
 #include "libvirt/libvirt_watch.h"
 #include "util/cleanup.h"
+#include "util/file.h"
 #include "util/log.h"
+#include "util/parse.h"
+
+/* Of qemu:///system: NAME.pid for each running domain. */
+#define LIBVIRT_PID_DIRECTORY "/run/libvirt/qemu"
 
 struct discovery {
     bool procfs;
@@ -44,13 +53,19 @@ static struct vm_uuid_spaces read_uuid_spaces(void)
 int discovery_new(const struct discovery_config *config, struct discovery **ret)
 {
     _cleanup_(cleanup_discovery_free) struct discovery *discovery = calloc(1, sizeof(*discovery));
-    struct vm_uuid_spaces spaces = read_uuid_spaces();
+    const struct proc_scan_config scan = {
+        .proc_root = config->proc_root,
+        .spaces = read_uuid_spaces(),
+        .owners = config->owners,
+        .untrusted_vms = config->untrusted_vms,
+        .vcpus_max = (unsigned)get_nprocs_conf(),
+    };
     int r;
 
     if (!discovery)
         return -ENOMEM;
     discovery->procfs = config->procfs;
-    r = proc_scan_new(config->proc_root, &spaces, &discovery->scan);
+    r = proc_scan_new(&scan, &discovery->scan);
     if (r < 0)
         return r;
     if (config->libvirt_uri && config->libvirt_uri[0] != '\0') {
@@ -72,6 +87,50 @@ struct discovery *discovery_free(struct discovery *discovery)
     return NULL;
 }
 
+/* The domains as evidence of which process is whose. */
+struct known_domains {
+    struct vm_domains head;
+    const struct libvirt_domain *domains; /* sorted by UUID */
+    size_t n;
+};
+
+static int compare_domain(const void *key, const void *element)
+{
+    return uuid_compare(key, ((const struct libvirt_domain *)element)->uuid);
+}
+
+/* The number of a domain's start is libvirt's id of it, as it is in the name of its group. */
+static bool is_in_scope(const struct libvirt_domain *domain, const struct process *process)
+{
+    return process->private_machine && domain->start_number != 0 &&
+           machine_cgroup_libvirt_id(process->machine) == domain->start_number;
+}
+
+static bool is_in_pid_file(const struct libvirt_domain *domain, const struct process *process)
+{
+    char path[sizeof(LIBVIRT_PID_DIRECTORY) + VM_NAME_MAX + 8], text[32];
+    ssize_t length;
+    uint64_t pid;
+
+    snprintf(path, sizeof(path), LIBVIRT_PID_DIRECTORY "/%s.pid", domain->name);
+    length = read_file(AT_FDCWD, path, text, sizeof(text));
+    while (length > 0 && text[length - 1] == '\n')
+        length--;
+    return length > 0 && parse_u64(text, (size_t)length, &pid) == 0 &&
+           pid == (uint64_t)process->id.pid;
+}
+
+static bool is_domains(const struct vm_domains *head, const uuid_t uuid,
+                       const struct process *process)
+{
+    const struct known_domains *known = (const struct known_domains *)head;
+    const struct libvirt_domain *domain = NULL;
+
+    if (known->n > 0)
+        domain = bsearch(uuid, known->domains, known->n, sizeof(*domain), compare_domain);
+    return domain && (is_in_scope(domain, process) || is_in_pid_file(domain, process));
+}
+
 static bool domains_changed(const struct discovery *discovery)
 {
     struct pollfd event = {.fd = discovery_event_fd(discovery), .events = POLLIN};
@@ -84,6 +143,7 @@ int discovery_refresh(struct discovery *discovery, const struct process_changes 
 {
     _cleanup_(vm_table_deinit) struct vm_table found = {0};
     _cleanup_free_ struct libvirt_domain *domains = NULL;
+    struct known_domains known;
     size_t n_domains = 0;
     int r;
 
@@ -94,7 +154,8 @@ int discovery_refresh(struct discovery *discovery, const struct process_changes 
         if (r < 0)
             return r;
     }
-    r = proc_scan_refresh(discovery->scan, changes, &found);
+    known = (struct known_domains){{is_domains}, domains, n_domains};
+    r = proc_scan_refresh(discovery->scan, changes, &known.head, &found);
     if (r < 0)
         return r;
     r = vm_merge(&found, domains, n_domains, discovery->procfs, ret);

@@ -8,11 +8,14 @@
 #include <stdbool.h>
 
 #include "discovery/vm.h"
+#include "host/trusted_owners.h"
 
 struct discovery_config {
     const char *libvirt_uri; /* NULL or empty: without libvirt */
     bool procfs;             /* whether QEMU processes unknown to libvirt are VMs */
     const char *proc_root;   /* "/proc" */
+    struct trusted_owners owners;
+    unsigned untrusted_vms; /* how many QEMU processes of each other owner are VMs */
 };
 
 struct discovery;

@@ -11,6 +11,10 @@
 #include "discovery/process.h"
 #include "discovery/vm_group.h"
 #include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/log.h"
+#include "util/log_quota.h"
+#include "util/macros.h"
 #include "util/parse.h"
 
 /*
@@ -43,16 +47,21 @@
  *    virtiofsd and swtpm first, and moves them to the VM's group later.
  *
  * For the last two, processes that are part of no VM are examined again in their first
- * ticks, and after that rarely, another part of them each tick.
+ * ticks, and after that rarely, another part of them each tick. So are those that run
+ * QEMU for an owner who is not trusted.
  */
 
 #define YOUNG_SCANS 8
 #define EXAMINE_EVERY_SCANS 16
 
+/* virtiofsd is two processes, and a VM may have two shares. */
+#define HELPERS_PER_VM 4
+
 struct entry {
     uint64_t executable; /* hash of the link's target */
     unsigned scans;      /* how many times the process was seen, counted to YOUNG_SCANS */
     ssize_t borrowed;    /* index of the known process that this one is a copy of, or -1 */
+    bool told;           /* it was logged that the process is refused */
 };
 
 /* Two parallel arrays, sorted by PID. The next list borrows unchanged processes from the known one;
@@ -65,9 +74,11 @@ struct process_list {
 
 struct proc_scan {
     DIR *proc;
-    struct vm_uuid_spaces spaces;
+    struct proc_scan_config config;
     struct process_list known;
     unsigned scans;
+    struct log_quota refusals;
+    char *shared_path; /* the last one that was logged, or NULL */
 };
 
 /* The target of the link /proc/PID/exe. */
@@ -226,30 +237,89 @@ static int list_few(const struct process_list *known, const pid_t *changed, size
     return 0;
 }
 
+static struct process_rules rules_of(const struct proc_scan *scan)
+{
+    return (struct process_rules){
+        .owners = &scan->config.owners,
+        .vcpus_max = scan->config.vcpus_max,
+    };
+}
+
 /* Whether the known facts about a process still hold. Its executable is known to be unchanged; the
  * vCPUs of a VM are counted anew here. */
 static bool is_settled(const struct proc_scan *scan, struct process *process,
                        const struct entry *entry, const char *executable)
 {
+    const struct process_rules rules = rules_of(scan);
     bool due = (scan->scans + (unsigned)process->id.pid) % EXAMINE_EVERY_SCANS == 0;
 
     /* A QEMU process stays the same VM, and reading its command line is expensive. */
     if (process->kind == PROCESS_QEMU)
-        return process_update_qemu(dirfd(scan->proc), process, due);
-    if (due || entry->scans < YOUNG_SCANS || path_is_qemu(executable))
+        return process_update_qemu(dirfd(scan->proc), process, &rules, due);
+    if (due || entry->scans < YOUNG_SCANS || (path_is_qemu(executable) && !process->refused))
         return false;
     return process->kind == PROCESS_OTHER || process_lives(dirfd(scan->proc), &process->id);
 }
 
+/* How many processes of that kind an owner has as VMs or their helpers, this one left out. Of the
+ * known list those count that the next one does not have yet. */
+static size_t count_accepted(const struct process_list *known, const struct process_list *next,
+                             const struct process *process, enum process_kind kind)
+{
+    const struct process_list *lists[] = {next, known};
+    size_t n = 0;
+
+    for (size_t list = 0; list < ARRAY_SIZE(lists); list++)
+        for (size_t i = 0; i < lists[list]->n; i++) {
+            const struct process *other = &lists[list]->processes[i];
+
+            n += other->kind == kind && other->untrusted == process->untrusted &&
+                 (lists[list] == next || other->id.pid > process->id.pid);
+        }
+    return n;
+}
+
+/* Whether the process of an owner who is not trusted may be part of a VM. */
+static bool has_room(const struct proc_scan *scan, const struct process_list *next,
+                     const struct process *process, const char *executable)
+{
+    unsigned room = scan->config.untrusted_vms;
+
+    if (room == 0)
+        return false;
+    if (path_is_qemu(executable))
+        return count_accepted(&scan->known, next, process, PROCESS_QEMU) < room;
+    return count_accepted(&scan->known, next, process, PROCESS_HELPER) < room * HELPERS_PER_VM;
+}
+
+/* Once for each process, and not more than the log can take. */
+static bool tell_refusal(struct proc_scan *scan, const struct process *process,
+                         const char *executable)
+{
+    uint64_t left_out;
+
+    if (log_quota_take(&scan->refusals, now_ns(), &left_out))
+        log_warning("a process under the name of a VM's program is no VM's: its owner is not "
+                    "trusted, and it counts to the host",
+                    F_UINT("uid", process->untrusted), F_INT("pid", process->id.pid),
+                    F_STRING("executable", executable), F_UINT("left_out", left_out));
+    return true;
+}
+
 /* Reads what a process is. A process that was a VM before stays that VM. */
 static int examine(struct proc_scan *scan, pid_t pid, const struct executable *executable,
-                   const struct process *old, struct process *ret)
+                   const struct process *old, const struct process_list *next, struct process *ret)
 {
-    int r = process_examine(dirfd(scan->proc), pid,
-                            executable->unreadable ? NULL : executable->path, ret);
+    const char *path = executable->unreadable ? NULL : executable->path;
+    struct process_rules rules = rules_of(scan);
+    int r = process_examine(dirfd(scan->proc), pid, path, &rules, ret);
 
-    if (r > 0 && old && old->id.start_ticks == ret->id.start_ticks && old->kind == PROCESS_QEMU &&
-        ret->kind == PROCESS_QEMU && uuid_is_null(ret->cmdline->uuid))
+    if (r > 0 && ret->refused && has_room(scan, next, ret, path)) {
+        process_deinit(ret);
+        rules.accept_untrusted = true;
+        r = process_examine(dirfd(scan->proc), pid, path, &rules, ret);
+    }
+    if (r > 0 && old && old->id.start_ticks == ret->id.start_ticks && is_same_vm(old, ret))
         uuid_copy(ret->uuid, old->uuid);
     return r;
 }
@@ -274,6 +344,8 @@ static int add_process(struct proc_scan *scan, pid_t pid, ssize_t known, bool ch
     struct entry *entry = &next->entries[next->n];
     struct executable executable;
     unsigned scans = 0;
+    struct process *process;
+    bool is_same, told;
     int r;
 
     if (!read_executable(dirfd(scan->proc), pid, &executable))
@@ -286,15 +358,17 @@ static int add_process(struct proc_scan *scan, pid_t pid, ssize_t known, bool ch
             return 0;
         }
     }
-    r = examine(scan, pid, &executable, old, &next->processes[next->n]);
+    process = &next->processes[next->n];
+    r = examine(scan, pid, &executable, old, next, process);
     if (r <= 0)
         return r;
-    if (old && next->processes[next->n].id.start_ticks != old->id.start_ticks)
-        scans = 0;
+    is_same = old && process->id.start_ticks == old->id.start_ticks;
+    told = is_same && scan->known.entries[known].told;
     *entry = (struct entry){
         .executable = executable.hash,
-        .scans = scans < YOUNG_SCANS ? scans + 1 : scans,
+        .scans = !is_same ? 1 : scans < YOUNG_SCANS ? scans + 1 : scans,
         .borrowed = -1,
+        .told = told || (process->refused && tell_refusal(scan, process, executable.path)),
     };
     next->n++;
     return 0;
@@ -326,10 +400,27 @@ static int add_processes(struct proc_scan *scan, const struct process_changes *c
     return 0;
 }
 
+/* A socket, or a control group, that QEMU processes of several VMs have. */
+static void tell_shared_path(struct proc_scan *scan, const char *path)
+{
+    uint64_t left_out;
+
+    if (!path || (scan->shared_path && strcmp(scan->shared_path, path) == 0))
+        return;
+    free(scan->shared_path);
+    scan->shared_path = strdup(path);
+    if (log_quota_take(&scan->refusals, now_ns(), &left_out))
+        log_warning("several VMs have one socket or control group: what serves there counts to "
+                    "none of them",
+                    F_STRING("path", path), F_UINT("left_out", left_out));
+}
+
 static int scan_processes(struct proc_scan *scan, const struct process_changes *changes,
-                          struct process_list *next, struct vm_table *ret)
+                          const struct vm_domains *domains, struct process_list *next,
+                          struct vm_table *ret)
 {
     _cleanup_free_ pid_t *pids = NULL, *changed = NULL;
+    const char *shared_path;
     size_t n = 0;
     int r;
 
@@ -350,17 +441,20 @@ static int scan_processes(struct proc_scan *scan, const struct process_changes *
     r = add_processes(scan, changes, changed, pids, n, next);
     if (r < 0)
         return r;
-    r = vm_uuids_assign(&scan->spaces, next->processes, next->n);
+    r = vm_uuids_assign(&scan->config.spaces, next->processes, next->n, domains);
     if (r < 0)
         return r;
-    return vm_group_processes(next->processes, next->n, ret);
+    r = vm_group_processes(next->processes, next->n, ret, &shared_path);
+    if (r == 0)
+        tell_shared_path(scan, shared_path);
+    return r;
 }
 
 int proc_scan_refresh(struct proc_scan *scan, const struct process_changes *changes,
-                      struct vm_table *ret)
+                      const struct vm_domains *domains, struct vm_table *ret)
 {
     struct process_list next = {0};
-    int r = scan_processes(scan, changes, &next, ret);
+    int r = scan_processes(scan, changes, domains, &next, ret);
 
     if (r < 0) {
         process_list_discard(&next);
@@ -371,10 +465,9 @@ int proc_scan_refresh(struct proc_scan *scan, const struct process_changes *chan
     return 0;
 }
 
-int proc_scan_new(const char *proc_root, const struct vm_uuid_spaces *spaces,
-                  struct proc_scan **ret)
+int proc_scan_new(const struct proc_scan_config *config, struct proc_scan **ret)
 {
-    _cleanup_closedir_ DIR *proc = opendir(proc_root);
+    _cleanup_closedir_ DIR *proc = opendir(config->proc_root);
     struct proc_scan *scan;
 
     if (!proc)
@@ -383,7 +476,7 @@ int proc_scan_new(const char *proc_root, const struct vm_uuid_spaces *spaces,
     if (!scan)
         return -ENOMEM;
     scan->proc = TAKE_PTR(proc);
-    scan->spaces = *spaces;
+    scan->config = *config;
     *ret = scan;
     return 0;
 }
@@ -393,6 +486,7 @@ struct proc_scan *proc_scan_free(struct proc_scan *scan)
     if (!scan)
         return NULL;
     process_list_deinit(&scan->known);
+    free(scan->shared_path);
     closedir(scan->proc);
     free(scan);
     return NULL;

@@ -7,12 +7,16 @@
 /** Finds VMs among the host's processes, and remembers the facts about each process. */
 struct proc_scan;
 
-/**
- * @param proc_root  "/proc", or a tree of its form
- * @return 0, or a negative errno where proc_root cannot be opened
- */
-int proc_scan_new(const char *proc_root, const struct vm_uuid_spaces *spaces,
-                  struct proc_scan **ret);
+struct proc_scan_config {
+    const char *proc_root; /* "/proc", or a tree of its form */
+    struct vm_uuid_spaces spaces;
+    struct trusted_owners owners;
+    unsigned untrusted_vms; /* how many QEMU processes of each other owner are VMs */
+    unsigned vcpus_max;     /* of a VM whose vCPUs cannot be counted by its threads: 1 or more */
+};
+
+/** @return 0, or a negative errno where proc_root cannot be opened */
+int proc_scan_new(const struct proc_scan_config *config, struct proc_scan **ret);
 
 /** Frees the scan; NULL is accepted. @return NULL */
 struct proc_scan *proc_scan_free(struct proc_scan *scan);
@@ -20,9 +24,10 @@ struct proc_scan *proc_scan_free(struct proc_scan *scan);
 /**
  * Examines processes.
  * @param changes  the processes to examine; other processes of VMs are unchanged
+ * @param domains  what libvirt knows, for a UUID that several processes claim
  * @param ret      the VMs that have a living QEMU process
  * @return 0 or a negative errno (out of memory, directory unreadable); the
  *         known facts then stay
  */
 int proc_scan_refresh(struct proc_scan *scan, const struct process_changes *changes,
-                      struct vm_table *ret);
+                      const struct vm_domains *domains, struct vm_table *ret);

@@ -103,29 +103,35 @@ static unsigned count_vcpu_threads(int proc_fd, pid_t pid)
     return n;
 }
 
-/* vCPUs come and go while QEMU runs: the command line states their number at the start. */
-static void count_vcpus(int proc_fd, uint64_t threads, struct process *process)
+/* vCPUs come and go while QEMU runs. The command line states their number at the start, when
+ * there are no threads yet, and counts for no more than the machine can run. */
+static void count_vcpus(int proc_fd, uint64_t threads, const struct process_rules *rules,
+                        struct process *process)
 {
     unsigned n = count_vcpu_threads(proc_fd, process->id.pid);
+    bool is_told = n == 0 || process->untrusted;
 
-    process->vcpus = n > 0 ? n : process->cmdline->vcpus;
+    if (n == 0)
+        n = process->untrusted ? 1 : process->cmdline->vcpus;
+    process->vcpus = is_told && n > rules->vcpus_max ? rules->vcpus_max : n;
     process->threads = threads;
 }
 
-bool process_update_qemu(int proc_fd, struct process *process, bool recount)
+bool process_update_qemu(int proc_fd, struct process *process, const struct process_rules *rules,
+                         bool recount)
 {
     struct proc_stat stat;
 
     if (!read_same(proc_fd, &process->id, &stat))
         return false;
     if (recount || stat.threads != process->threads)
-        count_vcpus(proc_fd, stat.threads, process);
+        count_vcpus(proc_fd, stat.threads, rules, process);
     return true;
 }
 
 /* vhost kernel threads are called "vhost-PID" after the process that opened /dev/vhost-*. (Since
  * Linux 6.4 they are threads of that process, and are found with it.) */
-static bool vhost_owner(const char *comm, pid_t *ret)
+static bool vhost_qemu(const char *comm, pid_t *ret)
 {
     static const char prefix[] = VHOST_PREFIX;
     uint64_t pid;
@@ -154,10 +160,26 @@ static int read_cmdline(int proc_fd, pid_t pid, char **ret, size_t *ret_length)
     return 0;
 }
 
-/* Copies the path of the VM's control group into process->machine, if it is in one of that type,
- * and returns 1, 0 or a negative errno. */
-static int read_machine(int proc_fd, struct process *process, bool accept_pod,
-                        enum machine_cgroup_type *ret_type)
+/* The owner whose process it is, if that one is not trusted. The status file tells it, and not the
+ * directory's owner: the directory of a process that is not dumpable is root's.
+ * @return 0 or a negative errno */
+static int read_owner(int proc_fd, pid_t pid, const struct trusted_owners *owners, uint32_t *ret)
+{
+    char text[4096]; /* the line is one of the first ten */
+    ssize_t length = read_process_file(proc_fd, pid, "status", text, sizeof(text));
+    struct proc_owner owner;
+    int r;
+
+    if (length < 0)
+        return (int)length;
+    r = parse_proc_owner(text, (size_t)length, &owner);
+    if (r == 0)
+        *ret = trusted_owners_find_other(owners, &owner);
+    return r;
+}
+
+/* Copies the path of the VM's control group into process->machine, if it is in one. */
+static int read_machine(int proc_fd, struct process *process, enum machine_cgroup_type *ret_type)
 {
     struct machine_cgroup cgroup;
     char text[16384];
@@ -165,19 +187,23 @@ static int read_machine(int proc_fd, struct process *process, bool accept_pod,
 
     if (is_shortage((int)length))
         return (int)length;
-    if (length < 0 || !parse_machine_cgroup(text, (size_t)length, &cgroup) ||
-        (cgroup.type == MACHINE_CGROUP_POD && !accept_pod))
+    if (length < 0 || !parse_machine_cgroup(text, (size_t)length, &cgroup))
         return 0;
     process->machine = strndup(cgroup.path, cgroup.length);
     if (!process->machine)
         return -ENOMEM;
+    process->private_machine = machine_cgroup_is_private(&cgroup);
     *ret_type = cgroup.type;
-    return 1;
+    return 0;
 }
 
-static int examine_qemu(int proc_fd, const char *text, size_t length, struct process *process)
+static bool is_vm_program(const char *executable)
 {
-    enum machine_cgroup_type type;
+    return path_is_qemu(executable) || path_is_helper(executable);
+}
+
+static int examine_qemu(const char *text, size_t length, bool in_pod, struct process *process)
+{
     struct qemu_cmdline cmdline;
     int r = parse_qemu_cmdline(text, length, &cmdline);
 
@@ -190,21 +216,19 @@ static int examine_qemu(int proc_fd, const char *text, size_t length, struct pro
     }
     *process->cmdline = cmdline;
     process->kind = PROCESS_QEMU;
-    r = read_machine(proc_fd, process, true, &type);
-    if (r > 0 && type == MACHINE_CGROUP_POD && cmdline.manager == VM_MANAGER_LIBVIRT)
+    if (in_pod && cmdline.manager == VM_MANAGER_LIBVIRT)
         process->cmdline->manager = VM_MANAGER_KUBEVIRT;
-    return r;
+    return 0;
 }
 
-static int examine_helper(int proc_fd, bool known_program, const char *text, size_t length,
+/* A pod holds other processes beside the VM's. */
+static int examine_helper(const char *text, size_t length, bool known_program, bool in_pod,
                           struct process *process)
 {
-    enum machine_cgroup_type type;
     char socket[SOCKET_PATH_SIZE];
-    int r = read_machine(proc_fd, process, known_program, &type);
 
-    if (r < 0)
-        return r;
+    if (in_pod && !known_program)
+        free(TAKE_PTR(process->machine));
     if (known_program && parse_helper_cmdline(text, length, socket)) {
         process->socket = strdup(socket);
         if (!process->socket)
@@ -215,13 +239,14 @@ static int examine_helper(int proc_fd, bool known_program, const char *text, siz
     return 0;
 }
 
-static int examine_program(int proc_fd, const char *executable, struct process *process)
+static int examine_program(int proc_fd, const char *executable, bool in_pod,
+                           struct process *process)
 {
     _cleanup_free_ char *text = NULL;
     size_t length = 0;
     int r;
 
-    if (!executable || path_is_qemu(executable) || path_is_helper(executable)) {
+    if (!executable || is_vm_program(executable)) {
         r = read_cmdline(proc_fd, process->id.pid, &text, &length);
         if (r < 0)
             return r;
@@ -232,11 +257,36 @@ static int examine_program(int proc_fd, const char *executable, struct process *
             return 0;
     }
     if (path_is_qemu(executable))
-        return examine_qemu(proc_fd, text, length, process);
-    return examine_helper(proc_fd, path_is_helper(executable), text, length, process);
+        return examine_qemu(text, length, in_pod, process);
+    return examine_helper(text, length, path_is_helper(executable), in_pod, process);
 }
 
-int process_examine(int proc_fd, pid_t pid, const char *executable, struct process *ret)
+/* Whose process it is comes before all that it says of itself. A control group that only the
+ * service manager can have put it into says as much as its owner: libvirt runs swtpm, and QEMU
+ * where a domain's XML says so, as other users. */
+static int examine_candidate(int proc_fd, const char *executable, const struct process_rules *rules,
+                             struct process *process)
+{
+    enum machine_cgroup_type type = MACHINE_CGROUP_SCOPE;
+    int r = read_machine(proc_fd, process, &type);
+
+    if (r < 0)
+        return r;
+    if (!process->machine && executable && !is_vm_program(executable))
+        return 0;
+    if (!process->private_machine)
+        r = read_owner(proc_fd, process->id.pid, rules->owners, &process->untrusted);
+    if (r < 0)
+        return is_shortage(r) ? r : 0;
+    if (process->untrusted && !rules->accept_untrusted) {
+        process->refused = executable && is_vm_program(executable);
+        return 0;
+    }
+    return examine_program(proc_fd, executable, type == MACHINE_CGROUP_POD, process);
+}
+
+int process_examine(int proc_fd, pid_t pid, const char *executable,
+                    const struct process_rules *rules, struct process *ret)
 {
     _cleanup_(process_deinit) struct process process = {0};
     struct proc_stat stat;
@@ -250,13 +300,15 @@ int process_examine(int proc_fd, pid_t pid, const char *executable, struct proce
     if (is_zombie(&stat))
         process.kind = PROCESS_OTHER;
     else if (stat.flags & PROC_FLAG_KTHREAD)
-        process.kind = vhost_owner(stat.comm, &process.owner) ? PROCESS_VHOST : PROCESS_OTHER;
+        process.kind = vhost_qemu(stat.comm, &process.served) ? PROCESS_VHOST : PROCESS_OTHER;
     else
-        r = examine_program(proc_fd, executable, &process);
+        r = examine_candidate(proc_fd, executable, rules, &process);
     if (r < 0)
         return r;
     if (process.kind == PROCESS_QEMU)
-        count_vcpus(proc_fd, stat.threads, &process);
+        count_vcpus(proc_fd, stat.threads, rules, &process);
+    else if (process.kind == PROCESS_OTHER)
+        free(TAKE_PTR(process.machine));
     *ret = process;
     process = (struct process){0};
     return 1;

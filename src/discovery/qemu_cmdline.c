@@ -25,6 +25,9 @@
 /* More than any machine type of QEMU can have; a larger number is nonsense. */
 #define VCPUS_MAX 65535
 
+/* A VM has some shares and a TPM. */
+#define SOCKETS_MAX 64
+
 enum smp_key {
     SMP_CPUS,
     SMP_MAXCPUS,
@@ -151,7 +154,8 @@ static int take_chardev(struct state *state, const char *value)
         else if (list_item_has_key(&item, "path"))
             list_item_copy(&item, path, sizeof(path));
     }
-    if (strcmp(backend, "socket") != 0 || path[0] == '\0')
+    if (strcmp(backend, "socket") != 0 || path[0] == '\0' ||
+        state->cmdline.n_sockets == SOCKETS_MAX)
         return 0;
     return add_socket(&state->cmdline, path);
 }

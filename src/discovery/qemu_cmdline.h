@@ -17,7 +17,7 @@ struct qemu_cmdline {
     uuid_t uuid;            /* -uuid or -smbios type=1,uuid=; null where not given */
     unsigned vcpus;         /* -smp: 1 or more, those present at the start */
     enum vm_manager manager;
-    char **sockets; /* paths of -chardev socket,path= */
+    char **sockets; /* paths of -chardev socket,path=: the first 64 */
     size_t n_sockets;
 };
 

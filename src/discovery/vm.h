@@ -61,6 +61,7 @@ struct vm {
     uuid_t uuid;            /* the key of the VM's totals */
     char name[VM_NAME_MAX]; /* as given: any bytes except NUL, never empty */
     enum vm_manager manager;
+    bool trusted;   /* not only its own word tells its UUID and name */
     bool defined;   /* a persistent libvirt domain: its tree exists while it is off */
     bool running;   /* at least one QEMU process lives */
     unsigned vcpus; /* 1 or more */

@@ -2,16 +2,19 @@
 #include "discovery/vm_group.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "util/cleanup.h"
 
-/* Leads from a helper to its VM: the path of a control group or of a socket. */
+/* Leads from a helper to its VM: the path of a control group or of a socket, and who may go there:
+ * whoever is not trusted can neither take a VM's helper by naming its socket, nor lend it one. */
 struct link {
     const char *path;
-    const unsigned char *uuid;
+    uint32_t untrusted;        /* the owner, as in struct process */
+    const unsigned char *uuid; /* NULL: several VMs name the path */
 };
 
 /* A process and the VM it belongs to. */
@@ -26,6 +29,7 @@ struct grouping {
     size_t n_processes;
     struct link *links;
     size_t n_links;
+    const char *shared_path; /* of a link that several VMs have, or NULL */
     struct vm_member *members;
     size_t n_members;
 };
@@ -40,6 +44,8 @@ static int compare_links(const void *a, const void *b)
 {
     const struct link *x = a, *y = b;
 
+    if (x->untrusted != y->untrusted)
+        return x->untrusted < y->untrusted ? -1 : 1;
     return strcmp(x->path, y->path);
 }
 
@@ -87,7 +93,25 @@ static int grouping_allocate(struct grouping *grouping)
 
 static void add_link(struct grouping *grouping, const char *path, const struct process *qemu)
 {
-    grouping->links[grouping->n_links++] = (struct link){path, qemu->uuid};
+    grouping->links[grouping->n_links++] = (struct link){path, qemu->untrusted, qemu->uuid};
+}
+
+/* Leaves one link of each path. */
+static void merge_links(struct grouping *grouping)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < grouping->n_links; i++) {
+        struct link *link = &grouping->links[i], *last = n > 0 ? &grouping->links[n - 1] : NULL;
+
+        if (!last || compare_links(last, link) != 0) {
+            grouping->links[n++] = *link;
+        } else if (last->uuid && uuid_compare(last->uuid, link->uuid) != 0) {
+            last->uuid = NULL;
+            grouping->shared_path = link->path;
+        }
+    }
+    grouping->n_links = n;
 }
 
 static void collect_qemus(struct grouping *grouping)
@@ -104,11 +128,13 @@ static void collect_qemus(struct grouping *grouping)
             add_link(grouping, process->cmdline->sockets[k], process);
     }
     qsort(grouping->links, grouping->n_links, sizeof(*grouping->links), compare_links);
+    merge_links(grouping);
 }
 
-static const unsigned char *follow_link(const struct grouping *grouping, const char *path)
+static const unsigned char *follow_link(const struct grouping *grouping, const char *path,
+                                        uint32_t untrusted)
 {
-    const struct link key = {.path = path};
+    const struct link key = {.path = path, .untrusted = untrusted};
     const struct link *link;
 
     if (!path || grouping->n_links == 0)
@@ -119,16 +145,16 @@ static const unsigned char *follow_link(const struct grouping *grouping, const c
 
 static const unsigned char *find_vm(const struct grouping *grouping, const struct process *process)
 {
-    const struct process *owner;
+    const struct process *qemu;
     const unsigned char *uuid;
 
     if (process->kind == PROCESS_VHOST) {
-        owner = bsearch(&process->owner, grouping->processes, grouping->n_processes,
+        qemu = bsearch(&process->served, grouping->processes, grouping->n_processes,
                         sizeof(*process), compare_pids);
-        return owner && owner->kind == PROCESS_QEMU ? owner->uuid : NULL;
+        return qemu && qemu->kind == PROCESS_QEMU ? qemu->uuid : NULL;
     }
-    uuid = follow_link(grouping, process->machine);
-    return uuid ? uuid : follow_link(grouping, process->socket);
+    uuid = follow_link(grouping, process->machine, process->untrusted);
+    return uuid ? uuid : follow_link(grouping, process->socket, process->untrusted);
 }
 
 static void collect_helpers(struct grouping *grouping)
@@ -146,14 +172,25 @@ static void collect_helpers(struct grouping *grouping)
     qsort(grouping->members, grouping->n_members, sizeof(*grouping->members), compare_members);
 }
 
+static int name_room(const char *prefix, const char *kind)
+{
+    return (int)(VM_NAME_MAX - 1 - strlen(prefix) - strlen(kind));
+}
+
+/* An owner who is not trusted has names of its own: "uid1000/NAME". */
 static void name_vm(const struct process *qemu, char *name)
 {
+    char prefix[16] = "";
+
+    if (qemu->untrusted)
+        snprintf(prefix, sizeof(prefix), "uid%" PRIu32 "/", qemu->untrusted);
     if (qemu->cmdline->name[0] != '\0')
-        memcpy(name, qemu->cmdline->name, VM_NAME_MAX);
+        snprintf(name, VM_NAME_MAX, "%s%.*s", prefix, name_room(prefix, ""), qemu->cmdline->name);
     else if (qemu->cmdline->id[0] != '\0')
-        snprintf(name, VM_NAME_MAX, "vm-%.*s", VM_NAME_MAX - 4, qemu->cmdline->id);
+        snprintf(name, VM_NAME_MAX, "%svm-%.*s", prefix, name_room(prefix, "vm-"),
+                 qemu->cmdline->id);
     else
-        snprintf(name, VM_NAME_MAX, "qemu-%d", qemu->id.pid);
+        snprintf(name, VM_NAME_MAX, "%sqemu-%d", prefix, qemu->id.pid);
 }
 
 /* The first member is the VM's oldest QEMU process: its command line describes the VM. */
@@ -162,6 +199,7 @@ static int make_vm(const struct vm_member *members, size_t n, struct vm *ret)
     const struct process *qemu = members[0].process;
     struct vm vm = {
         .manager = qemu->cmdline->manager,
+        .trusted = !qemu->untrusted,
         .running = true,
         .vcpus = qemu->vcpus,
         .processes = calloc(n, sizeof(*vm.processes)),
@@ -181,7 +219,8 @@ static int make_vm(const struct vm_member *members, size_t n, struct vm *ret)
     return 0;
 }
 
-int vm_group_processes(const struct process *processes, size_t n, struct vm_table *ret)
+int vm_group_processes(const struct process *processes, size_t n, struct vm_table *ret,
+                       const char **ret_shared_path)
 {
     _cleanup_(cleanup_grouping) struct grouping grouping = {
         .processes = processes,
@@ -211,6 +250,7 @@ int vm_group_processes(const struct process *processes, size_t n, struct vm_tabl
         table.n++;
     }
     *ret = table;
+    *ret_shared_path = grouping.shared_path;
     table = (struct vm_table){0};
     return 0;
 }

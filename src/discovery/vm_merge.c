@@ -19,6 +19,7 @@ static void apply_domain(struct vm *vm, const struct libvirt_domain *domain)
 {
     uuid_copy(vm->uuid, domain->uuid);
     memcpy(vm->name, domain->name, sizeof(vm->name));
+    vm->trusted = true;
     vm->defined = domain->defined;
     /* libvirt sends no event for a plugged vCPU: its number may be old, the process' is current. */
     if (!vm->running)

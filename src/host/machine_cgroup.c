@@ -123,6 +123,15 @@ int parse_cgroup_line(const char *text, size_t length, const char *controller, c
     return 0;
 }
 
+/* Whether only the host's service manager makes groups in it. */
+static bool is_host_group(struct cursor component)
+{
+    if (cursor_equals(component, "user.slice"))
+        return false;
+    return cursor_ends_with(component, ".slice") || cursor_ends_with(component, ".partition") ||
+           cursor_equals(component, "machine");
+}
+
 bool machine_cgroup_is_private(const struct machine_cgroup *cgroup)
 {
     struct cursor rest = {cgroup->path, cgroup->path + cgroup->length}, component;
@@ -130,8 +139,32 @@ bool machine_cgroup_is_private(const struct machine_cgroup *cgroup)
     if (cgroup->type != MACHINE_CGROUP_SCOPE || !take_byte(&rest, '/'))
         return false;
     while (take_until(&rest, '/', &component))
-        if (!cursor_ends_with(component, ".slice") && !cursor_ends_with(component, ".partition") &&
-            !cursor_equals(component, "machine"))
+        if (!is_host_group(component))
             return false;
     return true; /* what is left is the machine itself */
+}
+
+/* The digits between the name of the driver and that of the domain; systemd escapes the dashes. */
+static bool take_machine_id(struct cursor machine, unsigned *ret)
+{
+    uint64_t id;
+
+    if (take_text(&machine, MACHINE_PREFIX "\\x2d")) {
+        if (!take_digits(&machine, &id) || !take_text(&machine, "\\x2d"))
+            return false;
+    } else if (!cursor_ends_with(machine, MACHINE_SUFFIX) || !take_text(&machine, "qemu-") ||
+               !take_digits(&machine, &id) || !take_byte(&machine, '-')) {
+        return false;
+    }
+    *ret = (unsigned)id;
+    return id > 0 && id <= UINT_MAX;
+}
+
+unsigned machine_cgroup_libvirt_id(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const char *name = slash ? slash + 1 : path;
+    unsigned id;
+
+    return take_machine_id((struct cursor){name, name + strlen(name)}, &id) ? id : 0;
 }

@@ -38,7 +38,13 @@ int parse_cgroup_line(const char *text, size_t length, const char *controller, c
 /**
  * Whether only the host's service manager can have made the group: it is a
  * scope, and all groups above it are slices (libvirt without systemd: "machine"
- * and "*.partition"). A group that a user or a container makes is below a
- * service or a scope, and may have any name.
+ * and "*.partition"), but none of a user's. A group that a user or a container makes
+ * is below a service or a scope, and may have any name.
  */
 bool machine_cgroup_is_private(const struct machine_cgroup *cgroup);
+
+/**
+ * The id of libvirt's running domain whose control group has that path, as the group's name
+ * has it; 0: it has none.
+ */
+unsigned machine_cgroup_libvirt_id(const char *path);

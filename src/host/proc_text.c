@@ -83,6 +83,34 @@ int parse_proc_schedstat(const char *text, size_t length, uint64_t *ret_cpu_ns)
     return 0;
 }
 
+static bool take_uid(struct cursor *c, uint32_t *ret)
+{
+    uint64_t uid;
+
+    if (!take_byte(c, '\t') || !take_digits(c, &uid) || uid > UINT32_MAX)
+        return false;
+    *ret = (uint32_t)uid;
+    return true;
+}
+
+/* The kernel escapes a newline in the process' name: it begins no line. */
+int parse_proc_owner(const char *text, size_t length, struct proc_owner *ret)
+{
+    struct cursor c = {text, text + length}, line;
+    struct proc_owner owner;
+
+    while (take_line(&c, &line)) {
+        if (!take_text(&line, "Uid:"))
+            continue;
+        if (!take_uid(&line, &owner.real) || !take_uid(&line, &owner.effective) ||
+            !take_uid(&line, &owner.saved))
+            return -EBADMSG;
+        *ret = owner;
+        return 0;
+    }
+    return -EBADMSG;
+}
+
 /* A line "Key:   123 unit"; the value is scaled. */
 struct proc_key {
     const char *key;

@@ -31,6 +31,16 @@ int parse_proc_stat(const char *text, size_t length, struct proc_stat *ret);
 /** /proc/PID/task/TID/schedstat: time on the CPU, nanoseconds. */
 int parse_proc_schedstat(const char *text, size_t length, uint64_t *ret_cpu_ns);
 
+/** The "Uid:" line of /proc/PID/status, as the reader's user name space has it. */
+struct proc_owner {
+    uint32_t real;
+    uint32_t effective;
+    uint32_t saved;
+};
+
+/** @param text  may be cut behind that line */
+int parse_proc_owner(const char *text, size_t length, struct proc_owner *ret);
+
 /** Memory lines of /proc/PID/status in bytes; a missing line counts 0. */
 struct proc_memory {
     uint64_t anonymous; /* RssAnon */

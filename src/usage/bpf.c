@@ -431,6 +431,7 @@ static int load_programs(struct bpf_usage *usage, const struct bpf_usage_config 
             host_cpus_all_online(usage->cpus) ? host_cpus_n_sockets(usage->cpus) : PACKAGES_MAX,
         .processes_max = config->processes_max,
         .counters = config->counters,
+        .owners = config->owners,
         .descriptors = config->former.descriptors,
         .former_id = former_id,
     };

@@ -2,12 +2,14 @@
 #pragma once
 
 #include "host/cpu_counters.h"
+#include "host/trusted_owners.h"
 #include "usage/usage.h"
 
 struct bpf_usage_config {
     const char *sysfs_root;             /* where the CPUs' sockets are read from */
     size_t processes_max;               /* QEMU and helper processes, of all VMs together */
     const struct cpu_counter *counters; /* cycles, instructions, LLC misses */
+    const struct trusted_owners *owners; /* whose programs may be VMs'; NULL: everybody's */
     struct usage_former former;
 };
 

@@ -18,6 +18,7 @@
 #include "util/log.h"
 #include "vm_usage.skel.h"
 
+_Static_assert(TRUSTED_OWNERS_MAX <= VM_USAGE_OWNERS_MAX, "the programs have room for all owners");
 _Static_assert(sizeof(struct vm_usage_cpu) % 64 == 0, "no two CPUs write to one cache line");
 
 /* The descriptors that keep the programs alive and are handed to the next daemon. */
@@ -40,7 +41,8 @@ struct bpf_programs {
     void (*on_process)(pid_t pid, void *userdata); /* during bpf_programs_take_events() */
     void *userdata;
     const volatile struct vm_usage__bss *globals;
-    uint64_t events_lost; /* as of the last look */
+    uint64_t events_lost; /* as of the last look, as the next one */
+    uint64_t n_refused;
     struct vm_usage_cpu *cpus;
     bool has_siblings;
     struct cpu_counters *counters;
@@ -70,12 +72,14 @@ static int on_event(void *context, void *data, size_t size)
     return 0;
 }
 
-static uint64_t object_hash(void)
+/* Of the programs, and of what is fixed in them at loading: the owners. */
+static uint64_t object_hash(const struct trusted_owners *owners)
 {
     size_t size;
     const void *object = vm_usage__elf_bytes(&size);
+    uint64_t seed = owners ? XXH3_64bits(owners->uids, owners->n * sizeof(owners->uids[0])) : 0;
 
-    return XXH3_64bits(object, size);
+    return XXH3_64bits_withSeed(object, size, seed);
 }
 
 static size_t record_size(const struct bpf_set *set)
@@ -99,6 +103,7 @@ static int map_memory(struct bpf_programs *programs)
         return -errno;
     programs->globals = globals;
     programs->events_lost = programs->globals->events_lost;
+    programs->n_refused = programs->globals->n_refused;
     return 0;
 }
 
@@ -190,7 +195,17 @@ static int open_counters(struct bpf_programs *programs, const struct bpf_program
 
 /* New programs. */
 
-static int load(const struct bpf_programs *programs, struct vm_usage *skeleton)
+static void set_owners(struct vm_usage *skeleton, const struct trusted_owners *owners)
+{
+    if (!owners)
+        return;
+    skeleton->rodata->n_trusted_owners = (uint32_t)owners->n;
+    memcpy((uint32_t *)skeleton->rodata->trusted_owners, owners->uids,
+           owners->n * sizeof(owners->uids[0]));
+}
+
+static int load(const struct bpf_programs *programs, const struct trusted_owners *owners,
+                struct vm_usage *skeleton)
 {
     struct bpf_map *per_cpu[] = {skeleton->maps.cpus, skeleton->maps.cycles,
                                  skeleton->maps.instructions, skeleton->maps.llc_misses};
@@ -207,6 +222,7 @@ static int load(const struct bpf_programs *programs, struct vm_usage *skeleton)
         return r;
     skeleton->rodata->n_sockets = programs->set.n_sockets;
     skeleton->rodata->counters_in_use = programs->set.counters_in_use;
+    set_owners(skeleton, owners);
     /* bpf_programs_close_slice() runs this program explicitly. */
     bpf_program__set_autoattach(skeleton->progs.close_running_slice, false);
     return vm_usage__load(skeleton);
@@ -262,7 +278,7 @@ static int start_new(struct bpf_programs *programs, const struct bpf_programs_co
     programs->set.id = now_ns();
     r = open_counters(programs, config, &programs->set.counters_in_use);
     if (r == 0)
-        r = load(programs, skeleton);
+        r = load(programs, config->owners, skeleton);
     if (r == 0)
         r = copy_maps(programs, skeleton);
     if (r == 0)
@@ -287,7 +303,7 @@ static int start_new(struct bpf_programs *programs, const struct bpf_programs_co
 static const char *difference(const struct bpf_set *set, const struct bpf_set *wanted)
 {
     if (set->object != wanted->object)
-        return "they are of another version";
+        return "they are of another version or list other users' programs";
     if (set->id != wanted->id)
         return "it is not known how far they had been counted";
     if (set->n_cpus != wanted->n_cpus || set->n_sockets < wanted->n_sockets ||
@@ -345,7 +361,7 @@ int bpf_programs_new(struct bpf_programs **ret, const struct bpf_programs_config
     _cleanup_(cleanup_bpf_programs_free) struct bpf_programs *programs =
         calloc(1, sizeof(*programs));
     struct bpf_set wanted = {
-        .object = object_hash(),
+        .object = object_hash(config->owners),
         .id = config->former_id,
         .n_sockets = config->n_sockets,
         .processes_max = config->processes_max,
@@ -449,6 +465,19 @@ int bpf_programs_read(struct bpf_programs *programs, const struct vm_usage_key *
     return 0;
 }
 
+/* Of many programs, the last few are told of. */
+static void take_refused(struct bpf_programs *programs)
+{
+    uint64_t n = programs->globals->n_refused;
+
+    if (n - programs->n_refused > VM_USAGE_REFUSED_MAX)
+        programs->n_refused = n - VM_USAGE_REFUSED_MAX;
+    for (uint64_t i = programs->n_refused; i < n; i++)
+        programs->on_process((pid_t)programs->globals->refused[i % VM_USAGE_REFUSED_MAX],
+                             programs->userdata);
+    programs->n_refused = n;
+}
+
 int bpf_programs_take_events(struct bpf_programs *programs, void (*on_process)(pid_t pid, void *),
                              void *userdata)
 {
@@ -459,5 +488,6 @@ int bpf_programs_take_events(struct bpf_programs *programs, void (*on_process)(p
     programs->on_process = on_process;
     programs->userdata = userdata;
     ring_buffer__consume(programs->events);
+    take_refused(programs);
     return missed ? -EOVERFLOW : 0;
 }

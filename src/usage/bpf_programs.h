@@ -13,6 +13,7 @@
 
 #include "host/cpu_counters.h"
 #include "host/topology.h"
+#include "host/trusted_owners.h"
 #include "shared/vm_usage.h"
 #include "usage/bpf_handover.h"
 
@@ -23,6 +24,7 @@ struct bpf_programs_config {
     unsigned n_sockets;
     uint32_t processes_max;             /* how many processes can be listed */
     const struct cpu_counter *counters; /* VM_USAGE_COUNTERS of them */
+    const struct trusted_owners *owners; /* whose programs are listed by name; NULL: everybody's */
     struct descriptors *descriptors;    /* of the service manager */
     uint64_t
         former_id; /* of the set whose saved state is known, so that it may be continued; or 0 */
@@ -78,7 +80,8 @@ int bpf_programs_read(struct bpf_programs *programs, const struct vm_usage_key *
 
 /**
  * Calls back for each process that was listed, became another program, or
- * ended since the last call.
+ * ended since the last call, and for the last few that run a VM's program for an
+ * owner who is not trusted.
  * @return 0, or -EOVERFLOW when some were missed
  */
 int bpf_programs_take_events(struct bpf_programs *programs, void (*on_process)(pid_t pid, void *),

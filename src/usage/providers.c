@@ -39,6 +39,7 @@ static int make_bpf(struct usage_provider **ret, const struct usage_provider_opt
         .sysfs_root = options->sysfs_root,
         .processes_max = BPF_USAGE_PROCESSES_MAX,
         .counters = bpf_usage_counters,
+        .owners = options->owners,
         .former = options->former,
     };
     /* The programs see the running kernel's processes only. */

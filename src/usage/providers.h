@@ -6,6 +6,7 @@
  * in providers.c. See docs/extending.md.
  */
 
+#include "host/trusted_owners.h"
 #include "usage/usage.h"
 
 /** The most exact first: "auto" takes the first one that works. */
@@ -16,6 +17,7 @@ struct usage_provider_options {
     const char *name; /* of a row, or "auto" */
     const char *proc_root;
     const char *sysfs_root; /* where the CPUs' sockets are read from */
+    const struct trusted_owners *owners; /* whose programs may be VMs'; NULL: everybody's */
     struct usage_former former;
 };
 

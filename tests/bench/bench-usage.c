@@ -140,7 +140,8 @@ static int tick(struct discovery *discovery, struct usage_provider *provider, st
 
 static int measure(const char *name, size_t n_vms, size_t n_others)
 {
-    const struct discovery_config config = {.procfs = true, .proc_root = "/proc"};
+    const struct discovery_config config = {
+        .procfs = true, .proc_root = "/proc", .owners = {.n = 1}};
     struct usage_provider *provider = NULL;
     struct discovery *discovery = NULL;
     struct vm_table vms = {0};

@@ -13,6 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const char *text = (const char *)data;
     struct proc_cpu cpus[8];
     struct proc_memory memory;
+    struct proc_owner owner;
     struct proc_stat stat;
     uint64_t value;
     size_t n;
@@ -23,6 +24,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (parse_proc_cpus(text, size, cpus, 8, &n) == 0)
         require(n >= 1 && n <= 8);
     (void)parse_proc_schedstat(text, size, &value);
+    (void)parse_proc_owner(text, size, &owner);
     (void)parse_proc_memory(text, size, &memory);
     (void)parse_proc_io(text, size, &value);
     (void)parse_meminfo_used(text, size, &value);

@@ -4,6 +4,7 @@
 
 #include "fuzz.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "discovery/helper_cmdline.h"
@@ -44,7 +45,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         require(strnlen(socket, sizeof(socket)) < sizeof(socket) && socket[0] != '\0');
     if (parse_machine_cgroup(text, size, &cgroup)) {
         require(cgroup.path >= text && cgroup.path + cgroup.length <= text + size);
+        char path[256];
+
         (void)machine_cgroup_is_private(&cgroup);
+        snprintf(path, sizeof(path), "%.*s", (int)(cgroup.length % sizeof(path)), cgroup.path);
+        (void)machine_cgroup_libvirt_id(path);
     }
     if (parse_cgroup_line(text, size, "memory", &line, &length))
         require(line >= text && line + length <= text + size && line[length - 1] == '\n');

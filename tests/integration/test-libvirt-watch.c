@@ -251,7 +251,10 @@ static void set_up(void)
 
 static void open_discovery(void)
 {
-    const struct discovery_config config = {URI, true, "/proc"};
+    const struct discovery_config config = {.libvirt_uri = URI,
+                                            .procfs = true,
+                                            .proc_root = "/proc",
+                                            .owners = {.n = 1}};
 
     CHECK(discovery_new(&config, &fixture.discovery) == 0);
 }

@@ -260,14 +260,15 @@ void host_discover(const struct host *host, struct vm_table *ret)
     size_t n = 2 * host->n_running;
     struct process *processes = calloc(n + 1, sizeof(*processes));
     struct libvirt_domain domains[DEFINED];
+    const char *shared_path;
     struct vm_table found;
 
     require(processes != NULL);
     for (size_t r = 0; r < host->n_running; r++)
         make_processes(&host->guests[host->running[r]], &processes[2 * r]);
     list_domains(host, domains);
-    require(vm_uuids_assign(&spaces, processes, n) == 0);
-    require(vm_group_processes(processes, n, &found) == 0);
+    require(vm_uuids_assign(&spaces, processes, n, NULL) == 0);
+    require(vm_group_processes(processes, n, &found, &shared_path) == 0);
     require(found.n == host->n_running);
     require(vm_merge(&found, domains, DEFINED, true, ret) == 0);
     vm_table_deinit(&found);

@@ -20,11 +20,15 @@
 
 struct recorded_process {
     int pid;
+    unsigned uid;
     const char *executable; /* NULL: a kernel thread */
     const char *comm;
     const char *cmdline; /* '\n' between arguments; NULL: the recorded QEMU's */
     const char *cgroup;
 };
+
+/* qemu of KubeVirt's images, which the host does not know by name. */
+#define KUBEVIRT_QEMU 107
 
 struct recorded_vm {
     const char *file;
@@ -50,20 +54,20 @@ static const struct recorded_vm vms[] = {
      4,
      4,
      {
-         {100, "/usr/bin/qemu-system-x86_64", "kvm", NULL, "0::/qemu.slice/100.scope\n"},
-         {101, NULL, "vhost-100", "", "0::/\n"},
+         {100, 0, "/usr/bin/qemu-system-x86_64", "kvm", NULL, "0::/qemu.slice/100.scope\n"},
+         {101, 0, NULL, "vhost-100", "", "0::/\n"},
          /* the hookscript's, and the TPM, both started by a task of pvedaemon */
-         {102, "/usr/libexec/virtiofsd", "virtiofsd",
+         {102, 0, "/usr/libexec/virtiofsd", "virtiofsd",
           "/usr/libexec/virtiofsd\n--socket-path=/run/virtjoule/proxmox/100.sock\n--shared-dir\n"
           "/run/virtjoule/vms/8b2e8f2e-7a0b-4bd8-9a54-0b1a2c3d4e5f\n--cache\nnever",
           "0::/system.slice/pvedaemon.service\n"},
-         {103, "/usr/bin/swtpm", "swtpm",
+         {103, 0, "/usr/bin/swtpm", "swtpm",
           "swtpm\nsocket\n--tpmstate\nbackend-uri=file:///dev/pve/vm-100-disk-1,mode=0600\n"
           "--ctrl\ntype=unixio,path=/var/run/qemu-server/100.swtpm,mode=0600\n--pid\n"
           "file=/var/run/qemu-server/100.swtpm.pid\n--terminate\n--daemon",
           "0::/system.slice/pvedaemon.service\n"},
          /* another VM's */
-         {104, "/usr/bin/swtpm", "swtpm",
+         {104, 0, "/usr/bin/swtpm", "swtpm",
           "swtpm\nsocket\n--ctrl\ntype=unixio,path=/var/run/qemu-server/101.swtpm,mode=0600",
           "0::/system.slice/pvedaemon.service\n"},
      }},
@@ -74,10 +78,10 @@ static const struct recorded_vm vms[] = {
      2,
      2,
      {
-         {200, "/usr/bin/qemu-system-x86_64", "qemu-system-x86", NULL, NOVA_SCOPE "emulator\n"},
-         {201, "/usr/lib/qemu/virtiofsd", "virtiofsd", "/usr/lib/qemu/virtiofsd\n--fd=35",
+         {200, 64055 /* not trusted: its scope is */, "/usr/bin/qemu-system-x86_64", "qemu-system-x86", NULL, NOVA_SCOPE "emulator\n"},
+         {201, 0, "/usr/lib/qemu/virtiofsd", "virtiofsd", "/usr/lib/qemu/virtiofsd\n--fd=35",
           NOVA_SCOPE "emulator\n"},
-         {202, "/usr/bin/python3.11", "nova-compute", "/usr/bin/python3\n/usr/bin/nova-compute",
+         {202, 0, "/usr/bin/python3.11", "nova-compute", "/usr/bin/python3\n/usr/bin/nova-compute",
           "0::/system.slice/nova-compute.service\n"},
      }},
     {"kubevirt",
@@ -87,16 +91,16 @@ static const struct recorded_vm vms[] = {
      1,
      2,
      {
-         {300, "/usr/libexec/qemu-kvm", "qemu-kvm", NULL, POD "crio-0a1b2c.scope\n"},
+         {300, KUBEVIRT_QEMU, "/usr/libexec/qemu-kvm", "qemu-kvm", NULL, POD "crio-0a1b2c.scope\n"},
          /* in a container of its own */
-         {301, "/usr/libexec/virtiofsd", "virtiofsd",
+         {301, KUBEVIRT_QEMU, "/usr/libexec/virtiofsd", "virtiofsd",
           "/usr/libexec/virtiofsd\n--socket-path=/var/run/kubevirt/virtiofs-containers/share.sock\n"
           "--shared-dir\n/share\n--sandbox\nnone\n--cache\nauto",
           POD "crio-3d4e5f.scope\n"},
          /* management, in the same pod */
-         {302, "/usr/bin/virt-launcher", "virt-launcher", "/usr/bin/virt-launcher\n--name\ntestvm",
+         {302, 0, "/usr/bin/virt-launcher", "virt-launcher", "/usr/bin/virt-launcher\n--name\ntestvm",
           POD "crio-0a1b2c.scope\n"},
-         {303, "/usr/sbin/virtqemud", "rpc-virtqemud",
+         {303, 0, "/usr/sbin/virtqemud", "rpc-virtqemud",
           "/usr/sbin/virtqemud\n-f\n/var/run/libvirt/"
           "virtqemud.conf",
           POD "crio-0a1b2c.scope\n"},
@@ -108,12 +112,12 @@ static const struct recorded_vm vms[] = {
      4,
      3,
      {
-         {400, "/usr/libexec/qemu-kvm", "qemu-kvm", NULL, RHEL_SCOPE "emulator\n"},
-         {401, "/usr/bin/swtpm", "swtpm",
+         {400, 0, "/usr/libexec/qemu-kvm", "qemu-kvm", NULL, RHEL_SCOPE "emulator\n"},
+         {401, 59 /* tss */, "/usr/bin/swtpm", "swtpm",
           "/usr/bin/swtpm\nsocket\n--ctrl\n"
           "type=unixio,path=/run/libvirt/qemu/swtpm/12-rhel9-db-swtpm.sock,mode=0600\n--terminate",
           RHEL_SCOPE "emulator\n"},
-         {402, NULL, "vhost-400", "", RHEL_SCOPE "emulator\n"},
+         {402, 0, NULL, "vhost-400", "", RHEL_SCOPE "emulator\n"},
      }},
 };
 
@@ -155,6 +159,9 @@ static void start(const char *root, const struct recorded_vm *vm,
              process->pid, process->comm, process->executable ? 1 : 2,
              process->executable ? 0 : 0x00200000U /* PF_KTHREAD */);
     fixture_write(root, path, "%d/stat", process->pid);
+    snprintf(path, sizeof(path), "Uid:\t%u\t%u\t%u\t%u\n", process->uid, process->uid, process->uid,
+             process->uid);
+    fixture_write(root, path, "%d/status", process->pid);
     snprintf(path, sizeof(path), "%s/%d/exe", root, process->pid);
     if (process->executable)
         assert_int_equal(symlink(process->executable, path), 0);
@@ -182,7 +189,12 @@ static void check(const struct vm_table *table, const struct recorded_vm *expect
 
 static void test_found(void **state)
 {
-    static const struct vm_uuid_spaces spaces = {.machine = {1}, .boot = {2}};
+    const struct proc_scan_config config = {
+        .proc_root = *state,
+        .spaces = {.machine = {1}, .boot = {2}},
+        .owners = {.uids = {0, KUBEVIRT_QEMU}, .n = 2},
+        .vcpus_max = 64,
+    };
     const struct process_changes changes = {.all = true};
     struct vm_table table = {0};
     struct proc_scan *scan;
@@ -191,8 +203,8 @@ static void test_found(void **state)
     for (size_t i = 0; i < ELEMENTS(vms); i++)
         for (size_t k = 0; k < ELEMENTS(vms[i].processes) && vms[i].processes[k].pid; k++)
             start(root, &vms[i], &vms[i].processes[k]);
-    assert_int_equal(proc_scan_new(root, &spaces, &scan), 0);
-    assert_int_equal(proc_scan_refresh(scan, &changes, &table), 0);
+    assert_int_equal(proc_scan_new(&config, &scan), 0);
+    assert_int_equal(proc_scan_refresh(scan, &changes, NULL, &table), 0);
     assert_int_equal(table.n, ELEMENTS(vms));
     for (size_t i = 0; i < ELEMENTS(vms); i++)
         check(&table, &vms[i]);

@@ -24,12 +24,14 @@
 /* More scans than it takes to settle a process, and to examine a settled one again. */
 #define MANY_SCANS 40
 
-static const struct vm_uuid_spaces spaces = {.machine = {1}, .boot = {2}};
+#define TRUSTED 64055 /* beside root */
+#define VCPUS_MAX 4
 
 struct fixture {
     char *root;
     struct proc_scan *scan;
     struct vm_table table;
+    const struct vm_domains *domains; /* or NULL */
 };
 
 /* A made-up process; what is not given is left as of an ordinary one. */
@@ -44,6 +46,7 @@ struct fake {
     char state;
     unsigned flags;
     unsigned threads;
+    unsigned uid, effective, saved; /* effective, saved: 0 for the uid */
 };
 
 static void write_cmdline(const struct fixture *f, int pid, const char *arguments)
@@ -89,6 +92,9 @@ static void start_fake(const struct fixture *f, const struct fake *fake)
              fake->parent, fake->flags, fake->threads ? fake->threads : 1,
              fake->start ? fake->start : 1000);
     fixture_write(f->root, text, "%d/stat", fake->pid);
+    snprintf(text, sizeof(text), "Name:\tUid:\\n\nUid:\t%u\t%u\t%u\t0\nGid:\t0\t0\t0\t0\n", fake->uid,
+             fake->effective ? fake->effective : fake->uid, fake->saved ? fake->saved : fake->uid);
+    fixture_write(f->root, text, "%d/status", fake->pid);
     write_cmdline(f, fake->pid, fake->cmdline ? fake->cmdline : "");
     fixture_write(f->root, cgroup, "%d/cgroup", fake->pid);
     set_executable(f, fake->pid, fake->executable);
@@ -103,8 +109,9 @@ static void start_qemu(const struct fixture *f, int pid, unsigned start, const c
 static void scan(struct fixture *f)
 {
     vm_table_deinit(&f->table);
-    assert_int_equal(proc_scan_refresh(f->scan, &(struct process_changes){.all = true}, &f->table),
-                     0);
+    assert_int_equal(
+        proc_scan_refresh(f->scan, &(struct process_changes){.all = true}, f->domains, &f->table),
+        0);
     for (size_t i = 0; i < f->table.n; i++) {
         const struct vm *vm = &f->table.vms[i];
 
@@ -145,13 +152,27 @@ static const struct vm *vm_of_uuid(const struct fixture *f, const char *text)
     return vm_table_find(&f->table, uuid);
 }
 
+static void open_scan(struct fixture *f, unsigned untrusted_vms)
+{
+    const struct proc_scan_config config = {
+        .proc_root = f->root,
+        .spaces = {.machine = {1}, .boot = {2}},
+        .owners = {.uids = {0, TRUSTED}, .n = 2},
+        .untrusted_vms = untrusted_vms,
+        .vcpus_max = VCPUS_MAX,
+    };
+
+    proc_scan_free(f->scan);
+    assert_int_equal(proc_scan_new(&config, &f->scan), 0);
+}
+
 static int set_up(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
 
     assert_non_null(f);
     assert_int_equal(fixture_setup((void **)&f->root), 0);
-    assert_int_equal(proc_scan_new(f->root, &spaces, &f->scan), 0);
+    open_scan(f, 0);
     *state = f;
     return 0;
 }
@@ -391,20 +412,84 @@ static void test_older_first(void **state)
     assert_int_equal(uuid_compare(first, vm_of_pid(f, 50)->uuid), 0);
 }
 
+/* A clone, or a restored copy: two VMs, of which the older one has the UUID. */
 static void test_one_uuid_twice(void **state)
 {
     struct fixture *f = *state;
-    const struct vm *vm;
+    uuid_t clone;
 
     start_qemu(f, 30, 600, "q|-name|young|-uuid|" UUID_A);
     start_qemu(f, 31, 500, "q|-name|old|-uuid|" UUID_A);
+    for (int i = 0; i < MANY_SCANS; i++) {
+        scan(f);
+        assert_int_equal(f->table.n, 2);
+        assert_string_equal(vm_of_uuid(f, UUID_A)->name, "old");
+        assert_int_equal(vm_of_uuid(f, UUID_A)->n_processes, 1);
+        assert_string_equal(vm_of_pid(f, 30)->name, "young");
+        if (i == 0)
+            uuid_copy(clone, vm_of_pid(f, 30)->uuid);
+        assert_int_equal(uuid_compare(clone, vm_of_pid(f, 30)->uuid), 0);
+    }
+    /* One that comes later is a third one, and the first to end leaves its UUID to a new one only. */
+    start_qemu(f, 10, 900, "q|-name|third|-uuid|" UUID_A);
     scan(f);
-    assert_int_equal(f->table.n, 1);
-    vm = &f->table.vms[0];
-    assert_string_equal(vm->name, "old");
-    assert_int_equal(vm->n_processes, 2);
-    assert_int_equal(process_of(vm, 30)->role, VM_PROCESS_QEMU);
-    assert_int_equal(process_of(vm, 31)->role, VM_PROCESS_QEMU);
+    assert_int_equal(f->table.n, 3);
+    kill_fake(f, 31);
+    scan(f);
+    assert_null(vm_of_uuid(f, UUID_A));
+    assert_int_equal(uuid_compare(clone, vm_of_pid(f, 30)->uuid), 0);
+    start_qemu(f, 40, 950, "q|-name|old|-uuid|" UUID_A);
+    scan(f);
+    assert_ptr_equal(vm_of_uuid(f, UUID_A), vm_of_pid(f, 40));
+}
+
+static pid_t domain_pid; /* libvirt's process, of whatever domain; 0: none is known */
+
+static bool is_domains(const struct vm_domains *domains, const uuid_t uuid,
+                       const struct process *process)
+{
+    return process->id.pid == domain_pid;
+}
+
+/* Where libvirt runs one of them, it has the UUID, whatever their ages and whenever libvirt tells. */
+static void test_one_uuid_twice_libvirt(void **state)
+{
+    static const struct vm_domains domains = {is_domains};
+    struct fixture *f = *state;
+    uuid_t own;
+
+    f->domains = &domains;
+    domain_pid = 0;
+    start_qemu(f, 30, 500, "q|-name|copy|-uuid|" UUID_A);
+    start_fake(f, &(struct fake){.pid = 31, /* the copy's child */
+                                 .parent = 30,
+                                 .start = 501,
+                                 .executable = QEMU,
+                                 .cmdline = "q|-name|copy|-uuid|" UUID_A});
+    start_qemu(f, 40, 600, "q|-name|vm|-uuid|" UUID_A);
+    start_fake(f, &(struct fake){.pid = 41, /* the VM's child */
+                                 .parent = 40,
+                                 .start = 601,
+                                 .executable = QEMU,
+                                 .cmdline = "q|-name|vm|-uuid|" UUID_A});
+    scan(f);
+    assert_int_equal(f->table.n, 2);
+    assert_ptr_equal(vm_of_uuid(f, UUID_A), vm_of_pid(f, 30));
+    domain_pid = 40;
+    for (int i = 0; i < MANY_SCANS; i++) {
+        scan(f);
+        assert_int_equal(f->table.n, 2);
+        for (int pid = 40; pid <= 41; pid++)
+            assert_ptr_equal(vm_of_uuid(f, UUID_A), vm_of_pid(f, pid));
+        assert_ptr_equal(vm_of_pid(f, 30), vm_of_pid(f, 31));
+        if (i == 0)
+            uuid_copy(own, vm_of_pid(f, 30)->uuid);
+        assert_int_equal(uuid_compare(own, vm_of_pid(f, 30)->uuid), 0);
+    }
+    kill_fake(f, 40);
+    kill_fake(f, 41);
+    scan(f);
+    assert_int_equal(uuid_compare(own, vm_of_pid(f, 30)->uuid), 0);
 }
 
 /* QEMU forks: its child is no second VM of that name, also when the parent ends. */
@@ -708,6 +793,207 @@ static void test_vcpus_plugged(void **state)
     assert_int_equal(vm_of_uuid(f, UUID_A)->vcpus, 2);
 }
 
+/* The command line's number, where no threads show, is not believed beyond what the host can run. */
+static void test_vcpus_claimed(void **state)
+{
+    struct fixture *f = *state;
+
+    start_qemu(f, 10, 500, "q|-uuid|" UUID_A "|-smp|65535");
+    start_qemu(f, 11, 500, "q|-uuid|" UUID_B "|-smp|3");
+    scan(f);
+    assert_int_equal(vm_of_uuid(f, UUID_A)->vcpus, VCPUS_MAX);
+    assert_int_equal(vm_of_uuid(f, UUID_B)->vcpus, 3);
+    kill_fake(f, 10);
+    name_vcpus(f, 10, VCPUS_MAX + 2); /* more than the host's are allowed, where they are there */
+    scan(f);
+    assert_int_equal(vm_of_uuid(f, UUID_A)->vcpus, VCPUS_MAX + 2);
+}
+
+#define STRANGER 1000
+#define OTHER_STRANGER 1001
+#define USER_SCOPE                                                                                 \
+    "0::/user.slice/user-1000.slice/machine-qemu\\x2d1\\x2da.scope/libvirt/emulator\n"
+
+/* Whose processes they are decides, whatever they say of themselves. */
+static void test_owners(void **state)
+{
+    static const struct fake others[] = {
+        {.pid = 20, .uid = STRANGER},
+        {.pid = 21, .uid = 65534},
+        /* Set-user-id, in each direction. */
+        {.pid = 22, .uid = STRANGER, .effective = TRUSTED, .saved = TRUSTED},
+        {.pid = 23, .uid = TRUSTED, .effective = STRANGER, .saved = TRUSTED},
+        {.pid = 24, .uid = TRUSTED, .effective = TRUSTED, .saved = STRANGER},
+        /* Groups that a user can make. */
+        {.pid = 25, .uid = STRANGER, .cgroup = USER_SCOPE},
+        {.pid = 26, .uid = STRANGER, .cgroup = "0::/x.service/qemu-1-a.libvirt-qemu\n"},
+        {.pid = 27, .uid = STRANGER, .cgroup = "0::/kubepods.slice/kubepods-podaa.slice/c.scope\n"},
+        {.pid = 28, .uid = 4294967295U},
+    };
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < ELEMENTS(others); i++) {
+        struct fake fake = others[i];
+
+        fake.executable = QEMU;
+        fake.cmdline = "q|-name|guest=a|-uuid|" UUID_A "|-chardev|socket,id=c,path=/run/fs.sock";
+        fake.start = 100;
+        start_fake(f, &fake);
+    }
+    start_fake(f, &(struct fake){.pid = 10,
+                                 .uid = TRUSTED,
+                                 .start = 500,
+                                 .executable = QEMU,
+                                 .cmdline = "q|-name|guest=a|-uuid|" UUID_A
+                                            "|-chardev|socket,id=c,path=/run/fs.sock"});
+    /* A scope of the service manager's says as much as its owner. */
+    start_fake(f, &(struct fake){.pid = 11,
+                                 .uid = STRANGER,
+                                 .executable = QEMU,
+                                 .cgroup = SCOPE_B "emulator\n",
+                                 .cmdline = "q|-uuid|" UUID_B});
+    /* Helpers: the VM's, a stranger's, and swtpm's user in the scope. */
+    start_fake(f, &(struct fake){.pid = 30,
+                                 .executable = "/usr/libexec/virtiofsd",
+                                 .cmdline = "virtiofsd|--socket-path=/run/fs.sock"});
+    start_fake(f, &(struct fake){.pid = 31,
+                                 .uid = STRANGER,
+                                 .executable = "/usr/libexec/virtiofsd",
+                                 .cmdline = "virtiofsd|--socket-path=/run/fs.sock"});
+    start_fake(f, &(struct fake){.pid = 32,
+                                 .uid = 59,
+                                 .executable = "/usr/bin/swtpm",
+                                 .cgroup = SCOPE_B "emulator\n",
+                                 .cmdline = "swtpm|socket"});
+    for (int i = 0; i < MANY_SCANS; i++) {
+        const struct vm *vm;
+
+        scan(f);
+        assert_int_equal(f->table.n, 2);
+        vm = vm_of_uuid(f, UUID_A);
+        assert_string_equal(vm->name, "a");
+        assert_true(vm->trusted);
+        assert_int_equal(vm->n_processes, 2);
+        assert_int_equal(vm->processes[0].id.pid, 10);
+        assert_non_null(process_of(vm, 30));
+        assert_int_equal(vm_of_uuid(f, UUID_B)->n_processes, 2);
+        assert_non_null(process_of(vm_of_uuid(f, UUID_B), 32));
+    }
+}
+
+/* Without the text that tells the owner, nothing is known of the process. */
+static void test_owner_unknown(void **state)
+{
+    static const char *const texts[] = {"", "Uid:\n", "Name:\tq\nUid:\t0\t0", "Uid:\t0\t0\tx\t0\n"};
+    struct fixture *f = *state;
+
+    start_qemu(f, 10, 500, "q|-uuid|" UUID_A);
+    for (size_t i = 0; i < ELEMENTS(texts); i++) {
+        fixture_write(f->root, texts[i], "10/status");
+        scan(f);
+        assert_int_equal(f->table.n, 0);
+    }
+    fixture_write(f->root, "Uid:\t0\t0\t0\t0\n", "10/status");
+    for (int i = 0; i < MANY_SCANS; i++)
+        scan(f);
+    assert_int_equal(f->table.n, 1);
+}
+
+static void start_stranger(const struct fixture *f, int pid, unsigned uid, unsigned start,
+                           const char *cmdline)
+{
+    start_fake(
+        f, &(struct fake){
+               .pid = pid, .uid = uid, .start = start, .executable = QEMU, .cmdline = cmdline});
+}
+
+/* With untrusted_vms there are VMs of other owners: each owner's in a space of its own. */
+static void test_untrusted_vms(void **state)
+{
+    struct fixture *f = *state;
+    const struct vm *vm;
+    uuid_t uuid, own;
+
+    open_scan(f, 2);
+    start_qemu(f, 10, 500, "q|-name|a|-uuid|" UUID_A "|-chardev|socket,id=c,path=/run/fs.sock");
+    start_fake(f, &(struct fake){.pid = 11,
+                                 .executable = "/usr/libexec/virtiofsd",
+                                 .cmdline = "virtiofsd|--socket-path=/run/fs.sock"});
+    start_stranger(f, 30, STRANGER, 100,
+                   "q|-name|a|-uuid|" UUID_A "|-smp|65535|-chardev|socket,id=c,path=/run/fs.sock");
+    start_stranger(f, 31, STRANGER, 200, "q|-name|b");
+    start_stranger(f, 32, OTHER_STRANGER, 200, "q|-name|b");
+    start_stranger(f, 29, STRANGER, 900, "q|-name|c"); /* one too many */
+    start_stranger(f, 33, STRANGER, 900, "q|-name|c"); /* one too many */
+    start_fake(f, &(struct fake){.pid = 35,
+                                 .uid = STRANGER,
+                                 .executable = "/usr/libexec/virtiofsd",
+                                 .cmdline = "virtiofsd|--socket-path=/run/fs.sock"});
+    start_fake(f, &(struct fake){.pid = 36,
+                                 .uid = OTHER_STRANGER,
+                                 .executable = "/usr/libexec/virtiofsd",
+                                 .cmdline = "virtiofsd|--socket-path=/run/fs.sock"});
+    kill_fake(f, 29); /* it came later */
+    for (int i = 0; i < MANY_SCANS; i++) {
+        scan(f);
+        assert_int_equal(f->table.n, 4);
+        vm = vm_of_uuid(f, UUID_A);
+        assert_string_equal(vm->name, "a");
+        assert_int_equal(vm->n_processes, 2);
+        assert_non_null(process_of(vm, 11));
+        vm = vm_of_pid(f, 30);
+        assert_string_equal(vm->name, "uid1000/a");
+        assert_false(vm->trusted);
+        assert_int_equal(vm->vcpus, 1); /* no threads show */
+        assert_int_equal(vm->n_processes, 2);
+        assert_non_null(process_of(vm, 35));
+        assert_string_equal(vm_of_pid(f, 32)->name, "uid1001/b");
+        assert_true(uuid_compare(vm_of_pid(f, 31)->uuid, vm_of_pid(f, 32)->uuid) != 0);
+        assert_null(vm_of_pid(f, 33));
+        assert_null(vm_of_pid(f, 36));
+        start_stranger(f, 29, STRANGER, 900, "q|-name|c");
+    }
+    /* Its UUID is the same when it starts again, and a trusted VM's is never the same. */
+    uuid_copy(uuid, vm_of_pid(f, 31)->uuid);
+    kill_fake(f, 31);
+    kill_fake(f, 29);
+    kill_fake(f, 33);
+    scan(f);
+    start_qemu(f, 40, 950, "q|-name|b");
+    start_stranger(f, 41, STRANGER, 960, "q|-name|b");
+    scan(f);
+    scan(f);
+    uuid_copy(own, vm_of_pid(f, 40)->uuid);
+    assert_int_equal(uuid_compare(uuid, vm_of_pid(f, 41)->uuid), 0);
+    assert_true(uuid_compare(uuid, own) != 0);
+}
+
+/* A socket that two VMs name belongs to neither, and so does a group. */
+static void test_shared_links(void **state)
+{
+    struct fixture *f = *state;
+
+    for (int pid = 10; pid < 12; pid++)
+        start_fake(f, &(struct fake){.pid = pid,
+                                     .executable = QEMU,
+                                     .cgroup = "0::/qemu.slice/100.scope\n",
+                                     .cmdline = pid == 10
+                                                    ? "q|-uuid|" UUID_A
+                                                      "|-chardev|socket,id=c,path=/run/fs.sock"
+                                                    : "q|-uuid|" UUID_B
+                                                      "|-chardev|socket,id=d,path=/run/fs.sock"});
+    start_fake(f, &(struct fake){.pid = 20,
+                                 .executable = "/usr/libexec/virtiofsd",
+                                 .cgroup = "0::/qemu.slice/100.scope\n",
+                                 .cmdline = "virtiofsd|--socket-path=/run/fs.sock"});
+    scan(f);
+    assert_int_equal(f->table.n, 2);
+    assert_null(vm_of_pid(f, 20));
+    kill_fake(f, 11);
+    scan(f);
+    assert_ptr_equal(vm_of_pid(f, 20), vm_of_uuid(f, UUID_A));
+}
+
 static void test_vcpu_names(void **state)
 {
     static const char *const others[] = {"",          "CPU",          "CPU ",    "CPU /KVM",
@@ -722,9 +1008,10 @@ static void test_vcpu_names(void **state)
 
 static void test_no_proc_root(void **state)
 {
+    const struct proc_scan_config config = {.proc_root = "/nonexistent/proc"};
     struct proc_scan *scan = NULL;
 
-    assert_int_equal(proc_scan_new("/nonexistent/proc", &spaces, &scan), -ENOENT);
+    assert_int_equal(proc_scan_new(&config, &scan), -ENOENT);
     assert_null(scan);
     assert_null(proc_scan_free(NULL));
 }
@@ -743,6 +1030,12 @@ int main(void)
         TEST(test_one_name_twice),
         TEST(test_older_first),
         TEST(test_one_uuid_twice),
+        TEST(test_one_uuid_twice_libvirt),
+        TEST(test_vcpus_claimed),
+        TEST(test_owners),
+        TEST(test_owner_unknown),
+        TEST(test_untrusted_vms),
+        TEST(test_shared_links),
         TEST(test_forked_qemu),
         TEST(test_circle_of_parents),
         TEST(test_hostile_names),

@@ -237,6 +237,41 @@ static void test_numbers(void **state)
     }
 }
 
+static int parse_owner(const char *text, size_t length, struct proc_owner *ret)
+{
+    char *copy = exact_copy(text, length);
+    int r = parse_proc_owner(copy, length, ret);
+
+    free(copy);
+    return r;
+}
+
+static void test_owner(void **state)
+{
+    /* Cut behind the line; the name's newline is escaped by the kernel. */
+    static const char text[] = "Name:\tUid:\\n\nUmask:\t0022\nUid:\t1000\t0\t4294967294\t7\nGid:\t1";
+    static const char *const broken[] = {
+        "",
+        "Name:\ta\n",
+        "Name:\ta\nUid:\t1\t2\t3\t4", /* cut */
+        "Uid:\n",
+        "Uid:\t1\t2\n",
+        "Uid:\t1 2 3 4\n",
+        "Uid:\t-1\t0\t0\t0\n",
+        "Uid:\t0\t0\t4294967296\t0\n",
+        "Uid:\tx\t0\t0\t0\nUid:\t0\t0\t0\t0\n",
+    };
+    struct proc_owner owner = {9, 9, 9};
+
+    for (size_t i = 0; i < ELEMENTS(broken); i++)
+        assert_int_equal(parse_owner(broken[i], strlen(broken[i]), &owner), -EBADMSG);
+    assert_int_equal(owner.real, 9);
+    assert_int_equal(parse_owner(text, sizeof(text) - 1, &owner), 0);
+    assert_int_equal(owner.real, 1000);
+    assert_int_equal(owner.effective, 0);
+    assert_int_equal(owner.saved, 4294967294U);
+}
+
 static int parse_memory(const char *text, size_t length, struct proc_memory *ret)
 {
     char *copy = exact_copy(text, length);
@@ -381,6 +416,7 @@ int main(void)
         cmocka_unit_test(test_stat_broken),
         cmocka_unit_test(test_stat_comm_length),
         cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_owner),
         cmocka_unit_test(test_memory),
         cmocka_unit_test(test_memory_kernel_thread),
         cmocka_unit_test(test_memory_broken),

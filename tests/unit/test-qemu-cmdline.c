@@ -2,6 +2,7 @@
 #include "unit.h"
 
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "discovery/helper_cmdline.h"
@@ -510,6 +511,55 @@ static void test_cgroup_lines(void **state)
     }
 }
 
+static void test_machine_cgroup_is_private(void **state)
+{
+    static const struct {
+        const char *text;
+        bool is_private;
+        unsigned id;
+    } cases[] = {
+        {"0::/machine.slice/machine-qemu\\x2d12\\x2dweb\\x2d1.scope/libvirt/vcpu0\n", true, 12},
+        {"0::/machine/qemu-3-web-1.libvirt-qemu/emulator\n", true, 3},
+        {"0::/a.slice/b.partition/qemu-4294967295-x.libvirt-qemu\n", true, 4294967295},
+        {"0::/qemu.slice/100.scope\n", true, 0},
+        {"0::/user.slice/user-1000.slice/machine-qemu\\x2d1\\x2da.scope\n", false, 1},
+        {"0::/system.slice/x.service/machine-qemu\\x2d1\\x2da.scope\n", false, 1},
+        {"0::/../machine/qemu-1-a.libvirt-qemu\n", false, 1},
+        {"0::/machine.slice/machine-qemu\\x2dx\\x2da.scope\n", true, 0},
+        {"0::/machine.slice/machine-qemu\\x2d4294967296\\x2da.scope\n", true, 0},
+        {"0::/machine.slice/machine-qemu\\x2d7.scope\n", true, 0},
+        {"0::/machine/qemu-.libvirt-qemu\n", true, 0},
+        {"0::/machine/lxc-3-a.libvirt-qemu\n", true, 0},
+    };
+
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        struct machine_cgroup cgroup;
+        char path[128];
+
+        assert_int_equal(parse_machine_cgroup(cases[i].text, strlen(cases[i].text), &cgroup), 1);
+        assert_int_equal(machine_cgroup_is_private(&cgroup), cases[i].is_private);
+        snprintf(path, sizeof(path), "%.*s", (int)cgroup.length, cgroup.path);
+        assert_int_equal(machine_cgroup_libvirt_id(path), cases[i].id);
+    }
+    assert_int_equal(machine_cgroup_libvirt_id(""), 0);
+}
+
+/* Of ten thousand sockets, a VM has use for some. */
+static void test_sockets_bounded(void **state)
+{
+    static char text[300000];
+    struct qemu_cmdline vm;
+    size_t length = 2;
+
+    memcpy(text, "q", 2);
+    for (unsigned i = 0; i < 5000; i++)
+        length += (size_t)sprintf(text + length, "-chardev%csocket,path=/run/%u.sock", '\0', i) + 1;
+    assert_int_equal(parse_qemu_cmdline(text, length, &vm), 1);
+    assert_int_equal(vm.n_sockets, 64);
+    assert_string_equal(vm.sockets[63], "/run/63.sock");
+    qemu_cmdline_deinit(&vm);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -520,6 +570,8 @@ int main(void)
         cmocka_unit_test(test_long_name),   cmocka_unit_test(test_managers),
         cmocka_unit_test(test_executables), cmocka_unit_test(test_helpers),
         cmocka_unit_test(test_cgroups),     cmocka_unit_test(test_cgroup_lines),
+        cmocka_unit_test(test_machine_cgroup_is_private),
+        cmocka_unit_test(test_sockets_bounded),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
