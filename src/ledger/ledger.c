@@ -9,6 +9,7 @@
 
 #include "attribution/share.h"
 #include "ledger/ledger_internal.h"
+#include "util/cleanup.h"
 
 int ledger_new(struct ledger **ret, const struct ledger_config *config)
 {
@@ -67,6 +68,7 @@ int ledger_update_vms(struct ledger *ledger, const struct vm_table *vms, uint64_
         if (!vm)
             continue;
         row->manager = vm->manager;
+        row->trusted = vm->trusted;
         row->vcpus = vm->vcpus;
         row->last_seen_ns = time_ns;
         row->awaited_until_ns = 0;
@@ -179,6 +181,7 @@ static void fill_vm(struct snapshot_vm *vm, const struct ledger *ledger, const s
     uuid_unparse_lower(row->uuid, vm->uuid_text);
     memcpy(vm->name, row->name, sizeof(vm->name));
     vm->manager = row->manager;
+    vm->trusted = row->trusted;
     vm->running = row->running;
     vm->has_tree = row->running || row->defined || is_expected(row, now);
     vm->vcpus = row->vcpus;
@@ -243,10 +246,13 @@ static void fill_vms(struct ledger *ledger, const struct zone_set *zones, uint64
             snapshot->vms);
 }
 
+DEFINE_CLEANUP(struct snapshot *, snapshot_free);
+
 int ledger_snapshot(struct ledger *ledger, const struct zone_set *zones,
                     const struct sample *sample, uint64_t now, struct snapshot **ret)
 {
-    struct snapshot *snapshot = snapshot_new(ledger->n_rows + 1);
+    _cleanup_(cleanup_snapshot_free) struct snapshot *snapshot = snapshot_new(ledger->n_rows + 1);
+    int r;
 
     if (!snapshot)
         return -ENOMEM;
@@ -270,11 +276,14 @@ int ledger_snapshot(struct ledger *ledger, const struct zone_set *zones,
         };
     }
     fill_vms(ledger, zones, now, snapshot);
+    r = snapshot_name_vms(snapshot);
+    if (r < 0)
+        return r;
     if (ledger->recorded)
         ledger->ramp_start_ns = now;
     ledger->recorded = false;
     snapshot->ramp_start_ns = ledger->ramp_start_ns;
-    *ret = snapshot;
+    *ret = TAKE_PTR(snapshot);
     return 0;
 }
 

@@ -24,6 +24,7 @@ struct row {
     uint32_t id;
     char name[VM_NAME_MAX];
     enum vm_manager manager;
+    bool trusted; /* false until the VM is in the VM table */
     bool defined;
     bool running;
     unsigned vcpus;

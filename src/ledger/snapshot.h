@@ -42,8 +42,9 @@ struct snapshot_vm {
     uint32_t id; /* stable for the UUID, never reused; > 0 */
     uuid_t uuid;
     char uuid_text[UUID_TEXT_SIZE]; /* lower case */
-    char name[VM_NAME_MAX];         /* any bytes but NUL */
+    char name[VM_NAME_MAX];         /* any bytes but NUL; no other VM's, see snapshot_name_vms() */
     enum vm_manager manager;
+    bool trusted;
     bool running;
     bool has_tree; /* defined, running, prepared, or restored and awaited: its directory exists */
     unsigned vcpus;
@@ -114,6 +115,22 @@ struct snapshot *snapshot_new(size_t n_vms);
 
 /** Frees the snapshot with its vms and by_id, all from malloc(); NULL is accepted. @return NULL */
 struct snapshot *snapshot_free(struct snapshot *snapshot);
+
+/**
+ * Makes a file name of a VM's name: '/', control bytes, a leading '.', and
+ * bytes that are not UTF-8 turn into '_', an empty name too; longer ones are cut
+ * between characters.
+ */
+void snapshot_file_name(const char *name, char ret[VM_NAME_MAX]);
+
+/**
+ * Gives each VM a name that no other has, not even as a file's. Of several with one
+ * name the first keeps it: a trusted one before others, one whose tree is there before one
+ * that is gone, then the one that was known first. The others get "<name>@<uuid>". A name
+ * that ends like that by itself has its '@' replaced.
+ * @return 0 or -ENOMEM
+ */
+int snapshot_name_vms(struct snapshot *snapshot);
 
 /** The VM of that UUID, or NULL. O(log n). */
 const struct snapshot_vm *snapshot_find_uuid(const struct snapshot *snapshot, const uuid_t uuid);

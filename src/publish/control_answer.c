@@ -210,18 +210,17 @@ static json *answer_list(const struct snapshot *snapshot, const char *mountpoint
     return object;
 }
 
-/* By UUID, else by name; a running VM before others of its name. */
+/* By UUID, else by name. */
 static const struct snapshot_vm *find_vm(const struct snapshot *snapshot, const char *text)
 {
-    const struct snapshot_vm *found = NULL;
     uuid_t uuid;
 
     if (uuid_parse(text, uuid) == 0)
         return snapshot_find_uuid(snapshot, uuid);
     for (size_t i = 0; i < snapshot->n_vms; i++)
-        if (strcmp(snapshot->vms[i].name, text) == 0 && (!found || snapshot->vms[i].running))
-            found = &snapshot->vms[i];
-    return found;
+        if (strcmp(snapshot->vms[i].name, text) == 0)
+            return &snapshot->vms[i];
+    return NULL;
 }
 
 static json *answer_show(const struct snapshot *snapshot, const char *mountpoint, json *vm_name)

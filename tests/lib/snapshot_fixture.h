@@ -30,8 +30,12 @@ static inline int fixture_compare_ids(const void *a, const void *b, void *vms)
 /* Fills a VM: its UUID ends in the given number, its id is given apart. */
 static inline void fixture_vm(struct snapshot_vm *vm, uint32_t id, unsigned uuid, const char *name)
 {
-    *vm = (struct snapshot_vm){
-        .id = id, .running = true, .has_tree = true, .vcpus = 1, .tree_zones = FIXTURE_ALL_ZONES};
+    *vm = (struct snapshot_vm){.id = id,
+                               .trusted = true,
+                               .running = true,
+                               .has_tree = true,
+                               .vcpus = 1,
+                               .tree_zones = FIXTURE_ALL_ZONES};
     for (unsigned i = 0; i < 4; i++)
         vm->uuid[15 - i] = (unsigned char)(uuid >> (8 * i));
     uuid_unparse_lower(vm->uuid, vm->uuid_text);
@@ -62,6 +66,8 @@ static inline struct snapshot *fixture_snapshot(const struct snapshot_vm *vms, s
     for (uint32_t i = 0; i < n; i++)
         snapshot->by_id[i] = i;
     qsort_r(snapshot->by_id, n, sizeof(*snapshot->by_id), fixture_compare_ids, snapshot->vms);
+    if (snapshot_name_vms(snapshot) < 0)
+        abort();
     return snapshot;
 }
 

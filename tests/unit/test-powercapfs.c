@@ -308,14 +308,12 @@ static void test_sanitise(void **state)
         {"a\xc0\xaf", "a__"},
         {"a\xe2\x82", "a__"},
         {"a@b", "a@b"},
-        {"a@00000000-0000-0000-0000-000000000001", "a_00000000-0000-0000-0000-000000000001"},
-        {"@00000000-0000-0000-0000-00000000000A", "_00000000-0000-0000-0000-00000000000A"},
     };
 
     for (size_t i = 0; i < ELEMENTS(cases); i++) {
         tree_name file;
 
-        tree_name_sanitise(cases[i].name, file);
+        snapshot_file_name(cases[i].name, file);
         assert_string_equal(file, cases[i].file);
     }
 }
@@ -335,7 +333,7 @@ static void test_sanitise_anything(void **state)
             name[j] = "./\n\x80\xc3\xa9\xe2\x82\xac@a\xf0\x9f\xff\x00z"[(seed >> 16) % 16];
         }
         name[sizeof(name) - 1] = '\0';
-        tree_name_sanitise(name, file);
+        snapshot_file_name(name, file);
         length = strlen(file);
         assert_true(length > 0 && length <= NAME_MAX);
         assert_null(strpbrk(file, "/\n"));
@@ -358,37 +356,49 @@ static void assert_named(const struct tree_names *names, const struct snapshot *
     assert_string_equal(names->names[found - snapshot->vms], name);
 }
 
+/* Every publisher has these names, by-name/ as files'. */
 static void test_names(void **state)
 {
-    char longest[VM_NAME_MAX], cut[NAME_MAX + 1];
+    static const char web_0[] = "web@00000000-0000-0000-0000-000000000000";
+    static const char web_1[] = "web@00000000-0000-0000-0000-000000000001";
+    static const char fake_9[] = "uid1000_x@00000000-0000-0000-0000-000000000009";
+    char longest[VM_NAME_MAX], cut[VM_NAME_MAX];
     struct tree_names names;
-    struct snapshot_vm vms[8];
+    struct snapshot_vm vms[11];
     struct snapshot *snapshot;
 
     memset(longest, 'x', sizeof(longest) - 1);
     memcpy(longest + NAME_MAX - 38, "\xc3\xa9", 2); /* a character across the cut */
     longest[sizeof(longest) - 1] = '\0';
     fixture_vm(&vms[0], 9, 1, "web");
-    fixture_vm(&vms[1], 8, 2, "web");
-    fixture_vm(&vms[2], 7, 3, "web@00000000-0000-0000-0000-000000000002");
+    fixture_vm(&vms[1], 8, 2, "web"); /* known before */
+    fixture_vm(&vms[2], 7, 3, web_1);
     fixture_vm(&vms[3], 6, 4, "a/b");
     fixture_vm(&vms[4], 5, 5, "a\nb");
     fixture_vm(&vms[5], 4, 6, longest);
     fixture_vm(&vms[6], 3, 7, longest);
-    fixture_vm(&vms[7], 2, 0, "web"); /* first by UUID, but has no tree */
+    fixture_vm(&vms[7], 2, 0, "web"); /* before both, but has no tree any more */
     vms[7].has_tree = false;
+    fixture_vm(&vms[8], 20, 8, "uid1000_x");
+    fixture_vm(&vms[9], 1, 9, "uid1000/x"); /* before it, but by its own word only */
+    vms[9].trusted = false;
+    fixture_vm(&vms[10], 21, 10, "@00000000-0000-0000-0000-00000000000A");
     snapshot = fixture_snapshot(vms, ELEMENTS(vms));
 
     assert_int_equal(tree_names_init(&names, snapshot), 0);
-    assert_int_equal(names.n, 7);
-    assert_named(&names, snapshot, &vms[0], "web");
-    assert_named(&names, snapshot, &vms[1], "web@00000000-0000-0000-0000-000000000002");
-    assert_named(&names, snapshot, &vms[2], "web_00000000-0000-0000-0000-000000000002");
-    assert_named(&names, snapshot, &vms[3], "a_b");
-    assert_named(&names, snapshot, &vms[4], "a_b@00000000-0000-0000-0000-000000000005");
-    assert_named(&names, snapshot, &vms[5], longest);
-    snprintf(cut, sizeof(cut), "%.*s@%s", NAME_MAX - 38, longest, vms[6].uuid_text);
-    assert_named(&names, snapshot, &vms[6], cut);
+    assert_int_equal(names.n, 10);
+    assert_named(&names, snapshot, &vms[0], web_1);
+    assert_named(&names, snapshot, &vms[1], "web");
+    assert_named(&names, snapshot, &vms[2], "web_00000000-0000-0000-0000-000000000001");
+    assert_named(&names, snapshot, &vms[3], "a_b@00000000-0000-0000-0000-000000000004");
+    assert_named(&names, snapshot, &vms[4], "a_b");
+    snprintf(cut, sizeof(cut), "%.*s@%s", NAME_MAX - 38, longest, vms[5].uuid_text);
+    assert_named(&names, snapshot, &vms[5], cut);
+    assert_named(&names, snapshot, &vms[6], longest);
+    assert_string_equal(snapshot_find_uuid(snapshot, vms[7].uuid)->name, web_0);
+    assert_named(&names, snapshot, &vms[8], "uid1000_x");
+    assert_named(&names, snapshot, &vms[9], fake_9);
+    assert_named(&names, snapshot, &vms[10], "_00000000-0000-0000-0000-00000000000A");
     assert_int_equal(tree_names_find(&names, "we"), -ENOENT);
     assert_int_equal(tree_names_find(&names, ""), -ENOENT);
     assert_int_equal(tree_names_find(&names, "zzz"), -ENOENT);
