@@ -54,6 +54,9 @@
 #define YOUNG_SCANS 8
 #define EXAMINE_EVERY_SCANS 16
 
+/* Some users share one. */
+#define LOG_QUOTAS 32
+
 /* virtiofsd is two processes, and a VM may have two shares. */
 #define HELPERS_PER_VM 4
 
@@ -77,7 +80,8 @@ struct proc_scan {
     struct proc_scan_config config;
     struct process_list known;
     unsigned scans;
-    struct log_quota refusals;
+    struct log_quota refusals[LOG_QUOTAS]; /* by the owner's uid: one user's leave another's room */
+    struct log_quota shared_paths;
     char *shared_path; /* the last one that was logged, or NULL */
 };
 
@@ -256,15 +260,16 @@ static bool is_settled(const struct proc_scan *scan, struct process *process,
     /* A QEMU process stays the same VM, and reading its command line is expensive. */
     if (process->kind == PROCESS_QEMU)
         return process_update_qemu(dirfd(scan->proc), process, &rules, due);
-    if (due || entry->scans < YOUNG_SCANS || (path_is_qemu(executable) && !process->refused))
+    if (due || entry->scans < YOUNG_SCANS ||
+        (path_is_qemu(executable) && process->refused == PROCESS_OTHER))
         return false;
     return process->kind == PROCESS_OTHER || process_lives(dirfd(scan->proc), &process->id);
 }
 
-/* How many processes of that kind an owner has as VMs or their helpers, this one left out. Of the
+/* How many VMs, or helpers of VMs, an owner who is not trusted has, the process left out. Of the
  * known list those count that the next one does not have yet. */
 static size_t count_accepted(const struct process_list *known, const struct process_list *next,
-                             const struct process *process, enum process_kind kind)
+                             const struct process *process)
 {
     const struct process_list *lists[] = {next, known};
     size_t n = 0;
@@ -273,32 +278,31 @@ static size_t count_accepted(const struct process_list *known, const struct proc
         for (size_t i = 0; i < lists[list]->n; i++) {
             const struct process *other = &lists[list]->processes[i];
 
-            n += other->kind == kind && other->untrusted == process->untrusted &&
+            n += other->kind == process->refused && other->untrusted == process->untrusted &&
                  (lists[list] == next || other->id.pid > process->id.pid);
         }
     return n;
 }
 
-/* Whether the process of an owner who is not trusted may be part of a VM. */
+/* Whether the owner of a process that was refused has room for it. */
 static bool has_room(const struct proc_scan *scan, const struct process_list *next,
-                     const struct process *process, const char *executable)
+                     const struct process *process)
 {
-    unsigned room = scan->config.untrusted_vms;
+    size_t room = scan->config.untrusted_vms;
 
-    if (room == 0)
-        return false;
-    if (path_is_qemu(executable))
-        return count_accepted(&scan->known, next, process, PROCESS_QEMU) < room;
-    return count_accepted(&scan->known, next, process, PROCESS_HELPER) < room * HELPERS_PER_VM;
+    if (process->refused == PROCESS_HELPER)
+        room *= HELPERS_PER_VM;
+    return room > 0 && count_accepted(&scan->known, next, process) < room;
 }
 
 /* Once for each process, and not more than the log can take. */
 static bool tell_refusal(struct proc_scan *scan, const struct process *process,
                          const char *executable)
 {
+    struct log_quota *quota = &scan->refusals[process->untrusted % LOG_QUOTAS];
     uint64_t left_out;
 
-    if (log_quota_take(&scan->refusals, now_ns(), &left_out))
+    if (log_quota_take(quota, now_ns(), &left_out))
         log_warning("a process under the name of a VM's program is no VM's: its owner is not "
                     "trusted, and it counts to the host",
                     F_UINT("uid", process->untrusted), F_INT("pid", process->id.pid),
@@ -314,7 +318,7 @@ static int examine(struct proc_scan *scan, pid_t pid, const struct executable *e
     struct process_rules rules = rules_of(scan);
     int r = process_examine(dirfd(scan->proc), pid, path, &rules, ret);
 
-    if (r > 0 && ret->refused && has_room(scan, next, ret, path)) {
+    if (r > 0 && ret->refused != PROCESS_OTHER && has_room(scan, next, ret)) {
         process_deinit(ret);
         rules.accept_untrusted = true;
         r = process_examine(dirfd(scan->proc), pid, path, &rules, ret);
@@ -366,9 +370,12 @@ static int add_process(struct proc_scan *scan, pid_t pid, ssize_t known, bool ch
     told = is_same && scan->known.entries[known].told;
     *entry = (struct entry){
         .executable = executable.hash,
-        .scans = !is_same ? 1 : scans < YOUNG_SCANS ? scans + 1 : scans,
+        .scans = !is_same              ? 1
+                 : scans < YOUNG_SCANS ? scans + 1
+                                       : scans,
         .borrowed = -1,
-        .told = told || (process->refused && tell_refusal(scan, process, executable.path)),
+        .told = told ||
+                (process->refused != PROCESS_OTHER && tell_refusal(scan, process, executable.path)),
     };
     next->n++;
     return 0;
@@ -409,7 +416,7 @@ static void tell_shared_path(struct proc_scan *scan, const char *path)
         return;
     free(scan->shared_path);
     scan->shared_path = strdup(path);
-    if (log_quota_take(&scan->refusals, now_ns(), &left_out))
+    if (log_quota_take(&scan->shared_paths, now_ns(), &left_out))
         log_warning("several VMs have one socket or control group: what serves there counts to "
                     "none of them",
                     F_STRING("path", path), F_UINT("left_out", left_out));

@@ -34,15 +34,15 @@ struct process {
     enum process_kind kind;
     pid_t parent;
     uint32_t untrusted;           /* uid of its owner, where that one is not trusted, or 0 */
-    bool refused;                 /* runs a VM's program, and is PROCESS_OTHER for its owner */
+    enum process_kind refused;    /* what its program would make it, were its owner trusted */
     pid_t served;                 /* PROCESS_VHOST: its QEMU */
     struct qemu_cmdline *cmdline; /* PROCESS_QEMU, else NULL */
     unsigned vcpus;               /* PROCESS_QEMU: present now, 1 or more */
-    uint64_t threads; /* PROCESS_QEMU: how many there were when the vCPUs were counted */
+    uint64_t threads;     /* PROCESS_QEMU: how many there were when the vCPUs were counted */
     char *machine;        /* control group of the VM, or NULL */
     bool private_machine; /* only the host's service manager can have put the process there */
     char *socket;         /* PROCESS_HELPER: where it serves, or NULL */
-    uuid_t uuid;      /* PROCESS_QEMU: the VM's; null until vm_uuids_assign() */
+    uuid_t uuid;          /* PROCESS_QEMU: the VM's; null until vm_uuids_assign() */
 };
 
 /** Releases what the process holds and empties it. */

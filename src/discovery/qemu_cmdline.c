@@ -26,7 +26,7 @@
 #define VCPUS_MAX 65535
 
 /* A VM has some shares and a TPM. */
-#define SOCKETS_MAX 64
+#define CHARDEV_SOCKETS_MAX 64
 
 enum smp_key {
     SMP_CPUS,
@@ -155,7 +155,7 @@ static int take_chardev(struct state *state, const char *value)
             list_item_copy(&item, path, sizeof(path));
     }
     if (strcmp(backend, "socket") != 0 || path[0] == '\0' ||
-        state->cmdline.n_sockets == SOCKETS_MAX)
+        state->cmdline.n_sockets == CHARDEV_SOCKETS_MAX)
         return 0;
     return add_socket(&state->cmdline, path);
 }

@@ -150,7 +150,7 @@ static const unsigned char *find_vm(const struct grouping *grouping, const struc
 
     if (process->kind == PROCESS_VHOST) {
         qemu = bsearch(&process->served, grouping->processes, grouping->n_processes,
-                        sizeof(*process), compare_pids);
+                       sizeof(*process), compare_pids);
         return qemu && qemu->kind == PROCESS_QEMU ? qemu->uuid : NULL;
     }
     uuid = follow_link(grouping, process->machine, process->untrusted);

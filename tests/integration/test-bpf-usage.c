@@ -467,6 +467,61 @@ static void test_spinning_before(void **state)
     end_worker(pid);
 }
 
+/* In place of a shell: as another user, whose the files of the test are not. */
+static pid_t start_others_worker(const struct fixture *f, unsigned uid, unsigned cpu_ms)
+{
+    char shell[] = "sh", option[] = "-c", command[256];
+    char *arguments[] = {shell, option, command, NULL};
+
+    assert_int_equal(chmod(f->directory, 0711), 0);
+    assert_int_equal(chmod(f->worker_path, 0755), 0);
+    snprintf(command, sizeof(command), "exec setpriv --reuid=%u --clear-groups %s short-threads %u",
+             uid, f->worker_path, cpu_ms);
+    return spawn("/bin/sh", arguments);
+}
+
+static bool is_reported(const struct fixture *f, pid_t pid)
+{
+    struct process_changes changes;
+
+    f->provider->ops->take_changes(f->provider, &changes);
+    for (size_t i = 0; i < changes.n; i++)
+        if (changes.pids[i] == pid)
+            return true;
+    return false;
+}
+
+/* A program of a VM's name is told of, and has a record only if its owner is trusted. */
+static void test_owners(void **state)
+{
+    static const struct {
+        struct trusted_owners owners;
+        bool listed;
+    } cases[] = {{{{0, 1}, 2}, false}, {{{0, 1, 65534}, 3}, true}};
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct bpf_usage_config config = real_config;
+        pid_t pid;
+
+        config.owners = &cases[i].owners;
+        open_provider(f, &config);
+        is_reported(f, 0);
+        sample(f, 0);
+        pid = start_others_worker(f, 65534, 200);
+        wait_stopped(pid);
+        assert_true(is_reported(f, pid));
+        find_vm(f, pid);
+        f->vm.cpu_ns = 0;
+        sample(f, 1);
+        /* It has stopped: without a record before, nothing is left to be counted. */
+        assert_int_equal(f->vm.cpu_ns >= 150 * NSEC_PER_MSEC, cases[i].listed);
+        assert_int_equal(f->vm.cpu_ns < TICK_NS, !cases[i].listed);
+        end_worker(pid);
+        f->provider = usage_provider_free(f->provider);
+    }
+}
+
 /* The last slices, and the time it takes to end, are the VM's as well. */
 static void test_end(void **state)
 {
@@ -907,6 +962,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(test_bursts, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_short_threads, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_spinning, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_owners, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_spinning_before, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_children, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_end, set_up, tear_down),

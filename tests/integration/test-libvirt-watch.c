@@ -251,10 +251,8 @@ static void set_up(void)
 
 static void open_discovery(void)
 {
-    const struct discovery_config config = {.libvirt_uri = URI,
-                                            .procfs = true,
-                                            .proc_root = "/proc",
-                                            .owners = {.n = 1}};
+    const struct discovery_config config = {
+        .libvirt_uri = URI, .procfs = true, .proc_root = "/proc", .owners = {.n = 1}};
 
     CHECK(discovery_new(&config, &fixture.discovery) == 0);
 }

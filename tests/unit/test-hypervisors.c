@@ -78,7 +78,8 @@ static const struct recorded_vm vms[] = {
      2,
      2,
      {
-         {200, 64055 /* not trusted: its scope is */, "/usr/bin/qemu-system-x86_64", "qemu-system-x86", NULL, NOVA_SCOPE "emulator\n"},
+         {200, 64055 /* not trusted: its scope is */, "/usr/bin/qemu-system-x86_64",
+          "qemu-system-x86", NULL, NOVA_SCOPE "emulator\n"},
          {201, 0, "/usr/lib/qemu/virtiofsd", "virtiofsd", "/usr/lib/qemu/virtiofsd\n--fd=35",
           NOVA_SCOPE "emulator\n"},
          {202, 0, "/usr/bin/python3.11", "nova-compute", "/usr/bin/python3\n/usr/bin/nova-compute",
@@ -98,8 +99,8 @@ static const struct recorded_vm vms[] = {
           "--shared-dir\n/share\n--sandbox\nnone\n--cache\nauto",
           POD "crio-3d4e5f.scope\n"},
          /* management, in the same pod */
-         {302, 0, "/usr/bin/virt-launcher", "virt-launcher", "/usr/bin/virt-launcher\n--name\ntestvm",
-          POD "crio-0a1b2c.scope\n"},
+         {302, 0, "/usr/bin/virt-launcher", "virt-launcher",
+          "/usr/bin/virt-launcher\n--name\ntestvm", POD "crio-0a1b2c.scope\n"},
          {303, 0, "/usr/sbin/virtqemud", "rpc-virtqemud",
           "/usr/sbin/virtqemud\n-f\n/var/run/libvirt/"
           "virtqemud.conf",

@@ -92,8 +92,9 @@ static void start_fake(const struct fixture *f, const struct fake *fake)
              fake->parent, fake->flags, fake->threads ? fake->threads : 1,
              fake->start ? fake->start : 1000);
     fixture_write(f->root, text, "%d/stat", fake->pid);
-    snprintf(text, sizeof(text), "Name:\tUid:\\n\nUid:\t%u\t%u\t%u\t0\nGid:\t0\t0\t0\t0\n", fake->uid,
-             fake->effective ? fake->effective : fake->uid, fake->saved ? fake->saved : fake->uid);
+    snprintf(text, sizeof(text), "Name:\tUid:\\n\nUid:\t%u\t%u\t%u\t0\nGid:\t0\t0\t0\t0\n",
+             fake->uid, fake->effective ? fake->effective : fake->uid,
+             fake->saved ? fake->saved : fake->uid);
     fixture_write(f->root, text, "%d/status", fake->pid);
     write_cmdline(f, fake->pid, fake->cmdline ? fake->cmdline : "");
     fixture_write(f->root, cgroup, "%d/cgroup", fake->pid);
@@ -430,7 +431,8 @@ static void test_one_uuid_twice(void **state)
             uuid_copy(clone, vm_of_pid(f, 30)->uuid);
         assert_int_equal(uuid_compare(clone, vm_of_pid(f, 30)->uuid), 0);
     }
-    /* One that comes later is a third one, and the first to end leaves its UUID to a new one only. */
+    /* One that comes later is a third one, and the first to end leaves its UUID to a new one only.
+     */
     start_qemu(f, 10, 900, "q|-name|third|-uuid|" UUID_A);
     scan(f);
     assert_int_equal(f->table.n, 3);
@@ -451,7 +453,8 @@ static bool is_domains(const struct vm_domains *domains, const uuid_t uuid,
     return process->id.pid == domain_pid;
 }
 
-/* Where libvirt runs one of them, it has the UUID, whatever their ages and whenever libvirt tells. */
+/* Where libvirt runs one of them, it has the UUID, whatever their ages and whenever libvirt tells.
+ */
 static void test_one_uuid_twice_libvirt(void **state)
 {
     static const struct vm_domains domains = {is_domains};
@@ -793,7 +796,8 @@ static void test_vcpus_plugged(void **state)
     assert_int_equal(vm_of_uuid(f, UUID_A)->vcpus, 2);
 }
 
-/* The command line's number, where no threads show, is not believed beyond what the host can run. */
+/* The command line's number, where no threads show, is not believed beyond what the host can run.
+ */
 static void test_vcpus_claimed(void **state)
 {
     struct fixture *f = *state;
@@ -902,9 +906,9 @@ static void test_owner_unknown(void **state)
 static void start_stranger(const struct fixture *f, int pid, unsigned uid, unsigned start,
                            const char *cmdline)
 {
-    start_fake(
-        f, &(struct fake){
-               .pid = pid, .uid = uid, .start = start, .executable = QEMU, .cmdline = cmdline});
+    start_fake(f,
+               &(struct fake){
+                   .pid = pid, .uid = uid, .start = start, .executable = QEMU, .cmdline = cmdline});
 }
 
 /* With untrusted_vms there are VMs of other owners: each owner's in a space of its own. */
