@@ -120,6 +120,8 @@ static int look(struct manager *manager, struct tick *tick)
         return r;
     charge_readers(manager, &tick->usage);
     manager->tick.health.unlisted_processes = tick->usage.n_unlisted;
+    manager->tick.health.unlisted_vms = manager->vms.excess.vms;
+    manager->tick.health.unlisted_sockets = manager->vms.excess.sockets;
     return 0;
 }
 

@@ -61,6 +61,8 @@ struct process_list {
     struct process *processes;
     struct entry *entries;
     size_t n;
+    size_t n_parts;  /* processes that are parts of VMs */
+    size_t n_former; /* of these, those that were the same part before */
 };
 
 struct proc_scan {
@@ -254,6 +256,29 @@ static int examine(struct proc_scan *scan, pid_t pid, const struct executable *e
     return r;
 }
 
+static bool is_same_text(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+/* Whether a process examined anew is the same part of a VM as before. Of a QEMU process this is not
+ * known: its command line may be another one. */
+static bool is_same_part(const struct process *a, const struct process *b)
+{
+    return a->kind == b->kind && a->kind != PROCESS_QEMU &&
+           a->id.start_ticks == b->id.start_ticks && a->owner == b->owner &&
+           is_same_text(a->machine, b->machine) && is_same_text(a->socket, b->socket);
+}
+
+/* Counts the process that the next list has got. */
+static void count_part(struct process_list *next, bool same)
+{
+    if (next->processes[next->n - 1].kind == PROCESS_OTHER)
+        return;
+    next->n_parts++;
+    next->n_former += same;
+}
+
 /* Takes an unchanged process over into the next list. */
 static void borrow_process(const struct process_list *known, size_t index,
                            struct process_list *next)
@@ -262,6 +287,7 @@ static void borrow_process(const struct process_list *known, size_t index,
     next->entries[next->n] = known->entries[index];
     next->entries[next->n].borrowed = (ssize_t)index;
     next->n++;
+    count_part(next, true);
 }
 
 /* Adds a process to the next list.
@@ -272,8 +298,8 @@ static int add_process(struct proc_scan *scan, pid_t pid, ssize_t known, bool ch
 {
     struct process *old = known >= 0 ? &scan->known.processes[known] : NULL;
     struct entry *entry = &next->entries[next->n];
+    unsigned scans = 0, vcpus = old ? old->vcpus : 0;
     struct executable executable;
-    unsigned scans = 0;
     int r;
 
     if (!read_executable(dirfd(scan->proc), pid, &executable))
@@ -283,6 +309,7 @@ static int add_process(struct proc_scan *scan, pid_t pid, ssize_t known, bool ch
         if (!changed && is_settled(scan, old, &scan->known.entries[known], executable.path)) {
             borrow_process(&scan->known, (size_t)known, next);
             entry->scans += scans < YOUNG_SCANS;
+            next->n_former -= old->vcpus != vcpus;
             return 0;
         }
     }
@@ -297,6 +324,7 @@ static int add_process(struct proc_scan *scan, pid_t pid, ssize_t known, bool ch
         .borrowed = -1,
     };
     next->n++;
+    count_part(next, old && is_same_part(old, &next->processes[next->n - 1]));
     return 0;
 }
 
@@ -327,7 +355,7 @@ static int add_processes(struct proc_scan *scan, const struct process_changes *c
 }
 
 static int scan_processes(struct proc_scan *scan, const struct process_changes *changes,
-                          struct process_list *next, struct vm_table *ret)
+                          struct process_list *next)
 {
     _cleanup_free_ pid_t *pids = NULL, *changed = NULL;
     size_t n = 0;
@@ -350,25 +378,28 @@ static int scan_processes(struct proc_scan *scan, const struct process_changes *
     r = add_processes(scan, changes, changed, pids, n, next);
     if (r < 0)
         return r;
-    r = vm_uuids_assign(&scan->spaces, next->processes, next->n);
-    if (r < 0)
-        return r;
-    return vm_group_processes(next->processes, next->n, ret);
+    return vm_uuids_assign(&scan->spaces, next->processes, next->n);
 }
 
-int proc_scan_refresh(struct proc_scan *scan, const struct process_changes *changes,
-                      struct vm_table *ret)
+int proc_scan_refresh(struct proc_scan *scan, const struct process_changes *changes)
 {
     struct process_list next = {0};
-    int r = scan_processes(scan, changes, &next, ret);
+    int r = scan_processes(scan, changes, &next);
+    bool same;
 
     if (r < 0) {
         process_list_discard(&next);
         return r;
     }
+    same = next.n_former == next.n_parts && next.n_former == scan->known.n_parts;
     process_list_replace(&scan->known, &next);
     scan->scans++;
-    return 0;
+    return !same;
+}
+
+int proc_scan_list_vms(const struct proc_scan *scan, struct vm_table *ret)
+{
+    return vm_group_processes(scan->known.processes, scan->known.n, ret);
 }
 
 int proc_scan_new(const char *proc_root, const struct vm_uuid_spaces *spaces,

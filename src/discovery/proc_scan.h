@@ -20,9 +20,13 @@ struct proc_scan *proc_scan_free(struct proc_scan *scan);
 /**
  * Examines processes.
  * @param changes  the processes to examine; other processes of VMs are unchanged
- * @param ret      the VMs that have a living QEMU process
- * @return 0 or a negative errno (out of memory, directory unreadable); the
- *         known facts then stay
+ * @return 1: the VMs may be others than before; 0: they are the same; or a negative errno
+ *         (out of memory, directory unreadable), the known facts then stay
  */
-int proc_scan_refresh(struct proc_scan *scan, const struct process_changes *changes,
-                      struct vm_table *ret);
+int proc_scan_refresh(struct proc_scan *scan, const struct process_changes *changes);
+
+/**
+ * The VMs that had a living QEMU process at the last refresh.
+ * @return 0 or -ENOMEM
+ */
+int proc_scan_list_vms(const struct proc_scan *scan, struct vm_table *ret);

@@ -124,6 +124,10 @@ static int add_socket(struct qemu_cmdline *cmdline, const char *path)
 {
     size_t n = cmdline->n_sockets;
 
+    if (n == QEMU_SOCKETS_MAX) {
+        cmdline->n_sockets_left_out++;
+        return 0;
+    }
     /* The array grows at powers of two: at each of these lengths it is full. */
     if ((n & (n - 1)) == 0) {
         char **grown = realloc(cmdline->sockets, (n > 0 ? 2 * n : 1) * sizeof(*grown));

@@ -10,7 +10,7 @@
  * Makes VMs of processes: those with one UUID are one VM, and each helper joins
  * the VM whose control group, socket or QEMU process it belongs to.
  * @param processes  sorted by PID, each PID once, UUIDs assigned
- * @param ret        the VMs, all running
+ * @param ret        the VMs, all running: the oldest VMS_MAX of them
  * @return 0 or -ENOMEM
  */
 int vm_group_processes(const struct process *processes, size_t n, struct vm_table *ret);

@@ -356,6 +356,11 @@ static const struct family families[] = {
     {"virtjoule_unlisted_processes", "gauge",
      "Processes of VMs that are counted to the host since the table is full.",
      .write = write_health, .field = offsetof(struct snapshot_health, unlisted_processes)},
+    {"virtjoule_unlisted_vms", "gauge", "VMs beyond the bound, which are counted to the host.",
+     .write = write_health, .field = offsetof(struct snapshot_health, unlisted_vms)},
+    {"virtjoule_unlisted_sockets", "gauge",
+     "Sockets of VMs beyond the bound for each, whose helpers are counted to the host.",
+     .write = write_health, .field = offsetof(struct snapshot_health, unlisted_sockets)},
 };
 
 static void write_build(FILE *stream, const struct snapshot *snapshot, const char *version)

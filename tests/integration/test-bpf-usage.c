@@ -341,8 +341,9 @@ static size_t sample(struct fixture *f, size_t n_vms)
     struct usage usage;
     size_t n_unlisted;
 
-    assert_int_equal(
-        f->provider->ops->sample(f->provider, &(struct vm_table){f->vms, n_vms}, &usage), 0);
+    assert_int_equal(f->provider->ops->sample(
+                         f->provider, &(struct vm_table){.vms = f->vms, .n = n_vms}, &usage),
+                     0);
     assert_true(usage.n_vms <= 1);
     add(&f->host, usage_on_socket(&usage.host, -1));
     for (size_t i = 0; i < usage.n_vms; i++) {
@@ -604,8 +605,9 @@ static void test_counters(void **state)
     sched_setaffinity(0, sizeof(all), &all);
     wait_stopped(pid);
     find_vm(f, pid);
-    assert_int_equal(f->provider->ops->sample(f->provider, &(struct vm_table){f->vms, 1}, &usage),
-                     0);
+    assert_int_equal(
+        f->provider->ops->sample(f->provider, &(struct vm_table){.vms = f->vms, .n = 1}, &usage),
+        0);
     assert_int_equal(usage.features & (USAGE_CYCLES | USAGE_INSTRUCTIONS | USAGE_LLC_MISSES),
                      USAGE_CYCLES | USAGE_LLC_MISSES);
     add(&f->vm, usage_on_socket(&usage.vms[0].amount, -1));
