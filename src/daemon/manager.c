@@ -7,6 +7,7 @@
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
+#include "util/watchdog.h"
 
 /* The tick. */
 
@@ -174,9 +175,12 @@ int manager_tick(struct manager *manager)
     int r;
 
     measure(manager, &tick);
+    watchdog_feed();
     r = look(manager, &tick);
+    watchdog_feed();
     if (r == 0)
         r = enter(manager, &tick);
+    watchdog_feed();
     usage_deinit(&tick.usage);
     return r < 0 ? r : show(manager, &tick);
 }

@@ -12,6 +12,7 @@
 #include "discovery/vm_group.h"
 #include "util/cleanup.h"
 #include "util/parse.h"
+#include "util/watchdog.h"
 
 /*
  * Where the kernel reports which processes began, changed or ended (the bpf
@@ -338,6 +339,7 @@ static int add_processes(struct proc_scan *scan, const struct process_changes *c
         bool known, is_changed;
         int r;
 
+        watchdog_feed();
         while (old < scan->known.n && scan->known.processes[old].id.pid < pids[i])
             old++;
         known = old < scan->known.n && scan->known.processes[old].id.pid == pids[i];
