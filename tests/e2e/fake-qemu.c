@@ -116,6 +116,7 @@ int main(void)
     bool short_threads = threads && strcmp(threads, "short") == 0;
     pthread_t worker;
     char line[16];
+    bool works;
 
     begun_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
     work_ns = PERIOD_NS / 100 * strtoul(duty ? duty : "0", NULL, 10);
@@ -123,10 +124,11 @@ int main(void)
         prctl(PR_SET_NAME, comm);
     if (!start_sleepers(strtoul(sleepers ? sleepers : "0", NULL, 10)))
         return EXIT_FAILURE;
-    if (pthread_create(&worker, NULL, work, short_threads ? &stopped : NULL) != 0)
+    works = work_ns > 0;
+    if (works && pthread_create(&worker, NULL, work, short_threads ? &stopped : NULL) != 0)
         return EXIT_FAILURE;
     while (fgets(line, sizeof(line), stdin)) {
-        if (strcmp(line, "stop\n") == 0 && !atomic_exchange(&stopped, true))
+        if (strcmp(line, "stop\n") == 0 && !atomic_exchange(&stopped, true) && works)
             pthread_join(worker, NULL);
         report();
     }
