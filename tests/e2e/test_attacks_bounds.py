@@ -118,7 +118,7 @@ def unit_memory_max_kb():
 
 # Processes of a trusted owner.
 
-SOCKETS_MAX = 64  # of a VM, that are followed
+N_SOCKETS = 64  # of a VM, that are followed
 
 
 def settle(daemon):
@@ -130,7 +130,7 @@ def test_sockets_without_end(settings, directory, proc_tree, start_daemon):
     """400 processes with as many sockets as fit cost what those with the bound's number do."""
     settings["daemon"] = FAST
     for pid in range(1000, 1400):
-        proc_tree.add(pid, sockets=SOCKETS_MAX)
+        proc_tree.add(pid, sockets=N_SOCKETS)
     with Daemon(directory, settings) as daemon:
         settle(daemon)
         usual_kb, usual_s = memory_kb(daemon), cpu_per_tick_s(daemon)
@@ -268,6 +268,7 @@ def series(metrics):
     return len(metrics.samples)
 
 
+@pytest.mark.alone  # daemons of other tests would list all these VMs
 def test_churn_of_a_trusted_owner(settings, directory, start_daemon, start_vm):
     """10,000 UUIDs of root's: the rows of ended VMs are bounded, and no microjoule is lost."""
     settings["daemon"] = FAST
@@ -284,6 +285,7 @@ def test_churn_of_a_trusted_owner(settings, directory, start_daemon, start_vm):
         assert daemon.log().count("too many VMs ended lately") == 1
 
 
+@pytest.mark.alone
 def test_flood_of_an_untrusted_owner(settings, directory, provider, stack, start_vm):
     """2,000 hostile processes of one uid and 10,000 churned UUIDs beside a VM.
 
