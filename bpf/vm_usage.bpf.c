@@ -23,9 +23,9 @@
  * a process, the programs here list it, so that no first slice is lost: at exec,
  * programs with the name of QEMU or of a helper, of trusted owners; at fork, the
  * children of listed processes; kernel threads that take the name of a vhost worker;
- * and processes that a trusted owner's process moves into a machine's control group. User space
- * learns of each through a ring, finds out whether and to which VM the process belongs, and removes
- * it from the map if to none, or after its end.
+ * and processes that a trusted owner's process moves into a machine's control group. User space learns of each
+ * through a ring, finds out whether and to which VM the process belongs, and
+ * removes it from the map if to none, or after its end.
  */
 
 #include "lib/process.bpf.h"

@@ -14,8 +14,8 @@
 #include "shared/vm_usage.h"
 
 /* Read by user space. */
-__u64 events_lost = 0;                     /* events for which the ring had no room */
-__u64 n_refused = 0;                       /* programs of a VM's name whose owner is not trusted */
+__u64 events_lost = 0; /* events for which the ring had no room */
+__u64 n_refused = 0;   /* programs of a VM's name whose owner is not trusted */
 __u32 refused[VM_USAGE_REFUSED_MAX] = {0}; /* PIDs of the last ones, in turn */
 
 struct {

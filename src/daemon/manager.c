@@ -7,6 +7,7 @@
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
+#include "util/watchdog.h"
 
 /* The tick. */
 
@@ -120,6 +121,8 @@ static int look(struct manager *manager, struct tick *tick)
         return r;
     charge_readers(manager, &tick->usage);
     manager->tick.health.unlisted_processes = tick->usage.n_unlisted;
+    manager->tick.health.unlisted_vms = manager->vms.excess.vms;
+    manager->tick.health.unlisted_sockets = manager->vms.excess.sockets;
     return 0;
 }
 
@@ -143,6 +146,17 @@ static int enter(struct manager *manager, const struct tick *tick)
     return 0;
 }
 
+static void expire_rows(struct manager *manager, uint64_t time_ns)
+{
+    size_t dropped = ledger_expire(manager->ledger, time_ns, forget_vm, manager);
+
+    if (dropped && !manager->tick.health.rows_dropped)
+        log_warning("too many VMs ended lately: the first of them lose their rows early, their "
+                    "energy goes to the row \"former\"",
+                    F_UINT("max", LEDGER_ENDED_MAX));
+    manager->tick.health.rows_dropped += dropped;
+}
+
 /* All that changed is kept on disk, then published. */
 static int show(struct manager *manager, const struct tick *tick)
 {
@@ -150,7 +164,7 @@ static int show(struct manager *manager, const struct tick *tick)
 
     usage_store_save(manager->usage_store, manager->usage, tick->time_ns);
     platform_store_keep(&manager->platform.store, manager->platform.model);
-    ledger_expire(manager->ledger, tick->time_ns, forget_vm, manager);
+    expire_rows(manager, tick->time_ns);
     r = publish_departures(manager);
     return r < 0 ? r : manager_publish(manager);
 }
@@ -161,9 +175,12 @@ int manager_tick(struct manager *manager)
     int r;
 
     measure(manager, &tick);
+    watchdog_feed();
     r = look(manager, &tick);
+    watchdog_feed();
     if (r == 0)
         r = enter(manager, &tick);
+    watchdog_feed();
     usage_deinit(&tick.usage);
     return r < 0 ? r : show(manager, &tick);
 }

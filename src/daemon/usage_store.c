@@ -2,7 +2,6 @@
 #include "daemon/usage_store.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -52,8 +51,12 @@ struct usage_store *usage_store_free(struct usage_store *store)
 void usage_store_load(struct usage_store *store, uint64_t time_ns, struct usage_former *ret)
 {
     size_t size;
+    int r = read_state_file(store->path, IMAGE_FILE_MAX, &store->former, &size);
 
-    if (read_file_full(AT_FDCWD, store->path, IMAGE_FILE_MAX, &store->former, &size) < 0)
+    if (r < 0 && r != -ENOENT)
+        log_warning("the former daemon's state of usage counting cannot be read",
+                    F_STRING("file", store->path), F_ERROR(r));
+    if (r < 0)
         return;
     for (unsigned age = 0; age < IMAGE_FILE_IMAGES; age++) {
         const struct usage_state_head *head;

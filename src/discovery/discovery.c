@@ -26,6 +26,8 @@ struct discovery {
     bool procfs;
     struct proc_scan *scan;
     struct libvirt_watch *libvirt; /* or NULL */
+    bool stale;                    /* processes or domains changed since VMs were listed */
+    struct vm_excess excess;       /* as logged */
 };
 
 DEFINE_CLEANUP(struct discovery *, discovery_free);
@@ -65,6 +67,7 @@ int discovery_new(const struct discovery_config *config, struct discovery **ret)
     if (!discovery)
         return -ENOMEM;
     discovery->procfs = config->procfs;
+    discovery->stale = true;
     r = proc_scan_new(&scan, &discovery->scan);
     if (r < 0)
         return r;
@@ -138,16 +141,44 @@ static bool domains_changed(const struct discovery *discovery)
     return poll(&event, 1, 0) > 0;
 }
 
+static void note_excess(struct discovery *discovery, const struct vm_excess *excess)
+{
+    if (excess->vms > discovery->excess.vms)
+        log_warning("too many VMs: the usage of the youngest ones counts to the host",
+                    F_UINT("left_out", excess->vms), F_UINT("max", VMS_MAX));
+    if (excess->sockets > discovery->excess.sockets)
+        log_warning("a VM's command line names too many sockets: helpers on the last ones count to "
+                    "the host",
+                    F_INT("pid", excess->pid), F_UINT("left_out", excess->sockets),
+                    F_UINT("max", QEMU_SOCKETS_MAX));
+    discovery->excess = *excess;
+}
+
+static int list_vms(struct discovery *discovery, const struct libvirt_domain *domains,
+                    size_t n_domains, struct vm_table *ret)
+{
+    _cleanup_(vm_table_deinit) struct vm_table found = {0};
+    int r = proc_scan_list_vms(discovery->scan, &found);
+
+    if (r == 0)
+        r = vm_merge(&found, domains, n_domains, discovery->procfs, ret);
+    if (r < 0)
+        return r;
+    discovery->stale = false;
+    note_excess(discovery, &ret->excess);
+    return 1;
+}
+
 int discovery_refresh(struct discovery *discovery, const struct process_changes *changes,
                       struct vm_table *ret)
 {
-    _cleanup_(vm_table_deinit) struct vm_table found = {0};
     _cleanup_free_ struct libvirt_domain *domains = NULL;
     struct known_domains known;
     size_t n_domains = 0;
     int r;
 
-    if (!changes->all && changes->n == 0 && !domains_changed(discovery))
+    discovery->stale |= domains_changed(discovery);
+    if (!changes->all && changes->n == 0 && !discovery->stale)
         return 0;
     if (discovery->libvirt) {
         r = libvirt_watch_domains(discovery->libvirt, &domains, &n_domains);
@@ -155,11 +186,11 @@ int discovery_refresh(struct discovery *discovery, const struct process_changes 
             return r;
     }
     known = (struct known_domains){{is_domains}, domains, n_domains};
-    r = proc_scan_refresh(discovery->scan, changes, &known.head, &found);
+    r = proc_scan_refresh(discovery->scan, changes, &known.head);
     if (r < 0)
         return r;
-    r = vm_merge(&found, domains, n_domains, discovery->procfs, ret);
-    return r < 0 ? r : 1;
+    discovery->stale |= r > 0;
+    return discovery->stale ? list_vms(discovery, domains, n_domains, ret) : 0;
 }
 
 void discovery_publish_energy(struct discovery *discovery, struct vm_departure *departures,

@@ -16,6 +16,7 @@
 #include "util/log_quota.h"
 #include "util/macros.h"
 #include "util/parse.h"
+#include "util/watchdog.h"
 
 /*
  * Where the kernel reports which processes began, changed or ended (the bpf
@@ -54,9 +55,6 @@
 #define YOUNG_SCANS 8
 #define EXAMINE_EVERY_SCANS 16
 
-/* Some users share one. */
-#define LOG_QUOTAS 32
-
 /* virtiofsd is two processes, and a VM may have two shares. */
 #define HELPERS_PER_VM 4
 
@@ -73,6 +71,8 @@ struct process_list {
     struct process *processes;
     struct entry *entries;
     size_t n;
+    size_t n_parts;  /* processes that are parts of VMs */
+    size_t n_former; /* of these, those that were the same part before */
 };
 
 struct proc_scan {
@@ -80,8 +80,7 @@ struct proc_scan {
     struct proc_scan_config config;
     struct process_list known;
     unsigned scans;
-    struct log_quota refusals[LOG_QUOTAS]; /* by the owner's uid: one user's leave another's room */
-    struct log_quota shared_paths;
+    struct log_quota refusals;
     char *shared_path; /* the last one that was logged, or NULL */
 };
 
@@ -260,16 +259,15 @@ static bool is_settled(const struct proc_scan *scan, struct process *process,
     /* A QEMU process stays the same VM, and reading its command line is expensive. */
     if (process->kind == PROCESS_QEMU)
         return process_update_qemu(dirfd(scan->proc), process, &rules, due);
-    if (due || entry->scans < YOUNG_SCANS ||
-        (path_is_qemu(executable) && process->refused == PROCESS_OTHER))
+    if (due || entry->scans < YOUNG_SCANS || (path_is_qemu(executable) && !process->refused))
         return false;
     return process->kind == PROCESS_OTHER || process_lives(dirfd(scan->proc), &process->id);
 }
 
-/* How many VMs, or helpers of VMs, an owner who is not trusted has, the process left out. Of the
+/* How many processes of that kind an owner has as VMs or their helpers, this one left out. Of the
  * known list those count that the next one does not have yet. */
 static size_t count_accepted(const struct process_list *known, const struct process_list *next,
-                             const struct process *process)
+                             const struct process *process, enum process_kind kind)
 {
     const struct process_list *lists[] = {next, known};
     size_t n = 0;
@@ -278,31 +276,32 @@ static size_t count_accepted(const struct process_list *known, const struct proc
         for (size_t i = 0; i < lists[list]->n; i++) {
             const struct process *other = &lists[list]->processes[i];
 
-            n += other->kind == process->refused && other->untrusted == process->untrusted &&
+            n += other->kind == kind && other->untrusted == process->untrusted &&
                  (lists[list] == next || other->id.pid > process->id.pid);
         }
     return n;
 }
 
-/* Whether the owner of a process that was refused has room for it. */
+/* Whether the process of an owner who is not trusted may be part of a VM. */
 static bool has_room(const struct proc_scan *scan, const struct process_list *next,
-                     const struct process *process)
+                     const struct process *process, const char *executable)
 {
-    size_t room = scan->config.untrusted_vms;
+    unsigned room = scan->config.untrusted_vms;
 
-    if (process->refused == PROCESS_HELPER)
-        room *= HELPERS_PER_VM;
-    return room > 0 && count_accepted(&scan->known, next, process) < room;
+    if (room == 0)
+        return false;
+    if (path_is_qemu(executable))
+        return count_accepted(&scan->known, next, process, PROCESS_QEMU) < room;
+    return count_accepted(&scan->known, next, process, PROCESS_HELPER) < room * HELPERS_PER_VM;
 }
 
 /* Once for each process, and not more than the log can take. */
 static bool tell_refusal(struct proc_scan *scan, const struct process *process,
                          const char *executable)
 {
-    struct log_quota *quota = &scan->refusals[process->untrusted % LOG_QUOTAS];
     uint64_t left_out;
 
-    if (log_quota_take(quota, now_ns(), &left_out))
+    if (log_quota_take(&scan->refusals, now_ns(), &left_out))
         log_warning("a process under the name of a VM's program is no VM's: its owner is not "
                     "trusted, and it counts to the host",
                     F_UINT("uid", process->untrusted), F_INT("pid", process->id.pid),
@@ -318,7 +317,7 @@ static int examine(struct proc_scan *scan, pid_t pid, const struct executable *e
     struct process_rules rules = rules_of(scan);
     int r = process_examine(dirfd(scan->proc), pid, path, &rules, ret);
 
-    if (r > 0 && ret->refused != PROCESS_OTHER && has_room(scan, next, ret)) {
+    if (r > 0 && ret->refused && has_room(scan, next, ret, path)) {
         process_deinit(ret);
         rules.accept_untrusted = true;
         r = process_examine(dirfd(scan->proc), pid, path, &rules, ret);
@@ -326,6 +325,30 @@ static int examine(struct proc_scan *scan, pid_t pid, const struct executable *e
     if (r > 0 && old && old->id.start_ticks == ret->id.start_ticks && is_same_vm(old, ret))
         uuid_copy(ret->uuid, old->uuid);
     return r;
+}
+
+static bool is_same_text(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+/* Whether a process examined anew is the same part of a VM as before. Of a QEMU process this is not
+ * known: its command line may be another one. */
+static bool is_same_part(const struct process *a, const struct process *b)
+{
+    return a->kind == b->kind && a->kind != PROCESS_QEMU &&
+           a->id.start_ticks == b->id.start_ticks && a->untrusted == b->untrusted &&
+           a->served == b->served && a->private_machine == b->private_machine &&
+           is_same_text(a->machine, b->machine) && is_same_text(a->socket, b->socket);
+}
+
+/* Counts the process that the next list has got. */
+static void count_part(struct process_list *next, bool same)
+{
+    if (next->processes[next->n - 1].kind == PROCESS_OTHER)
+        return;
+    next->n_parts++;
+    next->n_former += same;
 }
 
 /* Takes an unchanged process over into the next list. */
@@ -336,6 +359,7 @@ static void borrow_process(const struct process_list *known, size_t index,
     next->entries[next->n] = known->entries[index];
     next->entries[next->n].borrowed = (ssize_t)index;
     next->n++;
+    count_part(next, true);
 }
 
 /* Adds a process to the next list.
@@ -346,8 +370,8 @@ static int add_process(struct proc_scan *scan, pid_t pid, ssize_t known, bool ch
 {
     struct process *old = known >= 0 ? &scan->known.processes[known] : NULL;
     struct entry *entry = &next->entries[next->n];
+    unsigned scans = 0, vcpus = old ? old->vcpus : 0;
     struct executable executable;
-    unsigned scans = 0;
     struct process *process;
     bool is_same, told;
     int r;
@@ -359,6 +383,7 @@ static int add_process(struct proc_scan *scan, pid_t pid, ssize_t known, bool ch
         if (!changed && is_settled(scan, old, &scan->known.entries[known], executable.path)) {
             borrow_process(&scan->known, (size_t)known, next);
             entry->scans += scans < YOUNG_SCANS;
+            next->n_former -= old->vcpus != vcpus;
             return 0;
         }
     }
@@ -374,10 +399,10 @@ static int add_process(struct proc_scan *scan, pid_t pid, ssize_t known, bool ch
                  : scans < YOUNG_SCANS ? scans + 1
                                        : scans,
         .borrowed = -1,
-        .told = told ||
-                (process->refused != PROCESS_OTHER && tell_refusal(scan, process, executable.path)),
+        .told = told || (process->refused && tell_refusal(scan, process, executable.path)),
     };
     next->n++;
+    count_part(next, old && is_same_part(old, &next->processes[next->n - 1]));
     return 0;
 }
 
@@ -391,6 +416,7 @@ static int add_processes(struct proc_scan *scan, const struct process_changes *c
         bool known, is_changed;
         int r;
 
+        watchdog_feed();
         while (old < scan->known.n && scan->known.processes[old].id.pid < pids[i])
             old++;
         known = old < scan->known.n && scan->known.processes[old].id.pid == pids[i];
@@ -416,18 +442,16 @@ static void tell_shared_path(struct proc_scan *scan, const char *path)
         return;
     free(scan->shared_path);
     scan->shared_path = strdup(path);
-    if (log_quota_take(&scan->shared_paths, now_ns(), &left_out))
+    if (log_quota_take(&scan->refusals, now_ns(), &left_out))
         log_warning("several VMs have one socket or control group: what serves there counts to "
                     "none of them",
                     F_STRING("path", path), F_UINT("left_out", left_out));
 }
 
 static int scan_processes(struct proc_scan *scan, const struct process_changes *changes,
-                          const struct vm_domains *domains, struct process_list *next,
-                          struct vm_table *ret)
+                          const struct vm_domains *domains, struct process_list *next)
 {
     _cleanup_free_ pid_t *pids = NULL, *changed = NULL;
-    const char *shared_path;
     size_t n = 0;
     int r;
 
@@ -448,28 +472,34 @@ static int scan_processes(struct proc_scan *scan, const struct process_changes *
     r = add_processes(scan, changes, changed, pids, n, next);
     if (r < 0)
         return r;
-    r = vm_uuids_assign(&scan->config.spaces, next->processes, next->n, domains);
-    if (r < 0)
-        return r;
-    r = vm_group_processes(next->processes, next->n, ret, &shared_path);
-    if (r == 0)
-        tell_shared_path(scan, shared_path);
-    return r;
+    return vm_uuids_assign(&scan->config.spaces, next->processes, next->n, domains);
 }
 
 int proc_scan_refresh(struct proc_scan *scan, const struct process_changes *changes,
-                      const struct vm_domains *domains, struct vm_table *ret)
+                      const struct vm_domains *domains)
 {
     struct process_list next = {0};
-    int r = scan_processes(scan, changes, domains, &next, ret);
+    int r = scan_processes(scan, changes, domains, &next);
+    bool same;
 
     if (r < 0) {
         process_list_discard(&next);
         return r;
     }
+    same = next.n_former == next.n_parts && next.n_former == scan->known.n_parts;
     process_list_replace(&scan->known, &next);
     scan->scans++;
-    return 0;
+    return !same;
+}
+
+int proc_scan_list_vms(struct proc_scan *scan, struct vm_table *ret)
+{
+    const char *shared_path;
+    int r = vm_group_processes(scan->known.processes, scan->known.n, ret, &shared_path);
+
+    if (r == 0)
+        tell_shared_path(scan, shared_path);
+    return r;
 }
 
 int proc_scan_new(const struct proc_scan_config *config, struct proc_scan **ret)

@@ -25,9 +25,15 @@ struct proc_scan *proc_scan_free(struct proc_scan *scan);
  * Examines processes.
  * @param changes  the processes to examine; other processes of VMs are unchanged
  * @param domains  what libvirt knows, for a UUID that several processes claim
- * @param ret      the VMs that have a living QEMU process
- * @return 0 or a negative errno (out of memory, directory unreadable); the
- *         known facts then stay
+ * @return 1: the VMs may be others than before; 0: they are the same, as far as processes and not
+ *         domains decide; or a negative errno (out of memory, directory unreadable), the known
+ *         facts then stay
  */
 int proc_scan_refresh(struct proc_scan *scan, const struct process_changes *changes,
-                      const struct vm_domains *domains, struct vm_table *ret);
+                      const struct vm_domains *domains);
+
+/**
+ * The VMs that had a living QEMU process at the last refresh.
+ * @return 0 or -ENOMEM
+ */
+int proc_scan_list_vms(struct proc_scan *scan, struct vm_table *ret);

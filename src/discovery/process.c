@@ -160,8 +160,8 @@ static int read_cmdline(int proc_fd, pid_t pid, char **ret, size_t *ret_length)
     return 0;
 }
 
-/* The owner whose process it is, if that one is not trusted. The text tells it, and not the owner
- * of the file: the files of a process that is not dumpable are root's.
+/* The owner whose process it is, if that one is not trusted. The status file tells it, and not the
+ * directory's owner: the directory of a process that is not dumpable is root's.
  * @return 0 or a negative errno */
 static int read_owner(int proc_fd, pid_t pid, const struct trusted_owners *owners, uint32_t *ret)
 {
@@ -197,12 +197,9 @@ static int read_machine(int proc_fd, struct process *process, enum machine_cgrou
     return 0;
 }
 
-/* @param program  a path or a process' name */
-static enum process_kind kind_of_program(const char *program)
+static bool is_vm_program(const char *executable)
 {
-    if (path_is_qemu(program))
-        return PROCESS_QEMU;
-    return path_is_helper(program) ? PROCESS_HELPER : PROCESS_OTHER;
+    return path_is_qemu(executable) || path_is_helper(executable);
 }
 
 static int examine_qemu(const char *text, size_t length, bool in_pod, struct process *process)
@@ -249,7 +246,7 @@ static int examine_program(int proc_fd, const char *executable, bool in_pod,
     size_t length = 0;
     int r;
 
-    if (!executable || kind_of_program(executable) != PROCESS_OTHER) {
+    if (!executable || is_vm_program(executable)) {
         r = read_cmdline(proc_fd, process->id.pid, &text, &length);
         if (r < 0)
             return r;
@@ -267,23 +264,22 @@ static int examine_program(int proc_fd, const char *executable, bool in_pod,
 /* Whose process it is comes before all that it says of itself. A control group that only the
  * service manager can have put it into says as much as its owner: libvirt runs swtpm, and QEMU
  * where a domain's XML says so, as other users. */
-static int examine_candidate(int proc_fd, const char *executable, const char *comm,
-                             const struct process_rules *rules, struct process *process)
+static int examine_candidate(int proc_fd, const char *executable, const struct process_rules *rules,
+                             struct process *process)
 {
-    enum process_kind kind = kind_of_program(executable ? executable : comm);
     enum machine_cgroup_type type = MACHINE_CGROUP_SCOPE;
     int r = read_machine(proc_fd, process, &type);
 
     if (r < 0)
         return r;
-    if (!process->machine && executable && kind == PROCESS_OTHER)
+    if (!process->machine && executable && !is_vm_program(executable))
         return 0;
     if (!process->private_machine)
         r = read_owner(proc_fd, process->id.pid, rules->owners, &process->untrusted);
     if (r < 0)
         return is_shortage(r) ? r : 0;
     if (process->untrusted && !rules->accept_untrusted) {
-        process->refused = kind;
+        process->refused = executable && is_vm_program(executable);
         return 0;
     }
     return examine_program(proc_fd, executable, type == MACHINE_CGROUP_POD, process);
@@ -306,7 +302,7 @@ int process_examine(int proc_fd, pid_t pid, const char *executable,
     else if (stat.flags & PROC_FLAG_KTHREAD)
         process.kind = vhost_qemu(stat.comm, &process.served) ? PROCESS_VHOST : PROCESS_OTHER;
     else
-        r = examine_candidate(proc_fd, executable, stat.comm, rules, &process);
+        r = examine_candidate(proc_fd, executable, rules, &process);
     if (r < 0)
         return r;
     if (process.kind == PROCESS_QEMU)

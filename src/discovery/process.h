@@ -34,7 +34,7 @@ struct process {
     enum process_kind kind;
     pid_t parent;
     uint32_t untrusted;           /* uid of its owner, where that one is not trusted, or 0 */
-    enum process_kind refused;    /* what its program would make it, were its owner trusted */
+    bool refused;                 /* runs a VM's program, and is PROCESS_OTHER for its owner */
     pid_t served;                 /* PROCESS_VHOST: its QEMU */
     struct qemu_cmdline *cmdline; /* PROCESS_QEMU, else NULL */
     unsigned vcpus;               /* PROCESS_QEMU: present now, 1 or more */

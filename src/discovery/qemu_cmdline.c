@@ -25,9 +25,6 @@
 /* More than any machine type of QEMU can have; a larger number is nonsense. */
 #define VCPUS_MAX 65535
 
-/* A VM has some shares and a TPM. */
-#define CHARDEV_SOCKETS_MAX 64
-
 enum smp_key {
     SMP_CPUS,
     SMP_MAXCPUS,
@@ -127,6 +124,10 @@ static int add_socket(struct qemu_cmdline *cmdline, const char *path)
 {
     size_t n = cmdline->n_sockets;
 
+    if (n == QEMU_SOCKETS_MAX) {
+        cmdline->n_sockets_left_out++;
+        return 0;
+    }
     /* The array grows at powers of two: at each of these lengths it is full. */
     if ((n & (n - 1)) == 0) {
         char **grown = realloc(cmdline->sockets, (n > 0 ? 2 * n : 1) * sizeof(*grown));
@@ -154,8 +155,7 @@ static int take_chardev(struct state *state, const char *value)
         else if (list_item_has_key(&item, "path"))
             list_item_copy(&item, path, sizeof(path));
     }
-    if (strcmp(backend, "socket") != 0 || path[0] == '\0' ||
-        state->cmdline.n_sockets == CHARDEV_SOCKETS_MAX)
+    if (strcmp(backend, "socket") != 0 || path[0] == '\0')
         return 0;
     return add_socket(&state->cmdline, path);
 }

@@ -11,14 +11,18 @@
 
 #include "discovery/vm.h"
 
+/* A VM has a few: its monitors, its agent's, and one for each vhost-user device and TPM. */
+#define QEMU_SOCKETS_MAX 64
+
 struct qemu_cmdline {
     char name[VM_NAME_MAX]; /* -name, cut; empty where not given */
     char id[VM_NAME_MAX];   /* -id (Proxmox), cut; empty where not given */
     uuid_t uuid;            /* -uuid or -smbios type=1,uuid=; null where not given */
     unsigned vcpus;         /* -smp: 1 or more, those present at the start */
     enum vm_manager manager;
-    char **sockets; /* paths of -chardev socket,path=: the first 64 */
+    char **sockets; /* paths of -chardev socket,path=, the first QEMU_SOCKETS_MAX of them */
     size_t n_sockets;
+    size_t n_sockets_left_out;
 };
 
 /** Frees the command line's memory and empties it. */

@@ -13,6 +13,10 @@
 
 #include "source/zone.h"
 
+/* The most VMs that are listed. The usage of younger ones counts to the host: a flood of new VMs
+   does not displace those that run. */
+#define VMS_MAX 16384
+
 /* QEMU's own limit does not exist; libvirt's names are file names. Longer ones are cut. */
 #define VM_NAME_MAX 256
 #define UUID_TEXT_SIZE 37
@@ -90,10 +94,18 @@ struct process_changes {
     size_t n;
 };
 
+/** What is beyond a bound: nothing on a host grows without one. */
+struct vm_excess {
+    size_t vms;     /* beyond VMS_MAX */
+    size_t sockets; /* beyond QEMU_SOCKETS_MAX of their VM: helpers on these are not found */
+    pid_t pid;      /* a process with such sockets */
+};
+
 /** All VMs known at one tick, sorted by UUID, each UUID once. */
 struct vm_table {
     struct vm *vms;
     size_t n;
+    struct vm_excess excess;
 };
 
 /** Frees the table's memory and empties it. */

@@ -219,6 +219,51 @@ static int make_vm(const struct vm_member *members, size_t n, struct vm *ret)
     return 0;
 }
 
+static void note_sockets(const struct process *qemu, struct vm_excess *excess)
+{
+    if (qemu->cmdline->n_sockets_left_out == 0)
+        return;
+    excess->sockets += qemu->cmdline->n_sockets_left_out;
+    excess->pid = qemu->id.pid;
+}
+
+/* By the age of their oldest QEMU process. */
+static int compare_vm_ages(const void *a, const void *b)
+{
+    const struct process_id *x = a, *y = b;
+
+    if (x->start_ticks != y->start_ticks)
+        return x->start_ticks < y->start_ticks ? -1 : 1;
+    return (x->pid > y->pid) - (x->pid < y->pid);
+}
+
+/* Leaves out the youngest VMs. */
+static int bound_vms(struct vm_table *table, size_t max)
+{
+    _cleanup_free_ struct process_id *ages = NULL;
+    size_t n = 0;
+
+    if (table->n <= max)
+        return 0;
+    ages = calloc(table->n, sizeof(*ages));
+    if (!ages)
+        return -ENOMEM;
+    for (size_t i = 0; i < table->n; i++)
+        ages[i] = table->vms[i].processes[0].id;
+    qsort(ages, table->n, sizeof(*ages), compare_vm_ages);
+    for (size_t i = 0; i < table->n; i++) {
+        struct vm *vm = &table->vms[i];
+
+        if (compare_vm_ages(&vm->processes[0].id, &ages[max]) < 0)
+            table->vms[n++] = *vm;
+        else
+            free(vm->processes);
+    }
+    table->excess.vms = table->n - n;
+    table->n = n;
+    return 0;
+}
+
 int vm_group_processes(const struct process *processes, size_t n, struct vm_table *ret,
                        const char **ret_shared_path)
 {
@@ -247,8 +292,12 @@ int vm_group_processes(const struct process *processes, size_t n, struct vm_tabl
         r = make_vm(members + begin, end - begin, &table.vms[table.n]);
         if (r < 0)
             return r;
+        note_sockets(members[begin].process, &table.excess);
         table.n++;
     }
+    r = bound_vms(&table, VMS_MAX);
+    if (r < 0)
+        return r;
     *ret = table;
     *ret_shared_path = grouping.shared_path;
     table = (struct vm_table){0};

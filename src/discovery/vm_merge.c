@@ -35,6 +35,8 @@ int vm_merge(struct vm_table *found, const struct libvirt_domain *domains, size_
              bool keep_unmanaged, struct vm_table *ret)
 {
     struct vm *vms = calloc(found->n + n_domains + 1, sizeof(*vms));
+    size_t off_max = found->n < VMS_MAX ? VMS_MAX - found->n : 0, n_off = 0;
+    struct vm_excess excess = found->excess;
     size_t f = 0, d = 0, n = 0;
 
     if (!vms)
@@ -51,13 +53,16 @@ int vm_merge(struct vm_table *found, const struct libvirt_domain *domains, size_
             continue;
         }
         /* A transient domain without a process ended a moment ago, or runs on another host. */
-        if (order == 0 || domains[d].defined) {
+        if (order == 0 || (domains[d].defined && n_off < off_max)) {
             if (order == 0)
                 vms[n] = take_vm(&found->vms[f++]);
+            else
+                n_off++;
             apply_domain(&vms[n++], &domains[d]);
-        }
+        } else if (domains[d].defined)
+            excess.vms++;
         d++;
     }
-    *ret = (struct vm_table){vms, n};
+    *ret = (struct vm_table){vms, n, excess};
     return 0;
 }

@@ -14,7 +14,8 @@
  *                        that go into the result are taken out of it
  * @param domains         sorted by UUID, each UUID once
  * @param keep_unmanaged  whether VMs that libvirt does not know count
- * @return 0, or -ENOMEM and nothing was taken
+ * @return 0, or -ENOMEM and nothing was taken; domains that are off have what room is left of
+ *         VMS_MAX
  */
 int vm_merge(struct vm_table *found, const struct libvirt_domain *domains, size_t n_domains,
              bool keep_unmanaged, struct vm_table *ret);

@@ -305,22 +305,74 @@ static void fold_row(struct ledger *ledger, const struct row *row)
     ledger->has_former = true;
 }
 
-void ledger_expire(struct ledger *ledger, uint64_t now, void (*forget)(uint32_t id, void *userdata),
-                   void *userdata)
+static bool has_ended(const struct row *row, uint64_t now)
 {
+    return !row->running && !row->defined && !is_expected(row, now);
+}
+
+/* The order in which ended VMs lose their rows. */
+struct ending {
+    uint64_t last_seen_ns;
+    uint32_t id;
+};
+
+static struct ending ending_of(const struct row *row)
+{
+    return (struct ending){row->last_seen_ns, row->id};
+}
+
+static int compare_endings(const void *a, const void *b)
+{
+    const struct ending *x = a, *y = b;
+
+    if (x->last_seen_ns != y->last_seen_ns)
+        return x->last_seen_ns < y->last_seen_ns ? -1 : 1;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+/* The first ending that still has its row, where there are more than LEDGER_ENDED_MAX. Without
+ * memory to sort them, the next tick tries again. */
+static struct ending first_kept(const struct ledger *ledger, uint64_t now)
+{
+    struct ending first = {0}, *endings;
+    size_t n = 0;
+
+    for (const struct row *row = ledger->rows; row; row = row->next)
+        n += has_ended(row, now);
+    endings = n > LEDGER_ENDED_MAX ? calloc(n, sizeof(*endings)) : NULL;
+    if (!endings)
+        return first;
+    n = 0;
+    for (const struct row *row = ledger->rows; row; row = row->next)
+        if (has_ended(row, now))
+            endings[n++] = ending_of(row);
+    qsort(endings, n, sizeof(*endings), compare_endings);
+    first = endings[n - LEDGER_ENDED_MAX];
+    free(endings);
+    return first;
+}
+
+size_t ledger_expire(struct ledger *ledger, uint64_t now,
+                     void (*forget)(uint32_t id, void *userdata), void *userdata)
+{
+    const struct ending first = first_kept(ledger, now);
     struct row **link = &ledger->rows;
+    size_t n_early = 0;
 
     while (*link) {
         struct row *row = *link;
+        struct ending ending = ending_of(row);
+        bool due = now >= row->last_seen_ns + LEDGER_KEEP_NS;
 
-        if (row->running || row->defined || is_expected(row, now) ||
-            now < row->last_seen_ns + LEDGER_KEEP_NS) {
+        if (!has_ended(row, now) || (!due && compare_endings(&ending, &first) >= 0)) {
             link = &row->next;
             continue;
         }
+        n_early += !due;
         ledger_take_row(ledger, link);
         fold_row(ledger, row);
         forget(row->id, userdata);
         free(row);
     }
+    return n_early;
 }

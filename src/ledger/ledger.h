@@ -35,6 +35,10 @@
    energy is then added to the row "former", and the VM starts anew if it returns. */
 #define LEDGER_KEEP_NS (600 * UINT64_C(1000000000))
 
+/* How many ended VMs keep their rows: beyond that, the row of the VM that ended first goes before
+   its time. Their number would be the tenants', who start and end VMs, times LEDGER_KEEP_NS. */
+#define LEDGER_ENDED_MAX 1000
+
 /* How long a restored VM has its tree although discovery has not seen the VM yet: libvirt takes a
    while to answer, and a guest whose tree is missing meanwhile would lose its open files. */
 #define LEDGER_AWAIT_NS (10 * UINT64_C(1000000000))
@@ -110,9 +114,13 @@ int ledger_record(struct ledger *ledger, const struct zone_set *zones, const str
 int ledger_snapshot(struct ledger *ledger, const struct zone_set *zones,
                     const struct sample *sample, uint64_t now, struct snapshot **ret);
 
-/** Removes the rows of VMs that ended LEDGER_KEEP_NS ago, and calls forget(id) for each. */
-void ledger_expire(struct ledger *ledger, uint64_t now, void (*forget)(uint32_t id, void *userdata),
-                   void *userdata);
+/**
+ * Removes the rows of VMs that ended LEDGER_KEEP_NS ago, and of those beyond LEDGER_ENDED_MAX;
+ * calls forget(id) for each.
+ * @return how many went before their time
+ */
+size_t ledger_expire(struct ledger *ledger, uint64_t now,
+                     void (*forget)(uint32_t id, void *userdata), void *userdata);
 
 /**
  * Continues from an image that ledger_image_parse() accepted, before any interval

@@ -2,7 +2,6 @@
 #include "ledger/ledger_store.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -141,6 +140,14 @@ static const char *problem_text(int error)
         return "written by another version";
     case -EBADMSG:
         return "damaged or cut off";
+    case -ELOOP:
+        return "a symbolic link";
+    case -EINVAL:
+        return "no regular file";
+    case -EPERM:
+        return "of another user";
+    case -EFBIG:
+        return "too long";
     default:
         return log_errno_text(error);
     }
@@ -172,7 +179,8 @@ static int read_candidate(const struct ledger_store *store, bool is_runtime,
 {
     void *image;
     size_t size;
-    int r = read_file_full(AT_FDCWD, candidate->path, IMAGE_FILE_MAX, &candidate->bytes, &size);
+    int r = read_state_file(candidate->path, is_runtime ? IMAGE_FILE_MAX : IMAGE_MAX,
+                            &candidate->bytes, &size);
 
     if (r == -ENOENT || r == -ENOTDIR)
         return 0;

@@ -9,6 +9,7 @@
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/file.h"
+#include "util/image_file.h"
 #include "util/thread.h"
 
 struct ledger_writer {
@@ -26,6 +27,14 @@ struct ledger_writer {
     bool end;
 };
 
+/* What could not be read again must not replace what can. */
+static int write_image(const struct ledger_writer *writer)
+{
+    if (writer->size > IMAGE_MAX)
+        return -EFBIG;
+    return replace_file(writer->path, writer->image, writer->size, 0600);
+}
+
 static void *write_checkpoints(void *userdata)
 {
     struct ledger_writer *writer = userdata;
@@ -39,7 +48,7 @@ static void *write_checkpoints(void *userdata)
             continue;
         }
         pthread_mutex_unlock(&writer->lock);
-        r = replace_file(writer->path, writer->image, writer->size, 0600);
+        r = write_image(writer);
         pthread_mutex_lock(&writer->lock);
         writer->image = NULL;
         writer->result = r;

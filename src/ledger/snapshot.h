@@ -80,6 +80,9 @@ struct snapshot_health {
     uint64_t tick_buckets[TICK_BUCKETS + 1]; /* ticks per bucket, not cumulated */
     uint64_t tick_ns_sum;
     uint64_t unlisted_processes; /* of VMs, counted to the host for want of room */
+    uint64_t unlisted_vms;       /* their usage counts to the host, or they are off */
+    uint64_t unlisted_sockets;   /* of VMs: helpers on them count to the host */
+    uint64_t rows_dropped;       /* of ended VMs, before their time */
 };
 
 /** A meter of the whole machine's power. */

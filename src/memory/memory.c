@@ -9,6 +9,7 @@
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
+#include "util/watchdog.h"
 
 /* CPU time of one call: a thousandth of a tick of 1 s. */
 #define BUDGET_NS ((int64_t)NSEC_PER_MSEC)
@@ -222,6 +223,7 @@ static void read_entries(struct memory_reader *reader)
     while ((entry = TAILQ_FIRST(&reader->queue)) && entry->read_in != reader->call) {
         int64_t walk_ns = (int64_t)read_entry(reader, entry);
 
+        watchdog_feed();
         reader->walk_credit_ns -= walk_ns;
         end_ns += walk_ns;
         if ((int64_t)clock_ns(CLOCK_THREAD_CPUTIME_ID) >= end_ns)

@@ -2,12 +2,12 @@
 #include "platform/platform_store.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "meter/meter.h"
+#include "util/cleanup.h"
 #include "util/file.h"
 #include "util/log.h"
 #include "util/macros.h"
@@ -122,16 +122,17 @@ static int parse_file(const char *text, struct platform_relation *ret, size_t *r
 
 size_t platform_store_load(const char *runtime_dir, struct platform_relation *ret)
 {
-    char path[PATH_MAX], text[FILE_MAX];
-    size_t n = 0;
-    ssize_t length;
+    _cleanup_free_ char *text = NULL;
+    char path[PATH_MAX];
+    size_t length, n = 0;
     int r;
 
     get_path(runtime_dir, path);
-    length = read_file(AT_FDCWD, path, text, sizeof(text));
-    if (length == -ENOENT)
+    r = read_state_file(path, FILE_MAX, &text, &length);
+    if (r == -ENOENT)
         return 0;
-    r = length < 0 ? (int)length : parse_file(text, ret, &n);
+    if (r == 0)
+        r = parse_file(text, ret, &n);
     if (r == 0)
         return n;
     log_warning("what was learned of meters cannot be used, it is learned anew",

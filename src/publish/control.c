@@ -20,7 +20,11 @@
 
 #define REQUEST_MAX 4096
 #define CLIENTS_MAX 16
+/* For the request and the first part of the answer, and for each part more. */
 #define CLIENT_TIMEOUT_USEC UINT64_C(5000000)
+#define PART_TIMEOUT_USEC UINT64_C(30000000)
+/* Clients that are sent an answer in parts; each keeps a snapshot alive. */
+#define LONG_ANSWERS_MAX 4
 /* Rate-limit accepts so that connection floods cannot delay ticks. */
 #define CONNECTS_PER_INTERVAL 64
 #define CONNECTS_INTERVAL_USEC UINT64_C(1000000)
@@ -32,10 +36,11 @@ struct client {
     sd_event_source *timeout;
     char request[REQUEST_MAX];
     size_t request_length;
-    char *reply; /* NULL while the request is read */
+    struct control_answer answer;
+    char *reply; /* the part that is sent; NULL while the request is read */
     size_t reply_length;
     size_t sent;
-    struct client *next;
+    struct client *next; /* an older one */
 };
 
 struct control {
@@ -65,10 +70,26 @@ static void client_free(struct client *client)
     sd_event_source_disable_unref(client->timeout);
     if (client->fd >= 0)
         close(client->fd);
+    snapshot_board_release(client->control->board, client->answer.snapshot);
     free(client->reply);
     free(client);
 }
 DEFINE_CLEANUP(struct client *, client_free);
+
+/* A reader that is slow, or has stopped, must not keep all snapshots of its time alive. */
+static void bound_long_answers(struct control *control)
+{
+    struct client *oldest = NULL;
+    unsigned n = 0;
+
+    for (struct client *client = control->clients; client; client = client->next)
+        if (client->answer.lists_vms) {
+            oldest = client;
+            n++;
+        }
+    if (n > LONG_ANSWERS_MAX)
+        client_free(oldest);
+}
 
 static int on_client_timeout(sd_event_source *source, uint64_t usec, void *userdata)
 {
@@ -92,18 +113,36 @@ static void client_act(const struct client *client)
 
 static int client_reply(struct client *client)
 {
-    const struct snapshot *snapshot;
     int r;
 
     client_act(client);
-    snapshot = snapshot_board_acquire(client->control->board);
-    r = control_answer(client->request, client->request_length, snapshot,
-                       client->control->mountpoint, &client->reply);
-    snapshot_board_release(client->control->board, snapshot);
+    client->answer.snapshot = snapshot_board_acquire(client->control->board);
+    client->answer.mountpoint = client->control->mountpoint;
+    r = control_answer_begin(&client->answer, client->request, client->request_length,
+                             &client->reply);
     if (r < 0)
         return r;
     client->reply_length = strlen(client->reply);
-    return sd_event_source_set_io_events(client->io, EPOLLOUT);
+    r = sd_event_source_set_io_events(client->io, EPOLLOUT);
+    if (r == 0)
+        bound_long_answers(client->control);
+    return r;
+}
+
+/* @return 1 when there is another part, 0 when all is sent, or a negative errno */
+static int client_continue(struct client *client)
+{
+    char *part;
+    int r = control_answer_continue(&client->answer, &part);
+
+    if (r <= 0)
+        return r;
+    free(client->reply);
+    client->reply = part;
+    client->reply_length = strlen(part);
+    client->sent = 0;
+    r = sd_event_source_set_time_relative(client->timeout, PART_TIMEOUT_USEC);
+    return r < 0 ? r : 1;
 }
 
 /* @return 1 when the request is complete, 0 when more must come, or a negative errno */
@@ -122,7 +161,7 @@ static int client_read(struct client *client)
     return client->request_length < sizeof(client->request) ? 0 : -EMSGSIZE;
 }
 
-/* @return 1 when all is sent, 0 when more must go, or a negative errno */
+/* @return 1 when the part is sent, 0 when more of it must go, or a negative errno */
 static int client_write(struct client *client)
 {
     ssize_t n = send(client->fd, client->reply + client->sent, client->reply_length - client->sent,
@@ -147,7 +186,10 @@ static int on_client(sd_event_source *source, int fd, uint32_t events, void *use
             client_free(client);
         return 0;
     }
-    if (client_write(client) != 0)
+    r = client_write(client);
+    if (r > 0 && client_continue(client) > 0)
+        return 0;
+    if (r != 0)
         client_free(client);
     return 0;
 }

@@ -52,12 +52,27 @@ struct control *control_free(struct control *control);
 /** Does a request ask to prepare a VM? @param request any bytes @param ret  its UUID */
 bool control_asks_prepare(const char *request, size_t length, uuid_t ret);
 
+/** An answer: of one with many VMs only a part is made at a time. */
+struct control_answer {
+    const struct snapshot *snapshot; /* NULL before the first; valid until the answer's end */
+    const char *mountpoint;
+    bool lists_vms; /* they are still to come, from next_vm on */
+    size_t next_vm;
+};
+
 /**
- * Answers one request, after the action that it asks for.
- * @param request     any bytes
- * @param snapshot    NULL before the first
- * @param ret         JSON text, one line; to be freed
+ * Begins to answer one request, after the action that it asks for.
+ * @param answer   its snapshot and mountpoint are set
+ * @param request  any bytes
+ * @param ret      the first part of a JSON text of one line; to be freed
  * @return 0 or -ENOMEM
  */
-int control_answer(const char *request, size_t length, const struct snapshot *snapshot,
-                   const char *mountpoint, char **ret);
+int control_answer_begin(struct control_answer *answer, const char *request, size_t length,
+                         char **ret);
+
+/**
+ * Goes on with the answer.
+ * @param ret  the next part; to be freed
+ * @return 1; 0: there is no more, ret is untouched; or -ENOMEM
+ */
+int control_answer_continue(struct control_answer *answer, char **ret);

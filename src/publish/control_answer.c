@@ -5,11 +5,15 @@
 #include <inttypes.h>
 #include <json-c/json.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/utf8.h"
+
+/* Takes about a millisecond: a tick that is due meanwhile is not late. */
+#define VMS_PER_PART 64
 
 typedef struct json_object json;
 
@@ -199,17 +203,6 @@ static json *json_error(const char *text)
     return object;
 }
 
-static json *answer_list(const struct snapshot *snapshot, const char *mountpoint)
-{
-    json *object = json_host(snapshot);
-    json *vms = json_object_new_array();
-
-    for (size_t i = 0; i < snapshot->n_vms; i++)
-        json_object_array_add(vms, json_vm(snapshot, &snapshot->vms[i], mountpoint));
-    json_object_object_add(object, "vms", vms);
-    return object;
-}
-
 /* By UUID, else by name. */
 static const struct snapshot_vm *find_vm(const struct snapshot *snapshot, const char *text)
 {
@@ -274,8 +267,10 @@ static json *answer_prepare(const struct snapshot *snapshot, const char *mountpo
     return json_vm(snapshot, vm, mountpoint);
 }
 
-static json *answer(json *request, const struct snapshot *snapshot, const char *mountpoint)
+static json *make_answer(struct control_answer *answer, json *request)
 {
+    const struct snapshot *snapshot = answer->snapshot;
+    const char *mountpoint = answer->mountpoint;
     json *command = NULL;
 
     if (!json_object_is_type(request, json_type_object) ||
@@ -284,8 +279,10 @@ static json *answer(json *request, const struct snapshot *snapshot, const char *
         return json_error("not a request: expected {\"command\":...}");
     if (!snapshot)
         return json_error("no interval has been measured yet");
-    if (strcmp(json_object_get_string(command), "list") == 0)
-        return answer_list(snapshot, mountpoint);
+    if (strcmp(json_object_get_string(command), "list") == 0) {
+        answer->lists_vms = true;
+        return json_host(snapshot);
+    }
     if (strcmp(json_object_get_string(command), "show") == 0)
         return answer_show(snapshot, mountpoint, json_object_object_get(request, "vm"));
     if (strcmp(json_object_get_string(command), "prepare") == 0)
@@ -308,18 +305,64 @@ bool control_asks_prepare(const char *request, size_t length, uuid_t ret)
     return get_prepare(parsed, ret);
 }
 
-int control_answer(const char *request, size_t length, const struct snapshot *snapshot,
-                   const char *mountpoint, char **ret)
+static const char *to_text(json *object)
+{
+    return json_object_to_json_string_ext(object,
+                                          JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+}
+
+int control_answer_begin(struct control_answer *answer, const char *request, size_t length,
+                         char **ret)
 {
     _cleanup_(cleanup_json_release) json *parsed = parse_request(request, length);
-    _cleanup_(cleanup_json_release) json *reply = NULL;
-    char *text;
+    _cleanup_(cleanup_json_release) json *reply = make_answer(answer, parsed);
+    const char *text = to_text(reply);
+    char *part;
 
-    reply = answer(parsed, snapshot, mountpoint);
-    if (asprintf(&text, "%s\n",
-                 json_object_to_json_string_ext(reply, JSON_C_TO_STRING_PLAIN |
-                                                           JSON_C_TO_STRING_NOSLASHESCAPE)) < 0)
+    if (!text)
         return -ENOMEM;
-    *ret = text;
+    /* The VMs are the object's last member: they come before the brace that closes it. */
+    if (asprintf(&part, "%.*s%s", (int)strlen(text) - answer->lists_vms, text,
+                 answer->lists_vms ? ",\"vms\":[" : "\n") < 0)
+        return -ENOMEM;
+    *ret = part;
     return 0;
+}
+
+static void write_vms(struct control_answer *answer, FILE *stream)
+{
+    const struct snapshot *snapshot = answer->snapshot;
+    size_t end = answer->next_vm + VMS_PER_PART;
+
+    for (; answer->next_vm < end && answer->next_vm < snapshot->n_vms; answer->next_vm++) {
+        _cleanup_(cleanup_json_release) json *vm =
+            json_vm(snapshot, &snapshot->vms[answer->next_vm], answer->mountpoint);
+
+        fprintf(stream, "%s%s", answer->next_vm > 0 ? "," : "", to_text(vm));
+    }
+    answer->lists_vms = answer->next_vm < snapshot->n_vms;
+    if (!answer->lists_vms)
+        fputs("]}\n", stream);
+}
+
+int control_answer_continue(struct control_answer *answer, char **ret)
+{
+    FILE *stream;
+    size_t length;
+    char *part = NULL;
+    bool failed;
+
+    if (!answer->lists_vms)
+        return 0;
+    stream = open_memstream(&part, &length);
+    if (!stream)
+        return -ENOMEM;
+    write_vms(answer, stream);
+    failed = ferror(stream);
+    if (fclose(stream) != 0 || failed) {
+        free(part);
+        return -ENOMEM;
+    }
+    *ret = part;
+    return 1;
 }

@@ -353,9 +353,18 @@ static const struct family families[] = {
     {"virtjoule_ticks_missed_total", "counter",
      "Ticks that did not take place because an earlier one took too long.", .write = write_health,
      .field = offsetof(struct snapshot_health, ticks_missed)},
+    {"virtjoule_vm_rows_dropped_total", "counter",
+     "Rows of ended VMs that went early, because many had ended; their energy is in the row "
+     "\"former\".",
+     .write = write_health, .field = offsetof(struct snapshot_health, rows_dropped)},
     {"virtjoule_unlisted_processes", "gauge",
      "Processes of VMs that are counted to the host since the table is full.",
      .write = write_health, .field = offsetof(struct snapshot_health, unlisted_processes)},
+    {"virtjoule_unlisted_vms", "gauge", "VMs beyond the bound, which are counted to the host.",
+     .write = write_health, .field = offsetof(struct snapshot_health, unlisted_vms)},
+    {"virtjoule_unlisted_sockets", "gauge",
+     "Sockets of VMs beyond the bound for each, whose helpers are counted to the host.",
+     .write = write_health, .field = offsetof(struct snapshot_health, unlisted_sockets)},
 };
 
 static void write_build(FILE *stream, const struct snapshot *snapshot, const char *version)

@@ -14,6 +14,7 @@
 #include "util/file.h"
 #include "util/log.h"
 #include "util/parse.h"
+#include "util/watchdog.h"
 
 DEFINE_CLEANUP(struct udev_enumerate *, udev_enumerate_unref);
 
@@ -313,6 +314,7 @@ static void rapl_read(struct energy_source *source, struct reading *ret)
     for (size_t slot = 0; slot < source->zones.n; slot++) {
         int r = read_zone_energy(rapl, slot, &ret[slot]);
 
+        watchdog_feed();
         if (r < 0) {
             ret[slot] = (struct reading){0};
             fail_zone(rapl, slot, r);

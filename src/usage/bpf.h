@@ -6,9 +6,9 @@
 #include "usage/usage.h"
 
 struct bpf_usage_config {
-    const char *sysfs_root;              /* where the CPUs' sockets are read from */
-    size_t processes_max;                /* QEMU and helper processes, of all VMs together */
-    const struct cpu_counter *counters;  /* cycles, instructions, LLC misses */
+    const char *sysfs_root;             /* where the CPUs' sockets are read from */
+    size_t processes_max;               /* QEMU and helper processes, of all VMs together */
+    const struct cpu_counter *counters; /* cycles, instructions, LLC misses */
     const struct trusted_owners *owners; /* whose programs may be VMs'; NULL: everybody's */
     struct usage_former former;
 };

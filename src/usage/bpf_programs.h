@@ -22,10 +22,10 @@ struct bpf_programs;
 struct bpf_programs_config {
     const struct topology *topology;
     unsigned n_sockets;
-    uint32_t processes_max;              /* how many processes can be listed */
-    const struct cpu_counter *counters;  /* VM_USAGE_COUNTERS of them */
+    uint32_t processes_max;             /* how many processes can be listed */
+    const struct cpu_counter *counters; /* VM_USAGE_COUNTERS of them */
     const struct trusted_owners *owners; /* whose programs are listed by name; NULL: everybody's */
-    struct descriptors *descriptors;     /* of the service manager */
+    struct descriptors *descriptors;    /* of the service manager */
     uint64_t
         former_id; /* of the set whose saved state is known, so that it may be continued; or 0 */
 };

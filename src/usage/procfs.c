@@ -30,6 +30,7 @@
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
+#include "util/watchdog.h"
 
 /* From the fork of a process to its exec. */
 #define PREPARATION_NS (2 * NSEC_PER_SEC)
@@ -166,6 +167,7 @@ static int track_vms(struct procfs_usage *usage, const struct vm_table *vms)
             struct process **known = tfind(&key, &usage->by_id, compare_process);
             struct process *process = known ? *known : NULL;
 
+            watchdog_feed();
             if (!process) {
                 int r = track_process(usage, &vms->vms[i], found, &process);
 
@@ -199,6 +201,7 @@ static int update_process(struct procfs_usage *usage, struct process *process)
 {
     int r;
 
+    watchdog_feed();
     if (process->ended)
         return 0;
     r = process_meter_update(process->meter, &usage->root);

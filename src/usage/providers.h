@@ -16,7 +16,7 @@
 struct usage_provider_options {
     const char *name; /* of a row, or "auto" */
     const char *proc_root;
-    const char *sysfs_root;              /* where the CPUs' sockets are read from */
+    const char *sysfs_root; /* where the CPUs' sockets are read from */
     const struct trusted_owners *owners; /* whose programs may be VMs'; NULL: everybody's */
     struct usage_former former;
 };

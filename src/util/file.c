@@ -76,6 +76,58 @@ int read_file_full(int dir_fd, const char *path, size_t max, char **ret, size_t 
     }
 }
 
+/* The owner of a directory can put any file into it anyway. */
+static bool is_own(const char *path, uid_t owner)
+{
+    const char *slash = strrchr(path, '/');
+    char directory[PATH_MAX];
+    struct stat st;
+
+    if (owner == 0 || owner == geteuid())
+        return true;
+    snprintf(directory, sizeof(directory), "%.*s", slash ? (int)(slash - path) + 1 : 1,
+             slash ? path : ".");
+    return stat(directory, &st) == 0 && st.st_uid == owner;
+}
+
+/* @return 0 or why the file is none that this program wrote */
+static int check_state_file(const char *path, size_t max, const struct stat *st)
+{
+    if (S_ISDIR(st->st_mode))
+        return -EISDIR;
+    if (!S_ISREG(st->st_mode))
+        return -EINVAL;
+    if (!is_own(path, st->st_uid))
+        return -EPERM;
+    return (uint64_t)st->st_size > max ? -EFBIG : 0;
+}
+
+int read_state_file(const char *path, size_t max, char **ret, size_t *ret_length)
+{
+    /* O_NONBLOCK: the open of a FIFO would wait for a writer. */
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    _cleanup_free_ char *buffer = NULL;
+    struct stat st;
+    ssize_t length;
+    int r;
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return -errno;
+    r = check_state_file(path, max, &st);
+    if (r < 0)
+        return r;
+    buffer = malloc((size_t)st.st_size + 1);
+    if (!buffer)
+        return -ENOMEM;
+    length = read_at_start(fd, buffer, (size_t)st.st_size);
+    if (length < 0)
+        return (int)length;
+    buffer[length] = '\0';
+    *ret = TAKE_PTR(buffer);
+    *ret_length = (size_t)length;
+    return 0;
+}
+
 int read_sysfs_u64(int dir_fd, const char *path, uint64_t *ret)
 {
     char text[64];
@@ -141,7 +193,10 @@ int open_beside(const char *path, mode_t mode, char *ret_temporary, size_t size)
 
     if (snprintf(ret_temporary, size, "%s.new", path) >= (int)size)
         return -ENAMETOOLONG;
-    fd = open(ret_temporary, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode);
+    /* Left behind, or planted: what is written to it would not be this program's alone. */
+    if (unlink(ret_temporary) < 0 && errno != ENOENT)
+        return -errno;
+    fd = open(ret_temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode);
     return fd < 0 ? -errno : fd;
 }
 

@@ -32,6 +32,17 @@ ssize_t read_file(int dir_fd, const char *path, char *buffer, size_t size);
  */
 int read_file_full(int dir_fd, const char *path, size_t max, char **ret, size_t *ret_length);
 
+/**
+ * Reads a whole file that an earlier run of this program has written, into new memory,
+ * NUL-terminated. Another user may have planted something in its place: of anything but a regular
+ * file of this user, of root or of the directory's owner nothing is read, and no memory is taken
+ * for a file that is too long. Never waits for a peer.
+ * @param path  not through a symbolic link
+ * @return 0; -ELOOP: a symbolic link; -EISDIR: a directory; -EINVAL: no regular file; -EPERM: of
+ *         another user; -EFBIG: longer than max bytes; or another negative errno
+ */
+int read_state_file(const char *path, size_t max, char **ret, size_t *ret_length);
+
 /** Reads a sysfs number. @return 0, -EINVAL for garbage, or another negative errno */
 int read_sysfs_u64(int dir_fd, const char *path, uint64_t *ret);
 
@@ -49,7 +60,8 @@ int make_directories(const char *path, mode_t mode);
 int write_file_at(int fd, const void *bytes, size_t size, uint64_t offset);
 
 /**
- * Opens an empty file beside the one at a path, which it is to replace: PATH.new.
+ * Opens a new file beside the one at a path, which it is to replace: PATH.new. One that is there
+ * already is removed.
  * @param ret_temporary  its path
  * @return a descriptor, for reading and writing, or a negative errno
  */

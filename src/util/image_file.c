@@ -14,8 +14,7 @@
 #include "util/file.h"
 
 #define FILE_VERSION 1
-/* Images begin at page boundaries; the smallest room is for some hundred VMs. */
-#define IMAGES_OFFSET UINT64_C(4096)
+/* The smallest room is for some hundred VMs. */
 #define ROOM_MIN (UINT64_C(64) << 10)
 
 static const char magic[8] = "vjslots";
@@ -52,12 +51,12 @@ int image_file_parse(void *bytes, size_t size, unsigned age, void **ret, size_t 
     memcpy(&head, bytes, sizeof(head));
     if (head.version != FILE_VERSION)
         return -EPROTONOSUPPORT;
-    if (head.checksum != head_checksum(&head) || head.slot > 1 || head.room > IMAGE_FILE_MAX ||
+    if (head.checksum != head_checksum(&head) || head.slot > 1 || head.room > IMAGE_MAX ||
         head.room % sizeof(uint64_t) != 0)
         return -EBADMSG;
     if (age > 0)
         head.size = head.room;
-    offset = IMAGES_OFFSET + (head.slot ^ age) * head.room;
+    offset = IMAGE_FILE_HEAD + (head.slot ^ age) * head.room;
     if (head.size > head.room || offset > size || head.size > size - offset)
         return -EBADMSG;
     *ret = (char *)bytes + offset;
@@ -98,7 +97,7 @@ static int write_image(int fd, struct file_head *head, const void *image, size_t
     next.slot = !head->slot;
     next.size = size;
     next.checksum = head_checksum(&next);
-    r = write_file_at(fd, image, size, IMAGES_OFFSET + next.slot * next.room);
+    r = write_file_at(fd, image, size, IMAGE_FILE_HEAD + next.slot * next.room);
     if (r == 0)
         r = write_file_at(fd, &next, sizeof(next), 0);
     if (r == 0)
@@ -119,7 +118,7 @@ static int make_file(struct image_file *file, const void *image, size_t size)
     fd = open_beside(file->path, 0600, temporary, sizeof(temporary));
     if (fd < 0)
         return fd;
-    r = -posix_fallocate(fd, 0, (off_t)(IMAGES_OFFSET + 2 * head.room));
+    r = -posix_fallocate(fd, 0, (off_t)(IMAGE_FILE_HEAD + 2 * head.room));
     if (r == 0)
         r = write_image(fd, &head, image, size);
     if (r == 0 && rename(temporary, file->path) < 0)
@@ -145,7 +144,7 @@ static bool is_in_place(const struct image_file *file)
 
 int image_file_write(struct image_file *file, const void *image, size_t size)
 {
-    if (size > IMAGE_FILE_MAX / 2)
+    if (size > IMAGE_MAX)
         return -EFBIG;
     if (!is_in_place(file) || size > file->head.room)
         return make_file(file, image, size);

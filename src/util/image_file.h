@@ -19,8 +19,15 @@
 
 #define IMAGE_FILE_IMAGES 2 /* the one that holds, and the one before */
 
-/* Bounds what is read at start: the images of 100000 VMs. */
-#define IMAGE_FILE_MAX (256U << 20)
+/* The longest image: what is longer is not written, because it would not be read. Twice what the
+   bounds on VMs and zones can make; a power of two. */
+#define IMAGE_MAX (UINT64_C(64) << 20)
+
+/* Images begin at page boundaries. */
+#define IMAGE_FILE_HEAD UINT64_C(4096)
+
+/* The longest file. */
+#define IMAGE_FILE_MAX (IMAGE_FILE_HEAD + IMAGE_FILE_IMAGES * IMAGE_MAX)
 
 /** The file, open for writing. */
 struct image_file;
@@ -37,7 +44,8 @@ struct image_file *image_file_free(struct image_file *file);
 /**
  * Makes the image the one that holds. A missing file, or one that is too
  * small, is made anew.
- * @return 0 or a negative errno; then the image before it holds
+ * @return 0; -EFBIG: longer than IMAGE_MAX; or another negative errno; then the image before it
+ *         holds
  */
 int image_file_write(struct image_file *file, const void *image, size_t size);
 

@@ -25,7 +25,7 @@
 
 #define RAM_PAGES UINT64_C(65536)
 #define RAM_BYTES (RAM_PAGES * 4096)
-#define VMS_MAX 4000
+#define BENCH_VMS_MAX 4000
 #define CALLS 200
 
 /* A process with that much touched memory. */
@@ -82,10 +82,10 @@ static int compare(const void *a, const void *b)
 /* CPU time of one call with n VMs, the median. */
 static uint64_t time_call(const struct topology *topology, struct process_id id, size_t n)
 {
-    static struct vm vms[VMS_MAX];
-    static struct usage_vm usage_vms[VMS_MAX];
+    static struct vm vms[BENCH_VMS_MAX];
+    static struct usage_vm usage_vms[BENCH_VMS_MAX];
     struct vm_process process = {id, VM_PROCESS_QEMU};
-    struct vm_table table = {vms, n};
+    struct vm_table table = {.vms = vms, .n = n};
     struct usage usage = {.vms = usage_vms, .n_vms = n};
     struct memory_reader *reader;
     uint64_t times[CALLS];
@@ -148,10 +148,10 @@ int main(void)
         return 1;
     one = time_call(&topology, id_of(small), 1);
     thousand = time_call(&topology, id_of(small), 1000);
-    most = time_call(&topology, id_of(small), VMS_MAX);
+    most = time_call(&topology, id_of(small), BENCH_VMS_MAX);
     printf(
         "a call with 1 VM: %lu ns; 1000 VMs: %.1f times that (%lu ns); %d VMs: %.1f times that\n",
-        (unsigned long)one, (double)thousand / (double)one, (unsigned long)thousand, VMS_MAX,
+        (unsigned long)one, (double)thousand / (double)one, (unsigned long)thousand, BENCH_VMS_MAX,
         (double)most / (double)one);
     printf("all status files at each call would be %.0f times the call with 1000 VMs\n",
            1000.0 * (double)status / (double)thousand);

@@ -15,8 +15,9 @@ from harness.isolation import isolate
 from harness.libvirtd import Libvirtd
 
 # These files begin first: they take longest, and several files run at once.
-LONGEST = ("test_calibrate", "test_faults", "test_ipmi", "test_kills_under_guest",
-           "test_lifecycle", "test_migration", "test_request_servers", "test_two_packages")
+LONGEST = ("test_attacks_bounds", "test_calibrate", "test_faults", "test_ipmi",
+           "test_kills_under_guest", "test_lifecycle", "test_migration", "test_request_servers",
+           "test_two_packages")
 
 
 def pytest_addoption(parser):

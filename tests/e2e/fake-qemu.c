@@ -9,7 +9,6 @@
  *                    done by a thread of its own that then ends
  * FAKE_QEMU_SLEEPERS number of threads that do nothing
  * FAKE_QEMU_COMM     name of all threads, the file's if not given
- * FAKE_QEMU_HIDDEN   if given, its files in /proc are root's, as of a process that changed its user
  *
  * It obeys lines on standard input and ends at their end:
  *
@@ -117,19 +116,19 @@ int main(void)
     bool short_threads = threads && strcmp(threads, "short") == 0;
     pthread_t worker;
     char line[16];
+    bool works;
 
     begun_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
     work_ns = PERIOD_NS / 100 * strtoul(duty ? duty : "0", NULL, 10);
     if (comm)
         prctl(PR_SET_NAME, comm);
-    if (getenv("FAKE_QEMU_HIDDEN"))
-        prctl(PR_SET_DUMPABLE, 0);
     if (!start_sleepers(strtoul(sleepers ? sleepers : "0", NULL, 10)))
         return EXIT_FAILURE;
-    if (pthread_create(&worker, NULL, work, short_threads ? &stopped : NULL) != 0)
+    works = work_ns > 0;
+    if (works && pthread_create(&worker, NULL, work, short_threads ? &stopped : NULL) != 0)
         return EXIT_FAILURE;
     while (fgets(line, sizeof(line), stdin)) {
-        if (strcmp(line, "stop\n") == 0 && !atomic_exchange(&stopped, true))
+        if (strcmp(line, "stop\n") == 0 && !atomic_exchange(&stopped, true) && works)
             pthread_join(worker, NULL);
         report();
     }

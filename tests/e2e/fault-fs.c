@@ -9,8 +9,8 @@
  *     OPERATION SUFFIX RESULT
  *
  * and holds for that operation on every path that ends in the suffix; the
- * result is an errno, or "hang", which lasts until the line is gone, or for half
- * a minute: a process that waits here cannot be killed.
+ * result is an errno, "slow", which takes 50 ms, or "hang", which lasts until the
+ * line is gone, or for half a minute: a process that waits here cannot be killed.
  * Ends with the mount.
  */
 
@@ -56,6 +56,10 @@ static int fault(const char *operation, const char *path)
     char result[32];
 
     for (int i = 0; i < 30 * 100 && find_fault(operation, path, result); i++) {
+        if (strcmp(result, "slow") == 0) {
+            usleep(50 * 1000);
+            return 0;
+        }
         if (strcmp(result, "hang") != 0)
             return -atoi(result);
         usleep(10 * 1000);
@@ -83,8 +87,11 @@ static int fs_getattr(const char *path, struct stat *ret, struct fuse_file_info 
 
 static int fs_readlink(const char *path, char *ret, size_t size)
 {
-    ssize_t length = readlinkat(root_fd, relative(path), ret, size - 1);
+    int r = fault("readlink", path);
+    ssize_t length = r < 0 ? 0 : readlinkat(root_fd, relative(path), ret, size - 1);
 
+    if (r < 0)
+        return r;
     if (length < 0)
         return -errno;
     ret[length] = '\0';

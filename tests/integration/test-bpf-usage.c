@@ -341,8 +341,9 @@ static size_t sample(struct fixture *f, size_t n_vms)
     struct usage usage;
     size_t n_unlisted;
 
-    assert_int_equal(
-        f->provider->ops->sample(f->provider, &(struct vm_table){f->vms, n_vms}, &usage), 0);
+    assert_int_equal(f->provider->ops->sample(
+                         f->provider, &(struct vm_table){.vms = f->vms, .n = n_vms}, &usage),
+                     0);
     assert_true(usage.n_vms <= 1);
     add(&f->host, usage_on_socket(&usage.host, -1));
     for (size_t i = 0; i < usage.n_vms; i++) {
@@ -465,61 +466,6 @@ static void test_spinning_before(void **state)
         check_charge(f->vm.cpu_ns, charge, &first, 2 * TICK_NS);
     }
     end_worker(pid);
-}
-
-/* In place of a shell: as another user, whose the files of the test are not. */
-static pid_t start_others_worker(const struct fixture *f, unsigned uid, unsigned cpu_ms)
-{
-    char shell[] = "sh", option[] = "-c", command[256];
-    char *arguments[] = {shell, option, command, NULL};
-
-    assert_int_equal(chmod(f->directory, 0711), 0);
-    assert_int_equal(chmod(f->worker_path, 0755), 0);
-    snprintf(command, sizeof(command), "exec setpriv --reuid=%u --clear-groups %s short-threads %u",
-             uid, f->worker_path, cpu_ms);
-    return spawn("/bin/sh", arguments);
-}
-
-static bool is_reported(const struct fixture *f, pid_t pid)
-{
-    struct process_changes changes;
-
-    f->provider->ops->take_changes(f->provider, &changes);
-    for (size_t i = 0; i < changes.n; i++)
-        if (changes.pids[i] == pid)
-            return true;
-    return false;
-}
-
-/* A program of a VM's name is told of, and has a record only if its owner is trusted. */
-static void test_owners(void **state)
-{
-    static const struct {
-        struct trusted_owners owners;
-        bool listed;
-    } cases[] = {{{{0, 1}, 2}, false}, {{{0, 1, 65534}, 3}, true}};
-    struct fixture *f = *state;
-
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        struct bpf_usage_config config = real_config;
-        pid_t pid;
-
-        config.owners = &cases[i].owners;
-        open_provider(f, &config);
-        is_reported(f, 0);
-        sample(f, 0);
-        pid = start_others_worker(f, 65534, 200);
-        wait_stopped(pid);
-        assert_true(is_reported(f, pid));
-        find_vm(f, pid);
-        f->vm.cpu_ns = 0;
-        sample(f, 1);
-        /* It has stopped: without a record before, nothing is left to be counted. */
-        assert_int_equal(f->vm.cpu_ns >= 150 * NSEC_PER_MSEC, cases[i].listed);
-        assert_int_equal(f->vm.cpu_ns < TICK_NS, !cases[i].listed);
-        end_worker(pid);
-        f->provider = usage_provider_free(f->provider);
-    }
 }
 
 /* The last slices, and the time it takes to end, are the VM's as well. */
@@ -659,8 +605,9 @@ static void test_counters(void **state)
     sched_setaffinity(0, sizeof(all), &all);
     wait_stopped(pid);
     find_vm(f, pid);
-    assert_int_equal(f->provider->ops->sample(f->provider, &(struct vm_table){f->vms, 1}, &usage),
-                     0);
+    assert_int_equal(
+        f->provider->ops->sample(f->provider, &(struct vm_table){.vms = f->vms, .n = 1}, &usage),
+        0);
     assert_int_equal(usage.features & (USAGE_CYCLES | USAGE_INSTRUCTIONS | USAGE_LLC_MISSES),
                      USAGE_CYCLES | USAGE_LLC_MISSES);
     add(&f->vm, usage_on_socket(&usage.vms[0].amount, -1));
@@ -962,7 +909,6 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(test_bursts, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_short_threads, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_spinning, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_owners, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_spinning_before, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_children, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_end, set_up, tear_down),

@@ -124,7 +124,7 @@ static void test_metrics(void **state)
     assert_non_null(
         strstr(reply, "\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"));
     assert_non_null(strstr(reply, "\r\n\r\n# HELP virtjoule_build_info"));
-    assert_string_equal(reply + strlen(reply) - strlen("_processes 0\n"), "_processes 0\n");
+    assert_string_equal(reply + strlen(reply) - strlen("_sockets 0\n"), "_sockets 0\n");
 }
 
 static void test_query_is_ignored(void **state)

@@ -50,6 +50,7 @@ struct fixture {
     pid_t virtlogd;
     pid_t libvirtd;
     struct discovery *discovery;
+    struct vm_table table; /* as discovery listed it last */
 };
 
 static struct fixture fixture = {.virtlogd = -1, .libvirtd = -1};
@@ -177,12 +178,17 @@ enum vm_state { ABSENT, OFF, ON, ON_TRANSIENT };
 static enum vm_state vm_state(void)
 {
     const struct process_changes changes = {.all = true};
-    struct vm_table table;
-    const struct vm *vm;
     enum vm_state state = ABSENT;
+    struct vm_table fresh;
+    const struct vm *vm;
+    int r = discovery_refresh(fixture.discovery, &changes, &fresh);
 
-    CHECK(discovery_refresh(fixture.discovery, &changes, &table) == 1);
-    vm = vm_table_find(&table, fixture.uuid);
+    CHECK(r >= 0);
+    if (r > 0) {
+        vm_table_deinit(&fixture.table);
+        fixture.table = fresh;
+    }
+    vm = vm_table_find(&fixture.table, fixture.uuid);
     if (vm) {
         CHECK(strcmp(vm->name, fixture.name) == 0);
         CHECK(vm->manager == VM_MANAGER_LIBVIRT);
@@ -193,7 +199,6 @@ static enum vm_state vm_state(void)
         CHECK(vm->running || vm->defined);
         state = !vm->running ? OFF : vm->defined ? ON : ON_TRANSIENT;
     }
-    vm_table_deinit(&table);
     return state;
 }
 
@@ -251,8 +256,10 @@ static void set_up(void)
 
 static void open_discovery(void)
 {
-    const struct discovery_config config = {
-        .libvirt_uri = URI, .procfs = true, .proc_root = "/proc", .owners = {.n = 1}};
+    const struct discovery_config config = {.libvirt_uri = URI,
+                                            .procfs = true,
+                                            .proc_root = "/proc",
+                                            .owners = {.n = 1}};
 
     CHECK(discovery_new(&config, &fixture.discovery) == 0);
 }

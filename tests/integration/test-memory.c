@@ -176,7 +176,7 @@ static struct seen look(const struct topology *topology, const struct actor *qem
     struct vm_process processes[] = {{id_of(qemu->pid), VM_PROCESS_QEMU},
                                      {id_of(helper->pid), VM_PROCESS_HELPER}};
     struct vm vm = {.uuid = {1}, .processes = processes, .n_processes = 2};
-    struct vm_table table = {&vm, 1};
+    struct vm_table table = {.vms = &vm, .n = 1};
     struct usage_vm usage_vm = {.uuid = {1}};
     struct usage usage = {.vms = &usage_vm, .n_vms = 1};
     struct memory_reader *reader = NULL;

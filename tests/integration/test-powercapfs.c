@@ -349,8 +349,8 @@ static void test_by_name(void **state)
     static const struct {
         const char *name, *uuid;
     } cases[] = {
-        {"web@" UUID(1), UUID(1)}, {"web", UUID(2)},  {"_._.._etc", UUID(3)},
-        {"a_\"b\"___", UUID(4)},   {"dram", UUID(5)}, {"off", UUID(6)},
+        {"web@" UUID(1), UUID(1)}, {"web", UUID(2)}, {"_._.._etc", UUID(3)},
+        {"a_\"b\"___", UUID(4)}, {"dram", UUID(5)},         {"off", UUID(6)},
         {"guest", UUID(8)},
     };
     size_t entries;

@@ -45,7 +45,7 @@ struct machine {
 static inline void machine_init(struct machine *machine, size_t n_vms)
 {
     *machine = (struct machine){.zones = machine_zones, .time_ns = 1000 * NSEC_PER_SEC};
-    machine->vms = (struct vm_table){calloc(n_vms, sizeof(struct vm)), n_vms};
+    machine->vms = (struct vm_table){.vms = calloc(n_vms, sizeof(struct vm)), .n = n_vms};
     machine->usage = (struct usage){
         .n_sockets = 2, .vms = calloc(n_vms, sizeof(struct usage_vm)), .n_vms = n_vms};
     require(machine->vms.vms && machine->usage.vms);

@@ -21,10 +21,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../lib/control_fixture.h"
 #include "../lib/require.h"
 #include "daemon.h"
 #include "ledger/ledger_writer.h"
-#include "publish/control.h"
 #include "publish/exporter.h"
 #include "readers.h"
 #include "util/clock.h"
@@ -211,8 +211,7 @@ static void publish(struct soak *soak)
 
     require(stream && exporter_render(stream, snapshot, "soak") == 0 && fclose(stream) == 0);
     free(text);
-    require(control_answer(request, sizeof(request) - 1, snapshot, "/vms", &text) == 0);
-    free(text);
+    free(control_text(request, sizeof(request) - 1, snapshot, "/vms"));
     snapshot_board_release(soak->daemon.board, snapshot);
 }
 

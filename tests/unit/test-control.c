@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../lib/control_fixture.h"
 #include "../lib/snapshot_fixture.h"
 #include "cli/print.h"
-#include "publish/control.h"
 
 static struct snapshot *two_vms(void)
 {
@@ -45,10 +45,9 @@ static struct snapshot *two_vms(void)
 
 static struct json_object *ask(const struct snapshot *snapshot, const char *request)
 {
+    char *text = control_text(request, strlen(request), snapshot, "/vms");
     struct json_object *answer;
-    char *text = NULL;
 
-    assert_int_equal(control_answer(request, strlen(request), snapshot, "/vms", &text), 0);
     assert_int_equal(text[strlen(text) - 1], '\n');
     assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
     answer = json_tokener_parse(text);
@@ -79,6 +78,39 @@ static void test_list(void **state)
     assert_string_equal(text_of(json_object_array_get_idx(vms, 1), "name"),
                         "bad\"\n\xef\xbf\xbd name");
     json_object_put(answer);
+    snapshot_free(snapshot);
+}
+
+/* However many VMs there are, a part of the answer has the size of a few. */
+static void test_long_list(void **state)
+{
+    enum { N = 1000, PART_MAX = 65536 };
+    struct snapshot *snapshot = snapshot_new(N);
+    struct control_answer answer = {.snapshot = snapshot, .mountpoint = "/vms"};
+    struct json_object *parsed, *vms;
+    static const char request[] = "{\"command\":\"list\"}\n";
+    char *part;
+
+    snapshot->source = snapshot->usage_provider = snapshot->model = snapshot->static_policy = "x";
+    snapshot->interval_ns = 1;
+    snapshot->n_vms = N;
+    for (size_t i = 0; i < N; i++)
+        snprintf(snapshot->vms[i].name, VM_NAME_MAX, "vm%zu", i);
+    assert_int_equal(control_answer_begin(&answer, request, strlen(request), &part), 0);
+    do {
+        assert_in_range(strlen(part), 1, PART_MAX);
+        free(part);
+    } while (control_answer_continue(&answer, &part) > 0);
+
+    parsed = ask(snapshot, request);
+    vms = json_object_object_get(parsed, "vms");
+    assert_int_equal(json_object_array_length(vms), N);
+    assert_string_equal(text_of(json_object_array_get_idx(vms, N - 1), "name"), "vm999");
+    json_object_put(parsed);
+    snapshot->n_vms = 0;
+    parsed = ask(snapshot, request);
+    assert_int_equal(json_object_array_length(json_object_object_get(parsed, "vms")), 0);
+    json_object_put(parsed);
     snapshot_free(snapshot);
 }
 
@@ -236,11 +268,9 @@ static void test_meters(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_list),
-        cmocka_unit_test(test_show),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_prepare),
-        cmocka_unit_test(test_zone_of_two_sources),
+        cmocka_unit_test(test_list),    cmocka_unit_test(test_long_list),
+        cmocka_unit_test(test_show),    cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_prepare), cmocka_unit_test(test_zone_of_two_sources),
         cmocka_unit_test(test_meters),
     };
 

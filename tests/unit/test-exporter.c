@@ -73,6 +73,9 @@ static struct snapshot *two_vms(void)
     snapshot->zones[2].measured_uj = snapshot->zones[2].unattributed_uj = 1;
     snapshot->health.ticks_missed = 3;
     snapshot->health.unlisted_processes = 4;
+    snapshot->health.unlisted_vms = 5;
+    snapshot->health.rows_dropped = 7;
+    snapshot->health.unlisted_sockets = 6;
     snapshot->health.tick_buckets[0] = 5;
     snapshot->health.tick_buckets[2] = 1;
     snapshot->health.tick_buckets[TICK_BUCKETS] = 2;
@@ -125,6 +128,9 @@ static void test_render(void **state)
         "virtjoule_tick_seconds_count 8",
         "virtjoule_ticks_missed_total 3",
         "virtjoule_unlisted_processes 4",
+        "virtjoule_vm_rows_dropped_total 7",
+        "virtjoule_unlisted_vms 5",
+        "virtjoule_unlisted_sockets 6",
         BUILD_INFO,
     };
     struct snapshot *snapshot = two_vms();

@@ -78,8 +78,7 @@ static const struct recorded_vm vms[] = {
      2,
      2,
      {
-         {200, 64055 /* not trusted: its scope is */, "/usr/bin/qemu-system-x86_64",
-          "qemu-system-x86", NULL, NOVA_SCOPE "emulator\n"},
+         {200, 64055 /* not trusted: its scope is */, "/usr/bin/qemu-system-x86_64", "qemu-system-x86", NULL, NOVA_SCOPE "emulator\n"},
          {201, 0, "/usr/lib/qemu/virtiofsd", "virtiofsd", "/usr/lib/qemu/virtiofsd\n--fd=35",
           NOVA_SCOPE "emulator\n"},
          {202, 0, "/usr/bin/python3.11", "nova-compute", "/usr/bin/python3\n/usr/bin/nova-compute",
@@ -99,8 +98,8 @@ static const struct recorded_vm vms[] = {
           "--shared-dir\n/share\n--sandbox\nnone\n--cache\nauto",
           POD "crio-3d4e5f.scope\n"},
          /* management, in the same pod */
-         {302, 0, "/usr/bin/virt-launcher", "virt-launcher",
-          "/usr/bin/virt-launcher\n--name\ntestvm", POD "crio-0a1b2c.scope\n"},
+         {302, 0, "/usr/bin/virt-launcher", "virt-launcher", "/usr/bin/virt-launcher\n--name\ntestvm",
+          POD "crio-0a1b2c.scope\n"},
          {303, 0, "/usr/sbin/virtqemud", "rpc-virtqemud",
           "/usr/sbin/virtqemud\n-f\n/var/run/libvirt/"
           "virtqemud.conf",
@@ -205,7 +204,8 @@ static void test_found(void **state)
         for (size_t k = 0; k < ELEMENTS(vms[i].processes) && vms[i].processes[k].pid; k++)
             start(root, &vms[i], &vms[i].processes[k]);
     assert_int_equal(proc_scan_new(&config, &scan), 0);
-    assert_int_equal(proc_scan_refresh(scan, &changes, NULL, &table), 0);
+    assert_int_equal(proc_scan_refresh(scan, &changes, NULL), 1);
+    assert_int_equal(proc_scan_list_vms(scan, &table), 0);
     assert_int_equal(table.n, ELEMENTS(vms));
     for (size_t i = 0; i < ELEMENTS(vms); i++)
         check(&table, &vms[i]);

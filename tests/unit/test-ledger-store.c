@@ -14,6 +14,8 @@
 #include "../lib/machine.h"
 #include "fixture.h"
 #include "ledger/ledger_store.h"
+#include "ledger/ledger_writer.h"
+#include "util/cleanup.h"
 #include "util/file.h"
 #include "util/image_file.h"
 #include "util/log.h"
@@ -380,6 +382,72 @@ static void test_unusable_files(void **state)
     stop(&host);
 }
 
+/* Whatever is planted in the place of a file is set aside, and the other file is used. */
+static void test_planted_files(void **state)
+{
+    static const char *const files[] = {"run/ledger", "state/ledger"};
+    struct host host;
+    uint64_t before;
+
+    start(&host, *state, this_boot, 10);
+    tick(&host);
+    tick(&host);
+    before = measured_uj(&host);
+    stop(&host);
+    for (int i = 0; i < 6; i++) {
+        const char *path = path_of(*state, files[i % 2]);
+
+        assert_int_equal(unlink(path), 0);
+        if (i < 2)
+            assert_int_equal(mkfifo(path, 0600), 0);
+        else if (i < 4)
+            assert_int_equal(symlink("/dev/zero", path), 0);
+        else
+            fixture_write(*state, "", "%s", files[i % 2]);
+        if (i >= 4)
+            assert_int_equal(truncate(path, (off_t)1 << 40), 0);
+        start(&host, *state, this_boot, 20 + (uint64_t)i);
+        assert_int_equal(measured_uj(&host), before);
+        tick(&host);
+        before = measured_uj(&host);
+        stop(&host);
+    }
+    assert_true(count_aside(*state, "run") > 0 && count_aside(*state, "state") > 0);
+}
+
+/* The writers refuse what the readers would refuse, and what was there stays. */
+static void test_longest_image(void **state)
+{
+    _cleanup_free_ char *image = calloc(1, IMAGE_MAX + 1), *text = NULL, *again = NULL;
+    const char *path = path_of(*state, "run/ledger");
+    struct ledger_writer *writer;
+    struct image_file *file;
+    void *found;
+    size_t size;
+    int r;
+
+    image[IMAGE_MAX - 1] = 'x';
+    assert_int_equal(image_file_new(&file, path), 0);
+    assert_int_equal(image_file_write(file, image, IMAGE_MAX), 0);
+    assert_int_equal(image_file_write(file, image, IMAGE_MAX + 1), -EFBIG);
+    image_file_free(file);
+    assert_int_equal(read_state_file(path, IMAGE_FILE_MAX, &text, &size), 0);
+    assert_int_equal(image_file_parse(text, size, 0, &found, &size), 0);
+    assert_int_equal(size, IMAGE_MAX);
+
+    path = path_of(*state, "state/ledger");
+    assert_int_equal(ledger_writer_new(&writer, path), 0);
+    for (int i = 0; i < 2; i++) {
+        ledger_writer_submit(writer, image, IMAGE_MAX + (size_t)i);
+        while (!ledger_writer_wait(writer, NSEC_PER_SEC, &r))
+            ;
+        assert_int_equal(r, i == 0 ? 0 : -EFBIG);
+    }
+    ledger_writer_free(writer);
+    assert_int_equal(read_state_file(path, IMAGE_MAX, &again, &size), 0);
+    assert_int_equal(size, IMAGE_MAX);
+}
+
 static void test_unwritable_files(void **state)
 {
     struct host host;
@@ -495,6 +563,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_power_loss_at_every_tick, directories_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(test_unusable_files, directories_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_planted_files, directories_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_longest_image, directories_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_unwritable_files, directories_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_runtime_file, directories_setup, fixture_teardown),
     };

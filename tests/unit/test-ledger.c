@@ -296,6 +296,52 @@ static void test_ended_vms(void **state)
     machine_deinit(&machine);
 }
 
+static void count_forgotten(uint32_t id, void *userdata)
+{
+    ++*(size_t *)userdata;
+}
+
+/* Of too many ended VMs those lose their rows that ended first; no microjoule is lost. */
+static void test_too_many_ended_vms(void **state)
+{
+    enum { N = LEDGER_ENDED_MAX + 20 };
+    struct ledger_config config = {.static_policy = STATIC_EQUAL};
+    struct snapshot *snapshot;
+    struct machine machine;
+    size_t n_forgotten = 0;
+    uint64_t measured_uj;
+
+    machine_init(&machine, N);
+    machine_open_ledger(&machine, config);
+    for (size_t i = 0; i < N; i++)
+        machine_amount(&machine, i)->sockets[0].cpu_ns = 1000 + i;
+    machine_measure(&machine, PACKAGE_0, 1000000007);
+    record(&machine);
+    machine.usage.n_vms = 0;
+    machine.vms.n = N - 7; /* the last seven end first */
+    record(&machine);
+    machine.vms.n = 1;
+    record(&machine);
+    snapshot = take_snapshot(&machine);
+    measured_uj = snapshot->zones[PACKAGE_0].measured_uj;
+    assert_int_equal(snapshot->n_vms, N);
+    snapshot_free(snapshot);
+
+    assert_int_equal(ledger_expire(machine.ledger, machine.time_ns, count_forgotten, &n_forgotten),
+                     N - 1 - LEDGER_ENDED_MAX);
+    assert_int_equal(n_forgotten, N - 1 - LEDGER_ENDED_MAX);
+    assert_int_equal(ledger_expire(machine.ledger, machine.time_ns, count_forgotten, &n_forgotten),
+                     0);
+    snapshot = take_snapshot(&machine); /* checks the sum */
+    assert_true(snapshot->zones[PACKAGE_0].measured_uj >= measured_uj);
+    assert_int_equal(snapshot->n_vms, LEDGER_ENDED_MAX + 2); /* with one that runs, and "former" */
+    for (size_t i = 0; i < N; i++)
+        assert_int_equal(!snapshot_find_uuid(snapshot, machine.vms.vms[i].uuid),
+                         i >= N - 7 || (i > 0 && i <= N - 1 - LEDGER_ENDED_MAX - 7));
+    snapshot_free(snapshot);
+    machine_deinit(&machine);
+}
+
 static void test_zones_stay_while_a_vm_runs(void **state)
 {
     struct zone_set grown = machine_zones;
@@ -412,6 +458,7 @@ int main(void)
         cmocka_unit_test(test_fractions_over_time),
         cmocka_unit_test(test_ramps_never_step),
         cmocka_unit_test(test_ended_vms),
+        cmocka_unit_test(test_too_many_ended_vms),
         cmocka_unit_test(test_zones_stay_while_a_vm_runs),
         cmocka_unit_test(test_platform_follows_its_parts),
         cmocka_unit_test(test_platform_in_the_first_slot),

@@ -11,6 +11,7 @@
 
 #include "discovery/proc_scan.h"
 #include "discovery/process.h"
+#include "discovery/vm_group.h"
 #include "fixture.h"
 
 /*
@@ -31,6 +32,7 @@ struct fixture {
     char *root;
     struct proc_scan *scan;
     struct vm_table table;
+    int n_unchanged;                  /* scans that found nothing new */
     const struct vm_domains *domains; /* or NULL */
 };
 
@@ -107,12 +109,36 @@ static void start_qemu(const struct fixture *f, int pid, unsigned start, const c
                &(struct fake){.pid = pid, .start = start, .executable = QEMU, .cmdline = cmdline});
 }
 
+static void assert_same_vms(const struct vm_table *a, const struct vm_table *b)
+{
+    assert_int_equal(a->n, b->n);
+    for (size_t i = 0; i < a->n; i++) {
+        const struct vm *x = &a->vms[i], *y = &b->vms[i];
+
+        assert_int_equal(uuid_compare(x->uuid, y->uuid), 0);
+        assert_string_equal(x->name, y->name);
+        assert_int_equal(x->vcpus, y->vcpus);
+        assert_int_equal(x->n_processes, y->n_processes);
+        for (size_t k = 0; k < x->n_processes; k++) {
+            assert_int_equal(x->processes[k].id.pid, y->processes[k].id.pid);
+            assert_int_equal(x->processes[k].id.start_ticks, y->processes[k].id.start_ticks);
+        }
+    }
+}
+
+/* Whatever a test does: what the scan calls unchanged is unchanged, but by libvirt. */
 static void scan(struct fixture *f)
 {
-    vm_table_deinit(&f->table);
-    assert_int_equal(
-        proc_scan_refresh(f->scan, &(struct process_changes){.all = true}, f->domains, &f->table),
-        0);
+    struct vm_table before = f->table;
+    int r = proc_scan_refresh(f->scan, &(struct process_changes){.all = true}, f->domains);
+
+    assert_in_range(r, 0, 1);
+    f->table = (struct vm_table){0};
+    assert_int_equal(proc_scan_list_vms(f->scan, &f->table), 0);
+    if (r == 0 && !f->domains)
+        assert_same_vms(&before, &f->table);
+    f->n_unchanged += r == 0;
+    vm_table_deinit(&before);
     for (size_t i = 0; i < f->table.n; i++) {
         const struct vm *vm = &f->table.vms[i];
 
@@ -649,6 +675,8 @@ static void test_helpers_by_socket(void **state)
         assert_non_null(process_of(vm, 21));
         assert_int_equal(vm_of_uuid(f, UUID_B)->n_processes, 1);
     }
+    /* Examined again and again, the helpers are the same. */
+    assert_int_equal(f->n_unchanged, MANY_SCANS - 1);
     /* The PID goes to the other VM's virtiofsd. */
     start_fake(f, &(struct fake){.pid = 20,
                                  .start = 2000,
@@ -656,6 +684,60 @@ static void test_helpers_by_socket(void **state)
                                  .cmdline = "virtiofsd|--socket-path=/run/other.sock"});
     scan(f);
     assert_non_null(process_of(vm_of_uuid(f, UUID_B), 20));
+}
+
+/* The helpers on a VM's first sockets are found, however many others its command line names. */
+static void test_many_sockets(void **state)
+{
+    struct fixture *f = *state;
+    char cmdline[QEMU_SOCKETS_MAX * 64 + 256] = "q|-uuid|" UUID_A;
+    size_t length = strlen(cmdline);
+
+    for (int i = 0; i < QEMU_SOCKETS_MAX + 2; i++)
+        length += (size_t)snprintf(cmdline + length, sizeof(cmdline) - length,
+                                   "|-chardev|socket,path=/run/%d.sock", i);
+    start_qemu(f, 10, 500, cmdline);
+    for (int i = QEMU_SOCKETS_MAX - 1; i <= QEMU_SOCKETS_MAX; i++) {
+        char helper[64];
+
+        snprintf(helper, sizeof(helper), "virtiofsd|--socket-path=/run/%d.sock", i);
+        start_fake(f, &(struct fake){.pid = 1000 + i,
+                                     .executable = "/usr/libexec/virtiofsd",
+                                     .cmdline = helper});
+    }
+    scan(f);
+    assert_int_equal(vm_of_uuid(f, UUID_A)->n_processes, 2);
+    assert_non_null(process_of(vm_of_uuid(f, UUID_A), 1000 + QEMU_SOCKETS_MAX - 1));
+    assert_int_equal(f->table.excess.sockets, 2);
+    assert_int_equal(f->table.excess.pid, 10);
+}
+
+/* A flood of VMs leaves those alone that ran before. */
+static void test_too_many_vms(void **state)
+{
+    enum { N = VMS_MAX + 3 };
+    struct process *processes = calloc(N, sizeof(*processes));
+    struct qemu_cmdline cmdline = {.name = "one of many"};
+    struct vm_table table;
+    const char *shared;
+
+    /* The order of PIDs and UUIDs says nothing about age: the youngest are in the middle. */
+    for (int i = 0; i < N; i++) {
+        processes[i] = (struct process){
+            .id = {i + 1, i >= 1000 && i < 1003 ? 2000 : 1000},
+            .kind = PROCESS_QEMU,
+            .cmdline = &cmdline,
+            .vcpus = 1,
+            .uuid = {[14] = (unsigned char)(i >> 8), [15] = (unsigned char)i, [0] = 1},
+        };
+    }
+    assert_int_equal(vm_group_processes(processes, N, &table, &shared), 0);
+    assert_int_equal(table.n, VMS_MAX);
+    assert_int_equal(table.excess.vms, 3);
+    for (int i = 0; i < N; i++)
+        assert_int_equal(!vm_table_find(&table, processes[i].uuid), i >= 1000 && i < 1003);
+    vm_table_deinit(&table);
+    free(processes);
 }
 
 /* libvirt moves a helper to the VM's group after its start, and then starts QEMU. */
@@ -1045,6 +1127,8 @@ int main(void)
         TEST(test_hostile_names),
         TEST(test_helpers_by_cgroup),
         TEST(test_helpers_by_socket),
+        TEST(test_many_sockets),
+        TEST(test_too_many_vms),
         TEST(test_helper_moved),
         TEST(test_kubevirt),
         TEST(test_vhost),

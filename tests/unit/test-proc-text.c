@@ -249,8 +249,7 @@ static int parse_owner(const char *text, size_t length, struct proc_owner *ret)
 static void test_owner(void **state)
 {
     /* Cut behind the line; the name's newline is escaped by the kernel. */
-    static const char text[] =
-        "Name:\tUid:\\n\nUmask:\t0022\nUid:\t1000\t0\t4294967294\t7\nGid:\t1";
+    static const char text[] = "Name:\tUid:\\n\nUmask:\t0022\nUid:\t1000\t0\t4294967294\t7\nGid:\t1";
     static const char *const broken[] = {
         "",
         "Name:\ta\n",
@@ -410,13 +409,20 @@ static void test_cpus_broken(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stat),           cmocka_unit_test(test_stat_kernel_thread),
-        cmocka_unit_test(test_stat_comm),      cmocka_unit_test(test_stat_truncated),
-        cmocka_unit_test(test_stat_broken),    cmocka_unit_test(test_stat_comm_length),
-        cmocka_unit_test(test_numbers),        cmocka_unit_test(test_owner),
-        cmocka_unit_test(test_memory),         cmocka_unit_test(test_memory_kernel_thread),
-        cmocka_unit_test(test_memory_broken),  cmocka_unit_test(test_cpus),
-        cmocka_unit_test(test_cpus_truncated), cmocka_unit_test(test_cpus_broken),
+        cmocka_unit_test(test_stat),
+        cmocka_unit_test(test_stat_kernel_thread),
+        cmocka_unit_test(test_stat_comm),
+        cmocka_unit_test(test_stat_truncated),
+        cmocka_unit_test(test_stat_broken),
+        cmocka_unit_test(test_stat_comm_length),
+        cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_owner),
+        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_memory_kernel_thread),
+        cmocka_unit_test(test_memory_broken),
+        cmocka_unit_test(test_cpus),
+        cmocka_unit_test(test_cpus_truncated),
+        cmocka_unit_test(test_cpus_broken),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

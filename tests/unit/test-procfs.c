@@ -98,7 +98,7 @@ static struct guest *guest_init(struct guest *guest, size_t n, pid_t pid, uint64
     };
     guest->vm.processes = guest->processes;
     guest->vm.n_processes = n;
-    guest->table = (struct vm_table){&guest->vm, 1};
+    guest->table = (struct vm_table){.vms = &guest->vm, .n = 1};
     return guest;
 }
 

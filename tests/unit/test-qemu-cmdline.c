@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "unit.h"
 
-#include <stdio.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "discovery/helper_cmdline.h"
@@ -563,20 +563,13 @@ static void test_sockets_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_recorded),
-        cmocka_unit_test(test_sockets),
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_uuids),
-        cmocka_unit_test(test_vcpus),
-        cmocka_unit_test(test_no_vm),
-        cmocka_unit_test(test_empty),
-        cmocka_unit_test(test_truncated),
-        cmocka_unit_test(test_long_name),
-        cmocka_unit_test(test_managers),
-        cmocka_unit_test(test_executables),
-        cmocka_unit_test(test_helpers),
-        cmocka_unit_test(test_cgroups),
-        cmocka_unit_test(test_cgroup_lines),
+        cmocka_unit_test(test_recorded),    cmocka_unit_test(test_sockets),
+        cmocka_unit_test(test_names),       cmocka_unit_test(test_uuids),
+        cmocka_unit_test(test_vcpus),       cmocka_unit_test(test_no_vm),
+        cmocka_unit_test(test_empty),       cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_long_name),   cmocka_unit_test(test_managers),
+        cmocka_unit_test(test_executables), cmocka_unit_test(test_helpers),
+        cmocka_unit_test(test_cgroups),     cmocka_unit_test(test_cgroup_lines),
         cmocka_unit_test(test_machine_cgroup_is_private),
         cmocka_unit_test(test_sockets_bounded),
     };

@@ -26,7 +26,7 @@ static struct vm running_vm(unsigned char n, const char *name, enum vm_manager m
 
 static struct vm_table table_of(const struct vm *vms, size_t n)
 {
-    struct vm_table table = {calloc(n, sizeof(*vms)), n};
+    struct vm_table table = {.vms = calloc(n, sizeof(*vms)), .n = n};
 
     assert_non_null(table.vms);
     memcpy(table.vms, vms, n * sizeof(*vms));
@@ -105,6 +105,26 @@ static void test_unmanaged_left_out(void **state)
     vm_table_deinit(&found);
 }
 
+/* Domains that are off do not displace a VM that runs. */
+static void test_too_many_domains(void **state)
+{
+    const struct vm vms[] = {running_vm(255, "hand", VM_MANAGER_NONE)};
+    struct libvirt_domain *many = calloc(VMS_MAX + 1, sizeof(*many));
+    struct vm_table found = table_of(vms, ELEMENTS(vms)), table;
+
+    assert_non_null(many);
+    for (unsigned i = 0; i < VMS_MAX + 1; i++)
+        many[i] = (struct libvirt_domain){
+            .uuid = {[1] = (unsigned char)(i >> 8), [2] = (unsigned char)i}, .defined = true};
+    assert_int_equal(vm_merge(&found, many, VMS_MAX + 1, true, &table), 0);
+    assert_int_equal(table.n, VMS_MAX);
+    assert_int_equal(table.excess.vms, 2);
+    assert_non_null(vm_table_find(&table, vms[0].uuid));
+    vm_table_deinit(&table);
+    vm_table_deinit(&found);
+    free(many);
+}
+
 static void test_empty(void **state)
 {
     struct vm_table found = {0}, table = {0};
@@ -143,8 +163,11 @@ static void test_manager_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_both),          cmocka_unit_test(test_unmanaged_left_out),
-        cmocka_unit_test(test_empty),         cmocka_unit_test(test_find),
+        cmocka_unit_test(test_both),
+        cmocka_unit_test(test_unmanaged_left_out),
+        cmocka_unit_test(test_too_many_domains),
+        cmocka_unit_test(test_empty),
+        cmocka_unit_test(test_find),
         cmocka_unit_test(test_manager_names),
     };
 

@@ -213,6 +213,10 @@ class Daemon(Scraped):
             self._notify.close()
             self._notify = None
 
+    def notifications(self):
+        """What it has told the service manager: the lines of all messages."""
+        return list(self._notify.messages)
+
     def log(self):
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 

@@ -14,13 +14,12 @@ class FakeQemu:
 
     threads="short" does the work in threads that live for milliseconds, sleepers
     adds such that do nothing, comm names them all; cpu pins it, cgroup is where
-    it is started; arguments replaces QEMU's usual ones, program its file's name;
-    users are setpriv's options for whose process it is to be; hidden: it is not dumpable.
+    it is started; arguments replaces QEMU's usual ones, program its file's name.
     """
 
     def __init__(self, directory, name="fake", uuid=None, duty=0, threads="long", cpu=None,
                  vcpus=1, sleepers=0, comm=None, cgroup=None, arguments=None,
-                 program="qemu-system-x86_64", users=(), hidden=False):
+                 program="qemu-system-x86_64"):
         self.name = name
         self.uuid = uuid or str(uuids.uuid4())
         self.process = None
@@ -28,11 +27,8 @@ class FakeQemu:
         self._program = directory / program
         self._cpu = cpu
         self._cgroup = cgroup
-        self._users = ["setpriv", *users] if users else []
         self._environment = {"FAKE_QEMU_DUTY": str(duty), "FAKE_QEMU_THREADS": threads,
                              "FAKE_QEMU_SLEEPERS": str(sleepers)}
-        if hidden:
-            self._environment["FAKE_QEMU_HIDDEN"] = "yes"
         if comm is not None:
             self._environment["FAKE_QEMU_COMM"] = comm
         if arguments is None:
@@ -47,7 +43,7 @@ class FakeQemu:
         join = (["sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', self._cgroup.path]
                 if self._cgroup else [])
         self.process = system.start_child(
-            [*join, *pin, *self._users, self._program, *self._arguments], stdin=subprocess.PIPE,
+            [*join, *pin, self._program, *self._arguments], stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, text=True, env={**os.environ, **self._environment})
         return self
 

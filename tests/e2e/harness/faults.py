@@ -11,6 +11,7 @@ from contextlib import suppress
 from . import system
 
 HANG = "hang"
+SLOW = "slow"
 
 
 class FaultFs:
@@ -41,7 +42,7 @@ class FaultFs:
         system.stop_child(self._process)
 
     def fault(self, operation, suffix, result):
-        """From now on the operation gives that errno, or HANGs, on paths with that end."""
+        """From now on the operation gives that errno, is SLOW, or HANGs, on paths with that end."""
         self._write(f"{operation} {suffix} {result}\n")
 
     def heal(self):
