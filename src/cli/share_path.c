@@ -14,10 +14,22 @@ static bool is_uuid(const char *text)
     return true;
 }
 
-bool find_share_uuid(const char *xml, size_t length, char ret[UUID_TEXT_LENGTH + 1])
+/* Is the name that begins there a whole path in quotes, and the mount point before it? */
+static bool is_share(const char *xml, const char *end, const char *name, const char *mountpoint)
+{
+    size_t length = strlen(mountpoint);
+    const char *behind = name + 1 + UUID_TEXT_LENGTH;
+    char quote = behind < end ? *behind : '\0';
+
+    return (quote == '\'' || quote == '"') && (size_t)(name - xml) > length &&
+           name[-(ptrdiff_t)length - 1] == quote && memcmp(name - length, mountpoint, length) == 0;
+}
+
+bool find_share_uuid(const char *xml, size_t length, const char *mountpoint,
+                     char ret[UUID_TEXT_LENGTH + 1])
 {
     static const char element[] = "<uuid>";
-    char name[UUID_TEXT_LENGTH + 2] = "/"; /* the last part of the share's path, and its quote */
+    char name[UUID_TEXT_LENGTH + 2] = "/"; /* the last part of the share's path */
     const char *end = xml + length, *uuid = memmem(xml, length, element, strlen(element));
 
     if (!uuid)
@@ -27,13 +39,10 @@ bool find_share_uuid(const char *xml, size_t length, char ret[UUID_TEXT_LENGTH +
         return false;
     memcpy(name + 1, uuid, UUID_TEXT_LENGTH);
     for (const char *p = uuid; (p = memmem(p, (size_t)(end - p), name, UUID_TEXT_LENGTH + 1));
-         p++) {
-        const char *quote = p + UUID_TEXT_LENGTH + 1;
-
-        if (quote < end && (*quote == '\'' || *quote == '"')) {
+         p++)
+        if (is_share(xml, end, p, mountpoint)) {
             memcpy(ret, name + 1, UUID_TEXT_LENGTH + 1);
             return true;
         }
-    }
     return false;
 }

@@ -7,11 +7,12 @@
 #define UUID_TEXT_LENGTH 36
 
 /**
- * Whether a domain has its energy share: a directory that is named by the
- * domain's own UUID, wherever the trees are mounted. This searches for bytes and
- * parses no XML, unlike libvirt/domain_xml.h: libvirt waits for its hook, which must
- * answer in 40 ms, and whether the XML is right is not for the hook to judge.
- * @param xml  any bytes
- * @param ret  the UUID as the XML spells it, NUL-terminated; untouched without a share
+ * Whether a domain has its energy share: a directory of the mount point that is named by the
+ * domain's own UUID. This searches for bytes and parses no XML, unlike libvirt/domain_xml.h:
+ * libvirt waits for its hook, and whether the XML is right is not for the hook to judge.
+ * @param xml         any bytes
+ * @param mountpoint  of the trees: an absolute path without a slash at its end
+ * @param ret         the UUID as the XML spells it, NUL-terminated; untouched without a share
  */
-bool find_share_uuid(const char *xml, size_t length, char ret[UUID_TEXT_LENGTH + 1]);
+bool find_share_uuid(const char *xml, size_t length, const char *mountpoint,
+                     char ret[UUID_TEXT_LENGTH + 1]);

@@ -6,6 +6,7 @@
 
 #include "daemon/config.h"
 #include "daemon/manager.h"
+#include "powercapfs/empty_share.h"
 #include "powercapfs/mount.h"
 #include "util/file.h"
 #include "util/log.h"
@@ -54,13 +55,20 @@ static int unmount_trees(const struct config *config)
     return mountpoint_release(config->mountpoint) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-enum action { ACTION_RUN, ACTION_CHECK, ACTION_MOUNT, ACTION_UNMOUNT };
+static int fill_empty_shares(const struct config *config)
+{
+    empty_shares_fill(config->mountpoint);
+    return EXIT_SUCCESS;
+}
+
+enum action { ACTION_RUN, ACTION_CHECK, ACTION_MOUNT, ACTION_FILL, ACTION_UNMOUNT };
 
 /* @return the exit status */
 static int (*const actions[])(const struct config *config) = {
     [ACTION_RUN] = run,
     [ACTION_CHECK] = report_valid,
     [ACTION_MOUNT] = mount_trees,
+    [ACTION_FILL] = fill_empty_shares,
     [ACTION_UNMOUNT] = unmount_trees,
 };
 
@@ -75,12 +83,14 @@ int main(int argc, char **argv)
          .choice = &action, .value = ACTION_CHECK},
         {"mount", NULL, "mount the powercap trees for the next daemon, unless they are, and exit",
          .choice = &action, .value = ACTION_MOUNT},
+        {"fill", NULL, "give VMs that started without a daemon their trees, now that one runs, and exit",
+         .choice = &action, .value = ACTION_FILL},
         {"unmount", NULL, "unmount the powercap trees and exit", .choice = &action,
          .value = ACTION_UNMOUNT},
     };
     const struct program_usage usage = {
         .name = "virtjouled",
-        .arguments = "[--config FILE] [--check-config | --mount | --unmount]",
+        .arguments = "[--config FILE] [--check-config | --mount | --fill | --unmount]",
         .purpose = "Gives every QEMU/KVM virtual machine of this host its own energy counter.",
         .statuses = "0 after SIGTERM, 1 on failure, 64 for wrong options,\n"
                     "69 when no energy can be read, 78 when the configuration is wrong",

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "host/mounts.h"
+#include "powercapfs/empty_share.h"
 #include "util/cleanup.h"
 #include "util/file.h"
 #include "util/log.h"
@@ -143,6 +144,8 @@ int mountpoint_release(const char *path)
 {
     int r = 0;
 
+    empty_shares_drain();
+    empty_shares_uncover(path);
     for (unsigned i = 0; r == 0 && i < STACKED_MOUNTS_MAX && is_ours_here(path); i++)
         r = umount2(path, MNT_DETACH) < 0 ? -errno : 0;
     if (r < 0)
@@ -160,8 +163,10 @@ int mount_spare(const char *path)
 int mountpoint_prepare(const char *path)
 {
     struct mount_entry mount;
-    int r = mount_find_at(path, &mount);
+    int r;
 
+    empty_shares_uncover(path);
+    r = mount_find_at(path, &mount);
     if (r == -ENOENT) {
         r = make_directories(path, 0755);
         if (r == 0)

@@ -38,7 +38,8 @@ int mountpoint_introduce(const char *path);
  */
 pid_t mountpoint_ask(const char *path, int *ret_pidfd);
 
-/** Takes down all our mounts on the path, alive or dead. @return 0 or a negative errno, logged */
+/** Takes down all our mounts on the path, alive or dead, and empties the shares that were filled
+    from them. @return 0 or a negative errno, logged */
 int mountpoint_release(const char *path);
 
 /**
@@ -53,8 +54,8 @@ int mount_spare(const char *path);
 int mount_put_back(int spare_fd, const char *path);
 
 /**
- * Makes the directory where it is missing, takes down dead powercapfs mounts
- * on it, and makes sure that it is an empty directory with nothing mounted
+ * Makes the directory where it is missing, takes down what covers it with empty
+ * shares and dead powercapfs mounts on it, and makes sure that it is an empty directory with nothing mounted
  * on it.
  * @return 0, -ENOTDIR, -ENOTEMPTY, -EBUSY, or another negative errno; the
  *         reason is logged

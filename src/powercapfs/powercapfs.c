@@ -28,6 +28,7 @@
 
 #include "host/mounts.h"
 #include "host/topology.h"
+#include "powercapfs/empty_share.h"
 #include "powercapfs/handover.h"
 #include "powercapfs/mount.h"
 #include "powercapfs/ops.h"
@@ -330,6 +331,7 @@ int powercapfs_mount(const struct powercapfs_config *config, struct snapshot_boa
     _cleanup_(cleanup_powercapfs_free) struct powercapfs *fs = NULL;
     int r;
 
+    empty_shares_uncover(config->mountpoint);
     if (mountpoint_is_alive(config->mountpoint))
         return 0;
     /* A connection that is still kept is for another mount point, or its mount is gone. */
@@ -424,6 +426,8 @@ void powercapfs_keep_mounted(struct powercapfs *fs)
     bool ended = atomic_load(&fs->ended);
     int r;
 
+    /* A VM started while the daemon was too slow to answer. */
+    empty_shares_uncover(fs->mountpoint);
     if (!backoff_is_due(&fs->mount_retry, now) || (!ended && is_in_place(fs)))
         return;
     r = ended ? mount_anew(fs) : put_back(fs);
@@ -451,8 +455,10 @@ struct powercapfs *powercapfs_free(struct powercapfs *fs)
     close_spare(fs);
     /* A mount that another process has made there since is left alone. */
     if (fs->mounted && fs->session && (is_in_place(fs) || is_cut(fs)) &&
-        !handover_is_kept(fs->keep_fd))
+        !handover_is_kept(fs->keep_fd)) {
+        empty_shares_drain();
         fuse_session_unmount(fs->session);
+    }
     if (fs->session)
         fuse_session_destroy(fs->session);
     fuse_queue_free(fs->queue);

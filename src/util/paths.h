@@ -11,6 +11,8 @@
 #define CONTROL_SOCKET_NAME "control.sock" /* within the runtime directory */
 #define CONTROL_SOCKET RUNTIME_DIRECTORY "/" CONTROL_SOCKET_NAME
 #define TREES_MOUNTPOINT RUNTIME_DIRECTORY "/vms"
+/* Root's own: no daemon's user may plant a link in it. */
+#define EMPTY_SHARES_DIRECTORY "/run/virtjoule-empty"
 #define DAEMON_CONFIG_FILE "/etc/virtjoule/virtjouled.conf"
 
 /* In the guest: the virtiofs tag of its share, and where the share is mounted. */

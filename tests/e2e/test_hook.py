@@ -34,7 +34,7 @@ def daemon(start_daemon):
 
 @pytest.fixture
 def hook(daemon):
-    return Hook(daemon.directory / "hook", daemon.runtime_dir / "control.sock")
+    return Hook(daemon.directory / "hook", daemon)
 
 
 def test_prepare(daemon):
@@ -90,13 +90,12 @@ def test_hook_without_a_daemon(daemon, hook):
 
 def test_hook_without_its_program(daemon, hook):
     """A package that was removed leaves its configuration, and so the hook."""
-    text = hook.path.read_text().replace("hooks/libvirt-hook", "hooks/missing")
-    hook.path.write_text(text)
+    hook.remove_program()
     hook.call(domain_xml(uuid.uuid4(), daemon.mountpoint) * 1000)
 
 
 def test_defined_and_started_at_once(daemon, libvirtd, start_guest, stack):
     """The daemon hears of the domain from the hook alone, before its virtiofsd opens the share."""
-    stack.enter_context(InstalledHook(libvirtd, daemon.runtime_dir / "control.sock"))
+    stack.enter_context(InstalledHook(libvirtd, daemon))
     guest = start_guest(daemon, wait_for_share=False)
     assert guest.energy_uj() >= 0

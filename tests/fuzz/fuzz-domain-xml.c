@@ -56,7 +56,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char *attached = NULL, *detached = NULL, uuid[UUID_TEXT_LENGTH + 1];
     const char *text = (const char *)data, *problem;
 
-    find_share_uuid(text, size, uuid);
+    find_share_uuid(text, size, "/run/virtjoule/vms", uuid);
     check_looking(text, size);
     if (domain_xml_attach(text, size, &share, &attached, &problem) == DOMAIN_XML_CHANGED)
         check_attached(attached, &share);

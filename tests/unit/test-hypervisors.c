@@ -11,6 +11,7 @@
 #include "discovery/proc_scan.h"
 #include "fixture.h"
 #include "util/file.h"
+#include "util/paths.h"
 #include "util/xml.h"
 
 /*
@@ -223,7 +224,7 @@ static void test_runtime_xml(void **state)
     assert_content(xml_child(domain, "name"), nova->name);
     assert_content(xml_child(domain, "uuid"), nova->uuid);
     /* The hook gets the domain of it. */
-    assert_true(find_share_uuid(text, length, uuid));
+    assert_true(find_share_uuid(text, length, TREES_MOUNTPOINT, uuid));
     assert_string_equal(uuid, nova->uuid);
     xmlFreeDoc(document);
     free(text);

@@ -11,9 +11,9 @@
 static void test_found(void **state)
 {
     static const char *const texts[] = {
-        "<domain><name>a</name><uuid>" UUID "</uuid><source dir='/run/virtjoule/vms/" UUID "'/>",
-        /* another mount point, other quotes, cut short behind */
-        "<uuid>" UUID "</uuid>garbage<<<\xff<source dir=\"/srv/" UUID "\"",
+        "<domain><name>a</name><uuid>" UUID "</uuid><source dir='/vms/" UUID "'/>",
+        /* other quotes, cut short behind */
+        "<uuid>" UUID "</uuid>garbage<<<\xff<source dir=\"/vms/" UUID "\"",
         /* another use of the UUID before */
         "<uuid>" UUID "</uuid><log file='/" UUID ".log'/><source dir='/vms/" UUID "'/>",
     };
@@ -21,7 +21,7 @@ static void test_found(void **state)
 
     for (size_t i = 0; i < ELEMENTS(texts); i++) {
         memset(uuid, 'x', sizeof(uuid));
-        assert_true(find_share_uuid(texts[i], strlen(texts[i]), uuid));
+        assert_true(find_share_uuid(texts[i], strlen(texts[i]), "/vms", uuid));
         assert_string_equal(uuid, UUID);
     }
 }
@@ -41,6 +41,11 @@ static void test_not_found(void **state)
         "<uuid>" UUID "</uuid><source dir='x" UUID "'/>",
         "<uuid>" UUID "</uuid><source dir='/vms/" UUID,
         "<source dir='/vms/" UUID "'/>",
+        /* another mount point, one below another directory, quotes that do not match */
+        "<uuid>" UUID "</uuid><source dir='/srv/" UUID "'/>",
+        "<uuid>" UUID "</uuid><source dir='/a/vms/" UUID "'/>",
+        "<uuid>" UUID "</uuid><source dir='/vms/../vms/" UUID "'/>",
+        "<uuid>" UUID "</uuid><source dir=\"/vms/" UUID "'/>",
     };
     char uuid[UUID_TEXT_LENGTH + 1];
 
@@ -50,7 +55,7 @@ static void test_not_found(void **state)
         char *copy = malloc(length + 1);
 
         memcpy(copy, texts[i], length);
-        if (find_share_uuid(copy, length, uuid))
+        if (find_share_uuid(copy, length, "/vms", uuid))
             fail_msg("found in %s", texts[i]);
         free(copy);
     }

@@ -12,18 +12,25 @@ _PROGRAM = system.BUILD / "hooks/libvirt-hook"
 
 
 class Hook:
-    """A copy that asks the daemon of a control socket."""
+    """A copy that asks a daemon, which need not run."""
 
-    def __init__(self, path, control_socket):
+    def __init__(self, path, daemon):
         self.path = path
         text = _SOURCE.read_text()
-        for key, value in (("program", _PROGRAM), ("socket", control_socket)):
+        for key, value in (("program", _PROGRAM), ("socket", daemon.runtime_dir / "control.sock"),
+                           ("config", daemon.config)):
             before = text
             text = "".join(f"{key}={value}\n" if line.startswith(f"{key}=") else line
                            for line in text.splitlines(keepends=True))
             assert text != before, f"the hook sets no {key}"
         path.write_text(text)
         path.chmod(0o755)
+
+    def remove_program(self):
+        """As the package's removal does."""
+        text = self.path.read_text()
+        assert str(_PROGRAM) in text
+        self.path.write_text(text.replace(str(_PROGRAM), "/nonexistent"))
 
     def call(self, xml, operation="prepare"):
         """As libvirt calls it; it must print nothing and succeed."""
@@ -36,11 +43,11 @@ class InstalledHook(Hook):
     """Where libvirt finds it; use as a context. libvirtd looks when it starts: only our own can
     be used."""
 
-    def __init__(self, libvirtd, control_socket):
+    def __init__(self, libvirtd, daemon):
         directory = Path("/etc/libvirt/hooks/qemu.d")
         self._made = not directory.exists()
         directory.mkdir(parents=True, exist_ok=True)
-        super().__init__(directory / f"{system.PREFIX}hook", control_socket)
+        super().__init__(directory / f"{system.PREFIX}hook", daemon)
         self._libvirtd = libvirtd
 
     def _restart_libvirtd(self):
