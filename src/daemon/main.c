@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "daemon/config.h"
 #include "daemon/manager.h"
@@ -12,6 +13,9 @@
 #include "util/log.h"
 #include "util/macros.h"
 #include "util/options.h"
+
+/* The service manager ends a daemon whose start takes longer than its TimeoutStartSec. */
+#define FILL_LIMIT_S 10
 
 /* A model file is part of the configuration: its errors are reported before anything starts. */
 static int check_model(const struct config *config)
@@ -57,6 +61,7 @@ static int unmount_trees(const struct config *config)
 
 static int fill_empty_shares(const struct config *config)
 {
+    alarm(FILL_LIMIT_S);
     empty_shares_fill(config->mountpoint);
     return EXIT_SUCCESS;
 }

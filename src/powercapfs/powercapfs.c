@@ -234,6 +234,8 @@ static int session_open(struct powercapfs *fs, struct descriptors *descriptors)
     struct handover former;
     int r = session_new(fs);
 
+    empty_shares_uncover(fs->mountpoint);
+
     if (r < 0)
         return r;
     r = handover_take(descriptors, fs->mountpoint, &former) ? session_resume(fs, &former)
