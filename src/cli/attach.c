@@ -4,7 +4,7 @@
  * `virtjoule attach` and `virtjoule detach`: give a libvirt domain its energy share, and take it
  * away again: in the domain's definition, and in the running VM where that is possible.
  *
- *     definition --domain_xml_attach()--> difference shown --> libvirt
+ *     definition --domain_xml_attach()--> losses and difference shown --> libvirt
  */
 
 #include <errno.h>
@@ -20,6 +20,7 @@
 #include "cli/client.h"
 #include "cli/diff.h"
 #include "cli/print.h"
+#include "cli/share_losses.h"
 #include "cli/subcommand.h"
 #include "libvirt/domain_xml.h"
 #include "util/cleanup.h"
@@ -38,15 +39,16 @@ struct task {
     bool attach; /* or detach */
     bool dry_run;
     const struct common_options *common;
-    const char *uri;
     const char *name;
 
-    virConnectPtr connection;
+    virConnectPtr connection; /* the caller's */
     virDomainPtr domain;
     char uuid[VIR_UUID_STRING_BUFLEN];
     char *directory;
 
     /* The result. */
+    const struct share_loss *losses[SHARE_LOSSES_MAX]; /* of the VM, by the attach */
+    size_t n_losses;
     char *diff; /* of the definition; NULL: nothing to do */
     bool running;
     bool plugged; /* the device, into or out of the running VM */
@@ -96,11 +98,6 @@ static int ask_directory(struct task *task)
 /* @return 0 or the exit status */
 static int find_domain(struct task *task)
 {
-    task->connection = virConnectOpen(task->uri);
-    if (!task->connection) {
-        fprintf(stderr, "virtjoule: no libvirt at %s: %s\n", task->uri, virGetLastErrorMessage());
-        return STATUS_UNAVAILABLE;
-    }
     task->domain = virDomainLookupByName(task->connection, task->name);
     if (!task->domain)
         task->domain = virDomainLookupByUUIDString(task->connection, task->name);
@@ -114,13 +111,16 @@ static int find_domain(struct task *task)
 
 /* The definition. */
 
+static bool needs_c_virtiofsd(void)
+{
+    return access(VIRTIOFSD, X_OK) < 0 && access(VIRTIOFSD_OF_DEBIAN_12, X_OK) == 0;
+}
+
 static struct domain_share share_of(const struct task *task)
 {
-    bool named = access(VIRTIOFSD, X_OK) < 0 && access(VIRTIOFSD_OF_DEBIAN_12, X_OK) == 0;
-
     return (struct domain_share){
         .directory = task->directory,
-        .virtiofsd = named ? VIRTIOFSD_OF_DEBIAN_12 : NULL,
+        .virtiofsd = needs_c_virtiofsd() ? VIRTIOFSD_OF_DEBIAN_12 : NULL,
     };
 }
 
@@ -157,6 +157,31 @@ static void print_diff(const struct task *task)
     fflush(stdout);
 }
 
+static void print_losses(const struct task *task)
+{
+    if (task->n_losses == 0 || task->common->json)
+        return;
+    printf("%s: as long as it has its share, the VM\n", task->name);
+    for (size_t i = 0; i < task->n_losses; i++)
+        printf("    %s\n", task->losses[i]->text);
+    fflush(stdout);
+}
+
+/* Of a domain that has no share yet. */
+static void find_losses(struct task *task, unsigned flags)
+{
+    _cleanup_free_ char *xml = virDomainGetXMLDesc(task->domain, flags);
+    struct share_host host = {.c_virtiofsd = needs_c_virtiofsd()};
+    struct domain_virtiofs state;
+
+    if (!xml || domain_xml_read(xml, strlen(xml), &state) < 0 || state.has_share)
+        return;
+    virConnectGetLibVersion(task->connection, &host.libvirt);
+    virConnectGetVersion(task->connection, &host.qemu);
+    task->n_losses =
+        share_losses(&host, !state.shared_memory && !state.huge_pages, task->losses);
+}
+
 static bool is_defined_as(const struct task *task, const char *xml, unsigned flags)
 {
     _cleanup_free_ char *now = virDomainGetXMLDesc(task->domain, flags);
@@ -191,6 +216,7 @@ static int change_definition(struct task *task)
     if (r < 0)
         return refuse(task, log_errno_text(r));
     /* The change is shown before it is made. */
+    print_losses(task);
     print_diff(task);
     if (task->dry_run)
         return 0;
@@ -205,7 +231,7 @@ static int change_definition(struct task *task)
 
 /* The running VM. */
 
-static int live_state(const struct task *task, struct domain_virtiofs *ret, char **ret_device)
+static int live_state(struct task *task, struct domain_virtiofs *ret, char **ret_device)
 {
     _cleanup_free_ char *xml = virDomainGetXMLDesc(task->domain, 0);
 
@@ -249,6 +275,8 @@ static int change_running(struct task *task)
         task->plugged = true;
         return 0;
     }
+    if (task->attach && !task->diff)
+        print_losses(task);
     if (task->attach)
         device = domain_xml_device(&share);
     if (!device)
@@ -263,6 +291,8 @@ static int change(struct task *task)
     bool persistent = virDomainIsPersistent(task->domain) == 1;
     int status = persistent ? -EAGAIN : 0;
 
+    if (task->attach)
+        find_losses(task, persistent ? VIR_DOMAIN_XML_INACTIVE : 0);
     for (int i = 0; i < TRIES && status == -EAGAIN; i++)
         status = change_definition(task);
     if (status == -EAGAIN)
@@ -294,9 +324,12 @@ static void print_text(const struct task *task)
         printf("%s: shut it down and start it again: the running VM is as it was\n", task->name);
 }
 
-static void print_result(const struct task *task)
+static struct json_object *result_of(const struct task *task)
 {
-    _cleanup_json_ struct json_object *object = json_object_new_object();
+    struct json_object *object = json_object_new_object(), *losses = json_object_new_array();
+
+    for (size_t i = 0; i < task->n_losses; i++)
+        json_object_array_add(losses, json_object_new_string(task->losses[i]->name));
 
     json_object_object_add(object, "domain",
                            json_object_new_string(virDomainGetName(task->domain)));
@@ -307,70 +340,134 @@ static void print_result(const struct task *task)
     json_object_object_add(object, "running", json_object_new_boolean(task->running));
     json_object_object_add(object, "plugged", json_object_new_boolean(task->plugged));
     json_object_object_add(object, "restart_needed", json_object_new_boolean(task->restart_needed));
-    print_json(object);
+    json_object_object_add(object, "losses", losses);
+    return object;
 }
 
 static void task_deinit(struct task *task)
 {
     if (task->domain)
         virDomainFree(task->domain);
-    if (task->connection)
-        virConnectClose(task->connection);
     free(task->directory);
     free(task->diff);
 }
 
-static int run(struct task *task)
+/* @param results  gets the result, where it is not printed as text
+   @return the exit status */
+static int run(const struct task *given, struct json_object *results)
 {
+    _cleanup_(task_deinit) struct task task = *given;
+    int status = find_domain(&task);
+
+    if (status == 0)
+        status = change(&task);
+    if (status != 0)
+        return status;
+    if (task.common->json)
+        json_object_array_add(results, result_of(&task));
+    else
+        print_text(&task);
+    return EXIT_SUCCESS;
+}
+
+/* In the definition, or in the running VM. */
+static bool has_share(virDomainPtr domain)
+{
+    static const unsigned views[] = {VIR_DOMAIN_XML_INACTIVE, 0};
+    struct domain_virtiofs state = {0};
+
+    for (size_t i = 0; i < ARRAY_SIZE(views) && !state.has_share; i++) {
+        _cleanup_free_ char *xml = virDomainGetXMLDesc(domain, views[i]);
+
+        if (xml)
+            domain_xml_read(xml, strlen(xml), &state);
+    }
+    return state.has_share;
+}
+
+/* Every domain that has a share. One that keeps it is reported, and the others go on.
+   @return the exit status: the last that was no success */
+static int run_all(const struct task *given, struct json_object *results)
+{
+    virDomainPtr *domains;
+    int n = virConnectListAllDomains(given->connection, &domains, 0), status = EXIT_SUCCESS;
+
+    if (n < 0) {
+        fprintf(stderr, "virtjoule: libvirt lists no domains: %s\n", virGetLastErrorMessage());
+        return STATUS_UNAVAILABLE;
+    }
+    for (int i = 0; i < n; i++) {
+        struct task task = *given;
+        int r;
+
+        task.name = virDomainGetName(domains[i]);
+        r = has_share(domains[i]) ? run(&task, results) : EXIT_SUCCESS;
+        if (r != EXIT_SUCCESS)
+            status = r;
+        virDomainFree(domains[i]);
+    }
+    free(domains);
+    return status;
+}
+
+/* @return the exit status */
+static int connect_and_run(const struct task *given, const char *uri, bool all)
+{
+    _cleanup_json_ struct json_object *results = json_object_new_array();
+    struct task task = *given;
     int status;
 
     virSetErrorFunc(NULL, ignore_error);
-    status = find_domain(task);
-    if (status == 0)
-        status = change(task);
-    if (status != 0)
-        return status;
-    if (task->common->json)
-        print_result(task);
-    else
-        print_text(task);
-    return EXIT_SUCCESS;
+    task.connection = virConnectOpen(uri);
+    if (!task.connection) {
+        fprintf(stderr, "virtjoule: no libvirt at %s: %s\n", uri, virGetLastErrorMessage());
+        return STATUS_UNAVAILABLE;
+    }
+    status = all ? run_all(&task, results) : run(&task, results);
+    if (task.common->json && all)
+        print_json(results);
+    else if (task.common->json && status == EXIT_SUCCESS)
+        print_json(json_object_array_get_idx(results, 0));
+    virConnectClose(task.connection);
+    return status;
 }
 
 static int command(const char *name, bool attach, struct common_options *common, int argc,
                    char **argv)
 {
-    _cleanup_(task_deinit) struct task task = {
-        .attach = attach,
-        .uri = "qemu:///system",
-        .common = common,
-    };
+    struct task task = {.attach = attach, .common = common};
+    const char *uri = "qemu:///system";
+    bool all = false;
     const struct program_option options[] = {
         {"dry-run", NULL, "only show what would be changed", .flag = &task.dry_run},
-        {"connect", "URI", "of libvirt (default qemu:///system)", .text = &task.uri},
+        {"connect", "URI", "of libvirt (default qemu:///system)", .text = &uri},
         COMMON_OPTIONS(common),
+        /* of detach alone */
+        {"all", NULL, "every domain that has a share", .flag = &all},
     };
     const struct program_usage usage = {
         .name = name,
-        .arguments = "DOMAIN [OPTION]...",
+        .arguments = attach ? "DOMAIN [OPTION]..." : "DOMAIN | --all [OPTION]...",
         .purpose =
             "attach gives a libvirt domain its energy share: shared memory and the virtiofs\n"
             "device, in its definition and, where its memory is shared already, in the\n"
-            "running VM. detach takes out again what attach put in. Both show what they\n"
-            "change.",
+            "running VM. attach says what the VM loses by it. detach takes out again what\n"
+            "attach put in. Both show what they change.",
         .statuses = "0 success or nothing to do, 1 refused, 2 wrong usage, 69 no daemon\n"
                     "or no libvirt",
         .wrong_usage = STATUS_USAGE,
         .options = options,
-        .n_options = ARRAY_SIZE(options),
+        .n_options = ARRAY_SIZE(options) - attach,
         .operand = &task.name,
     };
     int status = program_parse(&usage, argc, argv);
 
     if (status >= 0)
         return status;
-    return task.name ? run(&task)
-                     : program_usage_error(&usage, "takes the name or UUID of a domain");
+    if (!task.name == !all)
+        return program_usage_error(&usage, attach ? "takes the name or UUID of a domain"
+                                                  : "takes the name or UUID of a domain, or --all");
+    return connect_and_run(&task, uri, all);
 }
 
 int attach_command(struct common_options *common, int argc, char **argv)

@@ -240,6 +240,7 @@ int domain_xml_read(const char *xml, size_t length, struct domain_virtiofs *ret)
         return r;
     *ret = (struct domain_virtiofs){
         .shared_memory = domain_memory_is_shared(&domain),
+        .huge_pages = domain_has_huge_pages(&domain),
         .has_share = filesystem_is_virtiofs(domain.share),
     };
     XML_FOR_EACH_CHILD(filesystem, domain.devices, "filesystem")

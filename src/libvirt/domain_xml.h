@@ -40,7 +40,8 @@ enum domain_xml_result {
  * @param ret          the new text; untouched unless changed
  * @param ret_problem  on failure: the reason, a static string
  * @return a domain_xml_result; -EINVAL: no domain's XML; -EEXIST: the tag is another
- *         file system's; -EBUSY: memory that must not be shared; -ENOMEM
+ *         file system's; -EBUSY: memory that must not be shared, or is
+ *         encrypted; -ENOMEM
  */
 int domain_xml_attach(const char *xml, size_t length, const struct domain_share *share, char **ret,
                       const char **ret_problem);
@@ -79,6 +80,7 @@ struct virtiofs_device {
 /** What a domain has of what a share needs. */
 struct domain_virtiofs {
     bool shared_memory; /* virtiofsd can map all of it */
+    bool huge_pages;    /* all memory is of huge pages that the definition asks for */
     bool has_share;     /* a virtiofs device with our tag, wherever it stands */
     size_t n_devices;   /* those beyond VIRTIOFS_DEVICES_MAX are left out */
     struct virtiofs_device devices[VIRTIOFS_DEVICES_MAX];

@@ -167,6 +167,11 @@ int domain_xml_attach(const char *xml, size_t length, const struct domain_share 
     *ret_problem = "libvirt gave no domain's XML";
     if (r < 0)
         return r;
+    if (xml_child(domain.root, "launchSecurity")) {
+        *ret_problem = "it has launchSecurity (such as SEV, SEV-SNP or TDX): its memory is "
+                       "encrypted, and virtiofsd cannot share it";
+        return -EBUSY;
+    }
     if (!domain.record)
         domain.record = domain_new_record(domain.document);
     if (!domain.record)

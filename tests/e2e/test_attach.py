@@ -58,13 +58,13 @@ class Command:
     def __init__(self, daemon):
         self._socket = daemon.runtime_dir / "control.sock"
 
-    def start(self, command, name, *options):
-        return subprocess.Popen([VIRTJOULE, "--socket", self._socket, command, name, *options],
+    def start(self, command, *arguments):
+        return subprocess.Popen([VIRTJOULE, "--socket", self._socket, command, *arguments],
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-    def run(self, command, name, *options, status=0):
+    def run(self, command, *arguments, status=0):
         """Its answer, or what it said where it is to refuse."""
-        process = self.start(command, name, "--json", *options)
+        process = self.start(command, "--json", *arguments)
         output, errors = process.communicate(timeout=system.PATIENCE_S)
         assert process.returncode == status, errors
         return json.loads(output) if status == 0 else errors
@@ -102,6 +102,10 @@ def define(libvirtd):
         return libvirtd.connection.defineXML(first.XMLDesc(INACTIVE))
 
     return define
+
+
+def system_is_debian_12():
+    return not shutil.which("/usr/libexec/virtiofsd")
 
 
 def mount_share(guest):
@@ -144,6 +148,60 @@ def test_no_password_is_shown(command, define):
     domain = define(next(path for path in DOMAINS if "passwd" in path.read_text()))
     assert "passwd" not in command.attach(domain.name())["diff"]
     assert "passwd" in domain.XMLDesc(INACTIVE)
+
+
+def test_losses_are_named(command, daemon, define):
+    """Before anything is changed: what this libvirt, QEMU and virtiofsd cannot do with a share."""
+    domain = define(next(path for path in DOMAINS if path.stem == "libvirt-minimal"))
+    losses = command.attach(domain.name(), "--dry-run")["losses"]
+    assert losses[-2:] == ["ksm", "huge-pages"]
+    if system_is_debian_12():
+        assert losses[:-2] == ["save", "snapshot", "migration"]
+    process = command.start("attach", domain.name())
+    output, errors = process.communicate(timeout=system.PATIENCE_S)
+    assert process.returncode == 0, errors
+    assert 0 < output.index("(KSM)") < output.index("<filesystem") < output.index("attached, in")
+    assert command.attach(domain.name())["losses"] == []  # it has them already
+
+
+def test_encrypted_memory(command, daemon, libvirtd):
+    """No kind of it can be shared. This machine's libvirt takes the definition of one."""
+    xml = (system.SOURCE_ROOT / "tests/data/domains/libvirt-minimal.xml").read_text()
+    name = f"{system.PREFIX}encrypted"
+    xml = re.sub("<name>.*?</name>", f"<name>{name}</name>", xml)
+    xml = xml.replace("<devices>", "<launchSecurity type='sev'><policy>1</policy>"
+                      "<cbitpos>47</cbitpos><reducedPhysBits>1</reducedPhysBits>"
+                      "</launchSecurity><devices>")
+    domain = libvirtd.connection.defineXML(xml)
+    assert "launchSecurity" in command.attach(name, status=1)
+    assert "virtiofs" not in domain.XMLDesc(INACTIVE)
+
+
+def test_detach_all(command, daemon, define, start_guest):
+    """Whatever has a share: definitions and running VMs. One that was attached by hand is left."""
+    domains = [define(path) for path in DOMAINS[:3]]
+    before = {domain.name(): domain.XMLDesc(INACTIVE) for domain in domains}
+    for domain in domains[:2]:
+        command.attach(domain.name())
+    guest = start_guest(daemon, share=False)
+    command.attach(guest.name)
+    wanted = {domains[0].name(), domains[1].name(), guest.name}
+    shown = command.run("detach", "--all", "--dry-run")
+    assert {answer["domain"] for answer in shown} == wanted
+    answers = command.run("detach", "--all")
+    assert {answer["domain"] for answer in answers if answer["changed"]} == wanted
+    assert [answer["plugged"] for answer in answers if answer["running"]] == [True]
+    assert {domain.name(): domain.XMLDesc(INACTIVE) for domain in domains} == before
+    assert command.run("detach", "--all") == []
+    command.run("detach", "--all", "more", status=2)
+    command.run("detach", status=2)
+    command.run("attach", "--all", status=2)
+
+
+def test_detach_all_leaves_foreign_shares(command, daemon, start_guest):
+    guest = start_guest(daemon)
+    assert "not attached by virtjoule" in command.run("detach", "--all", status=1)
+    assert "virtiofs" in guest.domain.XMLDesc(INACTIVE)
 
 
 def test_hot_plug(command, daemon, start_guest):

@@ -327,6 +327,13 @@ static void test_refusals(void **state)
         {DOMAIN("", SHARE("path", DIRECTORY)), -EEXIST, -ENOENT},
         {DOMAIN("", SHARE("virtiofs", "/srv/virtjoule")), -EEXIST, -ENOENT},
         {DOMAIN("", "    <memory model='dimm' access='private'/>\n"), -EBUSY, DOMAIN_XML_UNCHANGED},
+        /* encrypted memory, shared or not */
+        {DOMAIN("  <launchSecurity type='sev'/>\n", ""), -EBUSY, DOMAIN_XML_UNCHANGED},
+        {DOMAIN("  <launchSecurity type='sev-snp' kernelHashes='yes'/>\n", ""), -EBUSY,
+         DOMAIN_XML_UNCHANGED},
+        {DOMAIN("  <launchSecurity type='tdx'/>\n", ""), -EBUSY, DOMAIN_XML_UNCHANGED},
+        {DOMAIN("  <launchSecurity type='s390-pv'/>\n" BACKING("    <access mode='shared'/>\n"), ""),
+         -EBUSY, DOMAIN_XML_UNCHANGED},
     };
 
     for (size_t i = 0; i < ELEMENTS(cases); i++) {
