@@ -186,10 +186,10 @@ static void check_hook(struct doctor *doctor)
         return;
     if (!doctor_access(doctor, HOOK, F_OK))
         doctor_report(doctor, SEVERITY_WARNING, "hook-missing",
-                      doctor_text(HOOK " is not there: a VM's share may not be ready when it "
-                                       "starts"),
-                      doctor_text("apt install --reinstall -o Dpkg::Options::=--force-confmiss "
-                                  "virtjoule && systemctl restart libvirtd"));
+                      doctor_text(HOOK " is not there: a VM does not start when its share is not "
+                                       "ready"),
+                      doctor_text("apt install --reinstall virtjoule && systemctl restart "
+                                  "libvirtd"));
     else if (!doctor_access(doctor, HOOK, X_OK))
         doctor_report(doctor, SEVERITY_WARNING, "hook-not-executable",
                       doctor_text(HOOK " is not executable: libvirt ignores it"),

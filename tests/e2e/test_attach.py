@@ -164,19 +164,6 @@ def test_losses_are_named(command, daemon, define):
     assert command.attach(domain.name())["losses"] == []  # it has them already
 
 
-def test_encrypted_memory(command, daemon, libvirtd):
-    """No kind of it can be shared. This machine's libvirt takes the definition of one."""
-    xml = (system.SOURCE_ROOT / "tests/data/domains/libvirt-minimal.xml").read_text()
-    name = f"{system.PREFIX}encrypted"
-    xml = re.sub("<name>.*?</name>", f"<name>{name}</name>", xml)
-    xml = xml.replace("<devices>", "<launchSecurity type='sev'><policy>1</policy>"
-                      "<cbitpos>47</cbitpos><reducedPhysBits>1</reducedPhysBits>"
-                      "</launchSecurity><devices>")
-    domain = libvirtd.connection.defineXML(xml)
-    assert "launchSecurity" in command.attach(name, status=1)
-    assert "virtiofs" not in domain.XMLDesc(INACTIVE)
-
-
 def test_detach_all(command, daemon, define, start_guest):
     """Whatever has a share: definitions and running VMs. One that was attached by hand is left."""
     domains = [define(path) for path in DOMAINS[:3]]
