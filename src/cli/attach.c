@@ -178,8 +178,7 @@ static void find_losses(struct task *task, unsigned flags)
         return;
     virConnectGetLibVersion(task->connection, &host.libvirt);
     virConnectGetVersion(task->connection, &host.qemu);
-    task->n_losses =
-        share_losses(&host, !state.shared_memory && !state.huge_pages, task->losses);
+    task->n_losses = share_losses(&host, !state.shared_memory && !state.huge_pages, task->losses);
 }
 
 static bool is_defined_as(const struct task *task, const char *xml, unsigned flags)

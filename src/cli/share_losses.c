@@ -25,8 +25,8 @@ static const struct {
 size_t share_losses(const struct share_host *host, bool memory_changes,
                     const struct share_loss *ret[SHARE_LOSSES_MAX])
 {
-    bool stays = host->c_virtiofsd || host->libvirt < LIBVIRT_MIGRATES ||
-                 host->qemu < QEMU_MIGRATES;
+    bool stays =
+        host->c_virtiofsd || host->libvirt < LIBVIRT_MIGRATES || host->qemu < QEMU_MIGRATES;
     size_t n = 0;
 
     for (size_t i = 0; i < ARRAY_SIZE(table); i++)

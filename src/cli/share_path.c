@@ -38,8 +38,7 @@ bool find_share_uuid(const char *xml, size_t length, const char *mountpoint,
     if (end - uuid < UUID_TEXT_LENGTH || !is_uuid(uuid))
         return false;
     memcpy(name + 1, uuid, UUID_TEXT_LENGTH);
-    for (const char *p = uuid; (p = memmem(p, (size_t)(end - p), name, UUID_TEXT_LENGTH + 1));
-         p++)
+    for (const char *p = uuid; (p = memmem(p, (size_t)(end - p), name, UUID_TEXT_LENGTH + 1)); p++)
         if (is_share(xml, end, p, mountpoint)) {
             memcpy(ret, name + 1, UUID_TEXT_LENGTH + 1);
             return true;

@@ -21,7 +21,8 @@
 /* The top directories of a tree. */
 static const char *const parts[] = {"class", "devices", "virtjoule"};
 
-/* Looks at what the kernel knows: a server that hangs is not asked. @return 0 or a negative errno */
+/* Looks at what the kernel knows: a server that hangs is not asked. @return 0 or a negative errno
+ */
 static int look_at(int dir_fd, const char *path, struct statx *ret)
 {
     return statx(dir_fd, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT | AT_SYMLINK_NOFOLLOW,
@@ -198,8 +199,7 @@ static void fill_part(int share_fd, int tree_fd, const char *part)
         return;
     drain_part(share_fd, part);
     to_fd = open_directory(share_fd, part, 0);
-    mount_fd =
-        open_tree(from_fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    mount_fd = open_tree(from_fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
     if (to_fd >= 0 && mount_fd >= 0)
         move_mount(mount_fd, "", to_fd, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
 }
@@ -221,9 +221,8 @@ static void for_each_share(void (*function)(int share_fd, const char *name, int 
     const struct dirent *entry;
 
     while (directory && (entry = readdir(directory))) {
-        _cleanup_close_ int fd = entry->d_name[0] == '.'
-                                     ? -1
-                                     : open_directory(dirfd(directory), entry->d_name, 0);
+        _cleanup_close_ int fd =
+            entry->d_name[0] == '.' ? -1 : open_directory(dirfd(directory), entry->d_name, 0);
 
         if (fd >= 0)
             function(fd, entry->d_name, argument);

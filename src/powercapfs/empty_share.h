@@ -28,7 +28,8 @@ int empty_share_make(const char *mountpoint, const char *uuid);
 /** Whether a VM has, or had, an empty share since it started. */
 bool empty_share_exists(const char *uuid);
 
-/** Removes what empty_share_make() made for a VM that has ended. Does nothing where there is none. */
+/** Removes what empty_share_make() made for a VM that has ended. Does nothing where there is none.
+ */
 void empty_share_remove(const char *uuid);
 
 /** Whether the mount point shows the empty shares instead of the trees. */
@@ -40,5 +41,6 @@ void empty_shares_uncover(const char *mountpoint);
 /** Gives the empty shares their trees, once the daemon serves the mount. Waits for its answers. */
 void empty_shares_fill(const char *mountpoint);
 
-/** Takes the trees out again before their mount goes: an empty directory is read without an error. */
+/** Takes the trees out again before their mount goes: an empty directory is read without an error.
+ */
 void empty_shares_drain(void);

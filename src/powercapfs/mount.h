@@ -55,8 +55,8 @@ int mount_put_back(int spare_fd, const char *path);
 
 /**
  * Makes the directory where it is missing, takes down what covers it with empty
- * shares and dead powercapfs mounts on it, and makes sure that it is an empty directory with nothing mounted
- * on it.
+ * shares and dead powercapfs mounts on it, and makes sure that it is an empty directory with
+ * nothing mounted on it.
  * @return 0, -ENOTDIR, -ENOTEMPTY, -EBUSY, or another negative errno; the
  *         reason is logged
  */

@@ -37,18 +37,35 @@ def test_all_phases(daemon, make_vm):
         assert vm.virtiofsd
         vm.stop()
         assert not vm.virtiofsd
-        assert list(vm.run_directory.iterdir()) == [vm.run_directory / "empty"]
+        assert list(vm.run_directory.iterdir()) == []
         vm.start()
 
 
 def test_starts_without_a_share(daemon, make_vm):
-    """No UUID in the configuration: the VM starts, and its share is empty."""
+    """No UUID in the configuration: the VM starts, and its share is empty. The guest cannot write
+    to it."""
     vm = make_vm(smbios="manufacturer=x")
     assert vm.check(f"ls -A {vm.SHARE}") == ""
+    assert "Read-only" in vm.check(f"! touch {vm.SHARE}/x")
+
+
+def test_starts_without_a_daemon(daemon, make_vm):
+    """The guest has its counter when there is a daemon again."""
+    vm = make_vm()
     vm.stop()
     daemon.stop()
     assert "without its energy share" in vm.phase("pre-start")
     vm.start_qemu()
+    vm.connect()
+    assert vm.check(f"ls -A {vm.SHARE}/class") == ""
+    daemon.start()
+
+    def counter():
+        vm.phase("post-start")
+        answer = vm.run(f"cat {vm.SHARE}/class/powercap/intel-rapl:0/energy_uj")
+        return int(answer.output) if answer.status == 0 else 0
+
+    wait_until(counter, "the guest's counter is there")
 
 
 def test_start_that_comes_to_nothing(make_vm):

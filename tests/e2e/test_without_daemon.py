@@ -69,14 +69,18 @@ def counts(guest):
 
 
 def test_never_started(host, start_guest):
-    """The share is filled in the guest that runs, and is empty again while there is no daemon."""
+    """The share is filled in the guest that runs, and is empty again while there is no daemon.
+    The guest need not mount it again; what is bound from the former tree is."""
     guest = start_guest(host.daemon, wait_for_share=False)
     assert is_empty(guest)
     for _ in range(2):
         host.start()
         counts(guest)
+        guest.check(f"mount --bind {guest.SHARE}/class/powercap {guest.POWERCAP}")
+        assert guest.energy_uj() > 0
         host.stop()
         assert is_empty(guest)
+        guest.check(f"umount {guest.POWERCAP}")
 
 
 def test_dead_mount(host, start_guest):

@@ -332,7 +332,8 @@ static void test_refusals(void **state)
         {DOMAIN("  <launchSecurity type='sev-snp' kernelHashes='yes'/>\n", ""), -EBUSY,
          DOMAIN_XML_UNCHANGED},
         {DOMAIN("  <launchSecurity type='tdx'/>\n", ""), -EBUSY, DOMAIN_XML_UNCHANGED},
-        {DOMAIN("  <launchSecurity type='s390-pv'/>\n" BACKING("    <access mode='shared'/>\n"), ""),
+        {DOMAIN("  <launchSecurity type='s390-pv'/>\n" BACKING("    <access mode='shared'/>\n"),
+                ""),
          -EBUSY, DOMAIN_XML_UNCHANGED},
     };
 

@@ -172,7 +172,7 @@ class Guest:
             # The daemon learns of a new domain from libvirt as we do: give it a moment.
             system.wait_until(self._share.is_dir, f"{self._share} is there")
         self.domain.create()
-        self._connect()
+        self.connect()
 
     def destroy(self):
         self._disconnect()
@@ -266,7 +266,8 @@ class Guest:
         path = self._directory / f"{self.name}.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def _connect(self):
+    def connect(self):
+        """Waits until the guest obeys."""
         self._received = b""
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(PATIENCE_S)

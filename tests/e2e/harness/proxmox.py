@@ -47,6 +47,9 @@ class ProxmoxVm(Guest):
         text = _SOURCE.read_text()
         for key, value in (
                 ("virtjoule", f'"{VIRTJOULE} --socket {daemon.runtime_dir}/control.sock"'),
+                ("libvirt_hook", system.BUILD / "hooks/libvirt-hook"),
+                ("control", daemon.runtime_dir / "control.sock"),
+                ("mountpoint", daemon.mountpoint),
                 ("run", self.run_directory)):
             text, n = re.subn(f"^{key}=.*$", f"{key}={value}", text, flags=re.MULTILINE)
             assert n == 1
@@ -85,7 +88,7 @@ class ProxmoxVm(Guest):
         self.phase("pre-start")
         self.start_qemu()
         self.phase("post-start")
-        self._connect()
+        self.connect()
 
     def start_qemu(self):
         images = system.BUILD / "guest"
