@@ -309,7 +309,7 @@ static void check_served(struct doctor *doctor, pid_t pid, const char *comm, voi
         if (strcmp(served.root + (served.root[0] == '/'), doctor->domains[i].uuid) == 0)
             doctor_report(doctor, SEVERITY_ERROR, "domain-share-stale",
                           doctor_text("%s: its share is of a mount that is gone: the guest's reads "
-                                      "fail",
+                                      "fail, and a VM that is saved now may not be restored",
                                       doctor->domains[i].name),
                           doctor_text("virsh shutdown %s; virsh start %s (and start virtjouled "
                                       "from its unit, which keeps the mount)",

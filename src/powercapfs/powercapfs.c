@@ -428,8 +428,11 @@ void powercapfs_keep_mounted(struct powercapfs *fs)
     bool ended = atomic_load(&fs->ended);
     int r;
 
-    /* A VM started while the daemon was too slow to answer. */
+    /* A VM started while the daemon was too slow to answer. A daemon that may not unmount leaves it
+       to the hook. */
     empty_shares_uncover(fs->mountpoint);
+    if (empty_shares_cover(fs->mountpoint))
+        return;
     if (!backoff_is_due(&fs->mount_retry, now) || (!ended && is_in_place(fs)))
         return;
     r = ended ? mount_anew(fs) : put_back(fs);

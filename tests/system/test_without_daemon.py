@@ -13,6 +13,7 @@ from test_life import GUEST_COMMANDS, type_in
 NAME = "web"
 CONFIG = "/etc/virtjoule/virtjouled.conf"
 HOOK = "/etc/libvirt/hooks/qemu.d/virtjoule"
+INSTALL_S = 900  # ends a hang alone: the machine is emulated, and may be busy
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def guest(host, tmp_path_factory):
 @pytest.fixture(scope="module")
 def daemon(host, package):
     """Installed, and known to libvirt."""
-    host.check(f"apt-get install -y {host.put(package.file)}", timeout=180)
+    host.check(f"apt-get install -y {host.put(package.file)}", timeout=INSTALL_S)
     host.check("systemctl restart libvirtd")
     daemon = Daemon(host)
     daemon.wait_active()
@@ -56,7 +57,7 @@ def test_daemon_is_dead(host, daemon, guest):
     guest.power_on()
     guest.wait_for_boot()
     host.tell(host.check("journalctl -b -t virtjoule -o cat"))
-    type_in(guest, "/root", GUEST_COMMANDS[0], timeout=400)
+    type_in(guest, "/root", GUEST_COMMANDS[0], timeout=INSTALL_S)
     assert guest.check("systemctl --failed --quiet") == ""
     assert guest.run(f"cat {POWERCAP}/intel-rapl:0/energy_uj").status != 0
 
@@ -78,7 +79,7 @@ def test_daemon_is_back(host, daemon, guest):
 
 def test_misconfigured(host, daemon, guest):
     host.check(f"cp {CONFIG} {CONFIG}.good && echo 'nonsense = yes' >>{CONFIG} && "
-               f"! systemctl restart {UNIT}", timeout=120)
+               f"! systemctl restart {UNIT}", timeout=INSTALL_S)
     starts_and_stops(host, guest)
     host.check(f"mv {CONFIG}.good {CONFIG}")
     daemon.wait_active()
@@ -101,7 +102,7 @@ def test_purged(host, daemon, guest):
     """The share was put in by hand: it is not virtjoule's to take out, and the hook stays."""
     host.check(f"virsh dumpxml --inactive {NAME} | grep -v virtjoule:share >/run/domain.xml && "
                f"virsh -q define /run/domain.xml")
-    host.tell(host.check("apt-get purge -y virtjoule", timeout=180))
+    host.tell(host.check("apt-get purge -y virtjoule", timeout=INSTALL_S))
     assert host.run("command -v virtjoule virtjouled").status != 0
     host.check(f"test -x {HOOK}")
     starts_and_stops(host, guest)
@@ -111,13 +112,13 @@ def test_installed_and_purged_again(host, daemon, guest, package):
     """What virtjoule attached goes with it. Then the domain can be saved again."""
     host.check(f"virsh dumpxml --inactive {NAME} | sed '/<filesystem/,/<.filesystem>/d' "
                f">/run/domain.xml && virsh -q define /run/domain.xml")
-    host.check(f"apt-get install -y {host.put(package.file)}", timeout=180)
+    host.check(f"apt-get install -y {host.put(package.file)}", timeout=INSTALL_S)
     daemon.wait_active()
     host.check(f"virtjoule attach {NAME}")
-    host.tell(host.check("apt-get purge -y virtjoule", timeout=180))
+    host.tell(host.check("apt-get purge -y virtjoule", timeout=INSTALL_S))
     assert "virtiofs" not in guest.xml("--inactive")
     host.check(f"test ! -e {HOOK}")
     guest.power_on()
-    host.check(f"virsh -q managedsave {NAME}", timeout=120)
+    host.check(f"virsh -q managedsave {NAME}", timeout=INSTALL_S)
     guest.power_on()
     assert state(host) == "running"

@@ -80,7 +80,9 @@ names() {
 names CONTROL_SOCKET hooks/qemu.d/virtjoule systemd/virtjoule.socket man/virtjoule.1.scd
 names RUNTIME_DIRECTORY hooks/proxmox/virtjoule-hookscript systemd/virtjoule.tmpfiles
 names SHARE_MOUNTPOINT systemd/run-virtjoule-share.mount systemd/sys-class-powercap.mount
-names DAEMON_CONFIG_FILE systemd/virtjoule.service.in man/virtjoule.1.scd
+names DAEMON_CONFIG_FILE systemd/virtjoule.service.in man/virtjoule.1.scd hooks/qemu.d/virtjoule
+names TREES_MOUNTPOINT hooks/qemu.d/virtjoule hooks/proxmox/virtjoule-hookscript
+names EMPTY_SHARES_DIRECTORY hooks/qemu.d/virtjoule
 
 # Of alternatives, each is there in one Debian.
 sed -n '/^Build-Depends:/,/^$/p' "$source/debian/control" | tr '|' '\n' | sed 's/(.*)//' | tr -d ' ,' |
