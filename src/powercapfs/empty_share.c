@@ -188,8 +188,7 @@ void empty_share_remove(const char *uuid)
  * taken over. */
 static void fill_part(int share_fd, int tree_fd, const char *part)
 {
-    _cleanup_close_ int from_fd =
-        open_directory(tree_fd, part, RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS);
+    _cleanup_close_ int from_fd = open_directory(tree_fd, part, RESOLVE_NO_XDEV);
     _cleanup_close_ int mount_fd = -1;
     _cleanup_close_ int to_fd = -1;
     struct statx from, to;
@@ -206,8 +205,7 @@ static void fill_part(int share_fd, int tree_fd, const char *part)
 
 static void fill(int share_fd, const char *name, int mountpoint_fd)
 {
-    _cleanup_close_ int tree_fd =
-        open_directory(mountpoint_fd, name, RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS);
+    _cleanup_close_ int tree_fd = open_directory(mountpoint_fd, name, RESOLVE_NO_XDEV);
 
     for (size_t i = 0; tree_fd >= 0 && i < ARRAY_SIZE(parts); i++)
         fill_part(share_fd, tree_fd, parts[i]);

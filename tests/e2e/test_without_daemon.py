@@ -13,7 +13,7 @@ import pytest
 from harness import libvirtd as harness_libvirtd
 from harness.daemon import VIRTJOULED, Daemon, DescriptorStore
 from harness.hook import InstalledHook
-from harness.system import mounts_below, wait_until
+from harness.system import detach_mount, mounts_below, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -172,6 +172,30 @@ def test_nothing_is_left(host, start_guest):
         assert is_empty(guest)
 
 
+def share_xml(mountpoint, identity):
+    """What the hook looks for in a domain."""
+    return f"<uuid>{identity}</uuid><source dir='{mountpoint}/{identity}'/>".encode()
+
+
+@pytest.mark.parametrize("part", ["", "class"])
+def test_daemon_taken_over(host, directory, part):
+    """A tree, or a part of one, is a link to what the guest must not have."""
+    mountpoint, identity = host.daemon.mountpoint, str(uuid.uuid4())
+    (directory / "secret/class").mkdir(parents=True)
+    host.hook.call(share_xml(mountpoint, identity))
+    assert (mountpoint / identity / "class").is_dir()
+    detach_mount(mountpoint)
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", mountpoint], check=True)
+    if part:
+        (mountpoint / identity / "devices").mkdir(parents=True)
+    (mountpoint / identity / part).symlink_to(directory / "secret" / part)
+    host.run("--fill")
+    mounted = [Path(path).name for path in mounts_below(EMPTY_SHARES / identity)]
+    assert mounted == (["devices"] if part else [])
+    host.hook.call(share_xml(mountpoint, identity), "release")
+    assert not (EMPTY_SHARES / identity).exists()
+
+
 @pytest.fixture
 def planted(directory):
     """plant(name): the mount point of a hook, a link that a daemon's user has made."""
@@ -193,5 +217,4 @@ def test_planted_link(host, planted, removed):
     host.daemon.configure(SETTINGS)
     if removed:
         host.hook.remove_program()
-    identity = str(uuid.uuid4())
-    host.hook.call(f"<uuid>{identity}</uuid><source dir='{planted}/{identity}'/>".encode())
+    host.hook.call(share_xml(planted, uuid.uuid4()))
