@@ -177,7 +177,9 @@ def test_detach_all(command, daemon, define, start_guest):
     assert {answer["domain"] for answer in shown} == wanted
     answers = command.run("detach", "--all")
     assert {answer["domain"] for answer in answers if answer["changed"]} == wanted
-    assert [answer["plugged"] for answer in answers if answer["running"]] == [True]
+    running = [answer for answer in answers if answer["running"]]
+    assert [answer["domain"] for answer in running] == [guest.name]
+    wait_until(lambda: "virtiofs" not in guest.domain.XMLDesc(0), "the guest releases the device")
     assert {domain.name(): domain.XMLDesc(INACTIVE) for domain in domains} == before
     assert command.run("detach", "--all") == []
     command.run("detach", "--all", "more", status=2)
