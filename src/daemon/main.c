@@ -6,7 +6,9 @@
 
 #include "daemon/config.h"
 #include "daemon/manager.h"
+#include "libvirt/metadata_writer.h"
 #include "powercapfs/mount.h"
+#include "util/descriptors.h"
 #include "util/file.h"
 #include "util/log.h"
 #include "util/macros.h"
@@ -54,7 +56,20 @@ static int unmount_trees(const struct config *config)
     return mountpoint_release(config->mountpoint) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-enum action { ACTION_RUN, ACTION_CHECK, ACTION_MOUNT, ACTION_UNMOUNT };
+/* For a daemon that may only read. */
+static int write_metadata(const struct config *config)
+{
+    struct descriptors descriptors = {0};
+    int r = descriptors_take(&descriptors);
+    int fd = r < 0 ? r : descriptors_next(&descriptors, "metadata");
+
+    descriptors_deinit(&descriptors);
+    r = fd < 0 ? -ENOTCONN : metadata_writer_serve(fd, config->libvirt_uri);
+    log_error("cannot listen for the daemon", F_ERROR(r));
+    return EXIT_FAILURE;
+}
+
+enum action { ACTION_RUN, ACTION_CHECK, ACTION_MOUNT, ACTION_UNMOUNT, ACTION_WRITE_METADATA };
 
 /* @return the exit status */
 static int (*const actions[])(const struct config *config) = {
@@ -62,6 +77,7 @@ static int (*const actions[])(const struct config *config) = {
     [ACTION_CHECK] = report_valid,
     [ACTION_MOUNT] = mount_trees,
     [ACTION_UNMOUNT] = unmount_trees,
+    [ACTION_WRITE_METADATA] = write_metadata,
 };
 
 int main(int argc, char **argv)
@@ -77,10 +93,12 @@ int main(int argc, char **argv)
          .choice = &action, .value = ACTION_MOUNT},
         {"unmount", NULL, "unmount the powercap trees and exit", .choice = &action,
          .value = ACTION_UNMOUNT},
+        {"write-metadata", NULL, "write VMs' energy to libvirt for a daemon that only reads",
+         .choice = &action, .value = ACTION_WRITE_METADATA},
     };
     const struct program_usage usage = {
         .name = "virtjouled",
-        .arguments = "[--config FILE] [--check-config | --mount | --unmount]",
+        .arguments = "[--config FILE] [--check-config | --mount | --unmount | --write-metadata]",
         .purpose = "Gives every QEMU/KVM virtual machine of this host its own energy counter.",
         .statuses = "0 after SIGTERM, 1 on failure, 64 for wrong options,\n"
                     "69 when no energy can be read, 78 when the configuration is wrong",

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -133,12 +134,16 @@ static int new_board(struct manager *manager)
 
 static int new_discovery(struct manager *manager)
 {
+    char metadata_socket[CONFIG_PATH_MAX + sizeof("/" METADATA_SOCKET_NAME)];
     const struct discovery_config config = {
         .libvirt_uri = manager->config.libvirt_uri,
         .procfs = manager->config.procfs,
         .proc_root = manager->config.proc_root,
+        .metadata_socket = metadata_socket,
     };
 
+    snprintf(metadata_socket, sizeof(metadata_socket), "%s/" METADATA_SOCKET_NAME,
+             manager->config.runtime_dir);
     return discovery_new(&config, &manager->discovery);
 }
 

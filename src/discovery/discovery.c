@@ -54,7 +54,7 @@ int discovery_new(const struct discovery_config *config, struct discovery **ret)
     if (r < 0)
         return r;
     if (config->libvirt_uri && config->libvirt_uri[0] != '\0') {
-        r = libvirt_watch_new(config->libvirt_uri, &discovery->libvirt);
+        r = libvirt_watch_new(config->libvirt_uri, config->metadata_socket, &discovery->libvirt);
         if (r < 0)
             return r;
     }

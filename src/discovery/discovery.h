@@ -10,9 +10,10 @@
 #include "discovery/vm.h"
 
 struct discovery_config {
-    const char *libvirt_uri; /* NULL or empty: without libvirt */
-    bool procfs;             /* whether QEMU processes unknown to libvirt are VMs */
-    const char *proc_root;   /* "/proc" */
+    const char *libvirt_uri;     /* NULL or empty: without libvirt */
+    bool procfs;                 /* whether QEMU processes unknown to libvirt are VMs */
+    const char *proc_root;       /* "/proc" */
+    const char *metadata_socket; /* of the process that writes to libvirt, or NULL */
 };
 
 struct discovery;

@@ -6,7 +6,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <systemd/sd-id128.h>
 
 #include "libvirt/energy_metadata.h"
 #include "util/clock.h"
@@ -140,21 +139,6 @@ bool libvirt_metadata_offer(struct libvirt_metadata *metadata_sync, struct vm_de
 
 /* libvirt's side. */
 
-enum result { WRITTEN, BUSY, FAILED };
-
-static sd_id128_t machine_id(void)
-{
-    /* Derived for this use: machine-id(5) asks applications not to pass on the id itself. */
-    static const sd_id128_t use =
-        SD_ID128_MAKE(5d, 3c, 1e, 8a, 42, 90, 4f, 6b, a7, 05, c9, 6e, 13, f8, 2d, 74);
-    sd_id128_t id;
-
-    if (sd_id128_get_machine_app_specific(use, &id) == 0)
-        return id;
-    /* Without a machine-id the boot id identifies this host until it boots again. */
-    return sd_id128_get_boot_app_specific(use, &id) == 0 ? id : SD_ID128_NULL;
-}
-
 /* Takes the next domain whose write is due. From now on the lower of both bounds holds. */
 static bool take_due(struct libvirt_metadata *metadata_sync, uint64_t now, struct vm_departure *ret)
 {
@@ -176,86 +160,60 @@ static bool take_due(struct libvirt_metadata *metadata_sync, uint64_t now, struc
     return found;
 }
 
-/* libvirt does not change a domain that is being saved or migrated: the call would block for 30 s.
- */
-static bool is_job_running(virDomainPtr domain)
+/* A failure is logged once for each connection. */
+static enum metadata_result write_departure(struct libvirt_metadata *metadata_sync,
+                                            struct metadata_writer *writer,
+                                            const struct vm_departure *departure)
 {
-    virDomainJobInfo job;
+    struct metadata_record record = {
+        .start_number = departure->start_number,
+        .energy = departure->energy,
+    };
+    struct metadata_answer answer;
 
-    return virDomainGetJobInfo(domain, &job) == 0 && job.type != VIR_DOMAIN_JOB_NONE;
-}
-
-/* The result of the call that has just failed, logged once for each connection. */
-static enum result failure(struct libvirt_metadata *metadata_sync)
-{
-    int code = virGetLastErrorCode();
-
-    if (code == VIR_ERR_OPERATION_TIMEOUT)
-        return BUSY;
-    if (code != VIR_ERR_NO_DOMAIN && !metadata_sync->failure_logged) {
+    uuid_copy(record.uuid, departure->uuid);
+    answer = metadata_writer_write(writer, &record);
+    if (answer.result == METADATA_FAILED && !metadata_sync->failure_logged) {
         log_warning("libvirt does not keep the VMs' energy: it is not continued on other hosts",
-                    F_STRING("error", virGetLastErrorMessage()));
+                    F_STRING("error", answer.problem));
         metadata_sync->failure_logged = true;
     }
-    return FAILED;
-}
-
-static enum result write_domain(struct libvirt_metadata *metadata_sync, virConnectPtr connection,
-                                const struct vm_departure *departure)
-{
-    struct energy_metadata metadata = {.energy = departure->energy};
-    virDomainPtr domain = virDomainLookupByUUID(connection, departure->uuid);
-    char text[ENERGY_METADATA_SIZE];
-    sd_id128_t machine = machine_id();
-    enum result result = WRITTEN;
-
-    if (!domain)
-        return failure(metadata_sync);
-    uuid_copy(metadata.uuid, departure->uuid);
-    memcpy(metadata.machine, machine.bytes, sizeof(metadata.machine));
-    energy_metadata_format(&metadata, text);
-    /* The VM was restarted meanwhile: read the new start's metadata before overwriting it. */
-    if (virDomainGetID(domain) != departure->start_number || is_job_running(domain))
-        result = BUSY;
-    else if (virDomainSetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT, text, ENERGY_METADATA_PREFIX,
-                                  ENERGY_METADATA_URI, VIR_DOMAIN_AFFECT_LIVE) < 0)
-        result = failure(metadata_sync);
-    virDomainFree(domain);
-    return result;
+    return answer.result;
 }
 
 /* The VM may have ended meanwhile. */
 static void note_result(struct libvirt_metadata *metadata_sync,
-                        const struct vm_departure *departure, enum result result, uint64_t now)
+                        const struct vm_departure *departure, enum metadata_result result,
+                        uint64_t now)
 {
     struct entry *entry;
 
     pthread_mutex_lock(&metadata_sync->lock);
     entry = find_entry(metadata_sync, departure->uuid);
     if (entry && entry->departure.start_number == departure->start_number) {
-        entry->is_busy = result == BUSY;
-        entry->retry_ns = result == WRITTEN ? 0
-                          : result == BUSY  ? now + BUSY_RETRY_NS
-                                            : now + FAILED_RETRY_NS;
-        if (result == WRITTEN) {
+        entry->is_busy = result == METADATA_BUSY;
+        entry->retry_ns = result == METADATA_WRITTEN ? 0
+                          : result == METADATA_BUSY  ? now + BUSY_RETRY_NS
+                                                     : now + FAILED_RETRY_NS;
+        if (result == METADATA_WRITTEN) {
             memcpy(entry->bound_uj, departure->energy.bound_uj, sizeof(entry->bound_uj));
             entry->renew_ns = now + RENEW_NS;
             entry->since_ns = 0;
         }
-        if (result != BUSY)
-            entry->is_written = result == WRITTEN;
+        if (result != METADATA_BUSY)
+            entry->is_written = result == METADATA_WRITTEN;
     }
     pthread_mutex_unlock(&metadata_sync->lock);
 }
 
-bool libvirt_metadata_write(struct libvirt_metadata *metadata_sync, virConnectPtr connection)
+bool libvirt_metadata_write(struct libvirt_metadata *metadata_sync, struct metadata_writer *writer)
 {
     struct vm_departure departure;
 
     for (unsigned i = 0; i < WRITES_AT_ONCE; i++) {
         if (!take_due(metadata_sync, now_ns(), &departure))
             return false;
-        note_result(metadata_sync, &departure, write_domain(metadata_sync, connection, &departure),
+        note_result(metadata_sync, &departure, write_departure(metadata_sync, writer, &departure),
                     now_ns());
     }
     return true;
@@ -297,8 +255,9 @@ static const char *problem_text(int error)
 
 static void parse_arrival(virDomainPtr domain, const char *text, struct vm_arrival *arrival)
 {
-    sd_id128_t machine = machine_id();
+    static const uint8_t unknown[16];
     struct energy_metadata metadata;
+    uint8_t machine[16];
     uuid_t uuid;
     int r = energy_metadata_parse(text, strlen(text), &metadata);
 
@@ -309,9 +268,10 @@ static void parse_arrival(virDomainPtr domain, const char *text, struct vm_arriv
     /* Metadata copied with another domain's XML belongs to that domain. */
     if (r < 0 || virDomainGetUUID(domain, uuid) < 0 || uuid_compare(metadata.uuid, uuid) != 0)
         return;
+    metadata_machine(machine);
     arrival->present = true;
-    arrival->own = !sd_id128_is_null(machine) &&
-                   memcmp(metadata.machine, machine.bytes, sizeof(metadata.machine)) == 0;
+    arrival->own = memcmp(machine, unknown, sizeof(machine)) != 0 &&
+                   memcmp(metadata.machine, machine, sizeof(machine)) == 0;
     arrival->energy = metadata.energy;
 }
 

@@ -5,7 +5,7 @@
  * Keeps each running VM's energy in its domain's metadata, so that it arrives with
  * the VM on another host.
  *
- *     the tick --(libvirt_metadata_offer)--> table --(libvirt_metadata_write)--> libvirt
+ *     the tick --(libvirt_metadata_offer)--> table --(libvirt_metadata_write)--> metadata_writer.h
  *              <-------- ceilings --------
  *
  * The tick offers the energy of every VM. It is written once a minute, or earlier
@@ -26,6 +26,7 @@
 #include <stdint.h>
 
 #include "discovery/vm.h"
+#include "libvirt/metadata_writer.h"
 
 struct libvirt_metadata;
 
@@ -46,7 +47,7 @@ bool libvirt_metadata_offer(struct libvirt_metadata *metadata_sync, struct vm_de
  * Writes the metadata that is due. Runs on libvirt's thread.
  * @return whether more is due: one call writes a limited number, so that events need not wait
  */
-bool libvirt_metadata_write(struct libvirt_metadata *metadata_sync, virConnectPtr connection);
+bool libvirt_metadata_write(struct libvirt_metadata *metadata_sync, struct metadata_writer *writer);
 
 /** Makes a domain's metadata due at once: a snapshot may have replaced it, or the domain stays
  * after all. */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "libvirt/libvirt_metadata.h"
 #include "util/cleanup.h"
@@ -28,8 +29,9 @@
  * are counted by their threads (discovery/process.h).
  * Keepalive messages find a libvirtd that hangs: the connection is then closed
  * after about 20 s, and a call that waits for an answer fails. The only
- * thing written is the energy that travels with a VM (libvirt_metadata.h); where
- * libvirt does not allow that, a read-only connection does the rest.
+ * thing written is the energy that travels with a VM (libvirt_metadata.h), over this
+ * connection or by another process (metadata_writer.h); where neither may, a
+ * read-only connection does the rest.
  *
  * Stopping. The flag `stop` is set and the loop is woken by a timer of its own
  * that is made due. A thread in the loop ends at once. A thread that waits for a
@@ -51,6 +53,7 @@
 
 struct libvirt_watch {
     char *uri;
+    char *metadata_socket;
     pthread_t thread;
     struct libvirt_table table;
     struct libvirt_metadata *metadata_sync;
@@ -63,6 +66,7 @@ struct libvirt_watch {
 
     /* Of the thread alone: */
     virConnectPtr connection;
+    struct metadata_writer writer;
     bool lost;
     int lifecycle;    /* callback id, or -1 */
     int relist_timer; /* or -1 */
@@ -179,7 +183,7 @@ static void on_wake(int timer, void *data)
 
     virEventUpdateTimeout(timer, -1);
     if (watch->connection && !watch->lost && !is_stopped(watch) &&
-        libvirt_metadata_write(watch->metadata_sync, watch->connection))
+        libvirt_metadata_write(watch->metadata_sync, &watch->writer))
         virEventUpdateTimeout(timer, 0);
 }
 
@@ -188,17 +192,26 @@ static void on_error(void *data, virErrorPtr error)
 {
 }
 
+/* Where another process writes, this one does not ask for the right to. @return NULL: no libvirt */
+static virConnectPtr connect_to_libvirt(struct libvirt_watch *watch)
+{
+    struct metadata_writer *writer = &watch->writer;
+
+    *writer = (struct metadata_writer){.fd = -1};
+    if (watch->metadata_socket && access(watch->metadata_socket, F_OK) == 0)
+        writer->socket_path = watch->metadata_socket;
+    else
+        writer->connection = virConnectOpen(watch->uri);
+    return writer->connection ? writer->connection : virConnectOpenReadOnly(watch->uri);
+}
+
 /* @return NULL, or why the connection failed */
 static const char *open_connection(struct libvirt_watch *watch)
 {
     const char *type;
-    bool writable;
 
     watch->lost = false;
-    watch->connection = virConnectOpen(watch->uri);
-    writable = watch->connection != NULL;
-    if (!writable)
-        watch->connection = virConnectOpenReadOnly(watch->uri);
+    watch->connection = connect_to_libvirt(watch);
     if (!watch->connection ||
         virConnectRegisterCloseCallback(watch->connection, on_close, watch, NULL) < 0 ||
         virConnectSetKeepAlive(watch->connection, KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT) < 0)
@@ -207,7 +220,8 @@ static const char *open_connection(struct libvirt_watch *watch)
     if (!type || strcmp(type, "QEMU") != 0)
         return "not a QEMU driver";
     libvirt_table_forget_starts(&watch->table);
-    libvirt_metadata_set_connected(watch->metadata_sync, writable);
+    libvirt_metadata_set_connected(watch->metadata_sync,
+                                   watch->writer.connection || watch->writer.socket_path);
     return NULL;
 }
 
@@ -233,6 +247,7 @@ static void close_connection(struct libvirt_watch *watch)
         virEventRemoveTimeout(watch->relist_timer);
     watch->relist_timer = -1;
     libvirt_metadata_set_connected(watch->metadata_sync, false);
+    metadata_writer_disconnect(&watch->writer);
     if (!watch->connection)
         return;
     if (watch->lifecycle >= 0)
@@ -289,6 +304,7 @@ static void release(struct libvirt_watch *watch)
     pthread_mutex_destroy(&watch->lock);
     libvirt_table_deinit(&watch->table);
     libvirt_metadata_free(watch->metadata_sync);
+    free(watch->metadata_socket);
     free(watch->uri);
     free(watch);
 }
@@ -351,7 +367,7 @@ static void init_lock(struct libvirt_watch *watch)
 
 DEFINE_CLEANUP(struct libvirt_watch *, release);
 
-int libvirt_watch_new(const char *uri, struct libvirt_watch **ret)
+int libvirt_watch_new(const char *uri, const char *metadata_socket, struct libvirt_watch **ret)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     _cleanup_(cleanup_release) struct libvirt_watch *watch = calloc(1, sizeof(*watch));
@@ -361,12 +377,13 @@ int libvirt_watch_new(const char *uri, struct libvirt_watch **ret)
         return -ENOMEM;
     init_lock(watch);
     watch->owners = 1;
-    watch->lifecycle = watch->relist_timer = watch->wake_timer = -1;
+    watch->lifecycle = watch->relist_timer = watch->wake_timer = watch->writer.fd = -1;
     r = libvirt_table_init(&watch->table);
     if (r < 0)
         return r;
     watch->uri = strdup(uri);
-    if (!watch->uri)
+    watch->metadata_socket = metadata_socket ? strdup(metadata_socket) : NULL;
+    if (!watch->uri || (metadata_socket && !watch->metadata_socket))
         return -ENOMEM;
     r = libvirt_metadata_new(&watch->metadata_sync);
     if (r < 0)

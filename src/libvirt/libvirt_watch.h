@@ -19,10 +19,12 @@ struct libvirt_watch;
 /**
  * Starts to watch. An unreachable libvirt is no error: the connection is retried
  * for ever, after 1 s at first and once a minute in the end.
- * @param uri  of a QEMU driver, such as "qemu:///system"
+ * @param uri              of a QEMU driver, such as "qemu:///system"
+ * @param metadata_socket  if it exists, the process behind it writes (metadata_writer.h), and
+ *                         the connection reads only; NULL: there is none
  * @return 0 or a negative errno (out of memory, threads or descriptors)
  */
-int libvirt_watch_new(const char *uri, struct libvirt_watch **ret);
+int libvirt_watch_new(const char *uri, const char *metadata_socket, struct libvirt_watch **ret);
 
 /**
  * Stops and frees the watch; NULL is accepted. Takes at most a second: a thread

@@ -16,3 +16,7 @@
 /* In the guest: the virtiofs tag of its share, and where the share is mounted. */
 #define SHARE_TAG "virtjoule"
 #define SHARE_MOUNTPOINT RUNTIME_DIRECTORY "/share"
+
+/* Where the process listens that writes to libvirt; in the runtime directory. */
+#define METADATA_SOCKET_NAME "metadata.sock"
+#define METADATA_SOCKET RUNTIME_DIRECTORY "/" METADATA_SOCKET_NAME

@@ -251,7 +251,7 @@ static void set_up(void)
 
 static void open_discovery(void)
 {
-    const struct discovery_config config = {URI, true, "/proc"};
+    const struct discovery_config config = {URI, true, "/proc", NULL};
 
     CHECK(discovery_new(&config, &fixture.discovery) == 0);
 }
