@@ -11,6 +11,7 @@
 #include "discovery/process.h"
 #include "discovery/vm_group.h"
 #include "util/cleanup.h"
+#include "util/file.h"
 #include "util/parse.h"
 
 /*
@@ -70,10 +71,12 @@ struct proc_scan {
     unsigned scans;
 };
 
-/* The target of the link /proc/PID/exe. */
+/* The target of the link /proc/PID/exe. It may be read of one's own processes, or with a
+ * capability with which one may as well write to them. Else it is the process' name (comm), which
+ * the kernel sets to that of the file at each exec, cut to 15 bytes. */
 struct executable {
     char path[PATH_MAX];
-    bool unreadable; /* a process of another user, while the daemon is not root */
+    bool unreadable; /* the path is only the process' name */
     uint64_t hash;
 };
 
@@ -126,6 +129,14 @@ static uint64_t hash_text(const char *text)
     return hash;
 }
 
+static ssize_t read_comm(int proc_fd, pid_t pid, struct executable *ret)
+{
+    char path[32];
+
+    snprintf(path, sizeof(path), "%d/comm", pid);
+    return read_file(proc_fd, path, ret->path, sizeof(ret->path));
+}
+
 /* Kernel threads and zombies have no executable: their path is empty.
  * @return false when there is no such process */
 static bool read_executable(int proc_fd, pid_t pid, struct executable *ret)
@@ -135,10 +146,15 @@ static bool read_executable(int proc_fd, pid_t pid, struct executable *ret)
 
     snprintf(path, sizeof(path), "%d/exe", pid);
     length = readlinkat(proc_fd, path, ret->path, sizeof(ret->path) - 1);
-    if (length < 0 && errno != ENOENT && errno != EACCES && errno != EPERM)
+    ret->unreadable = length < 0 && (errno == EACCES || errno == EPERM);
+    if (length < 0 && errno == ENOENT)
+        length = 0;
+    if (ret->unreadable)
+        length = read_comm(proc_fd, pid, ret);
+    if (length < 0)
         return false;
-    ret->unreadable = length < 0 && errno != ENOENT;
-    ret->path[length > 0 ? length : 0] = '\0';
+    ret->path[length] = '\0';
+    ret->path[strcspn(ret->path, "\n")] = '\0';
     ret->hash = hash_text(ret->path);
     return true;
 }

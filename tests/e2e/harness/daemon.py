@@ -109,7 +109,7 @@ class Daemon(Scraped):
 
     # As root: with the capabilities of virtjoule.service.
     _CONFINE = ('umount --lazy "$0"; exec setpriv --inh-caps=-all '
-                '--bounding-set=-all,+bpf,+perfmon,+sys_ptrace,+dac_read_search "$@"')
+                '--bounding-set=-all,+bpf,+perfmon "$@"')
 
     def __init__(self, directory, settings=None, store=None, wrapper=(), confined=False):
         self.directory = directory
