@@ -81,16 +81,17 @@ static void ignore_error(void *userdata, virErrorPtr error)
 static int ask_directory(struct task *task)
 {
     _cleanup_json_ struct json_object *answer = NULL;
-    struct json_object *tree = NULL;
-    int r = client_ask(task->common->socket_path, "prepare", task->uuid, &answer);
+    int r = client_prepare(task->common->socket_path, task->uuid, &answer);
 
-    if (r == 0 && json_object_object_get_ex(answer, "tree", &tree) && tree)
-        task->directory = strdup(json_object_get_string(tree));
-    if (task->directory)
-        return 0;
-    fprintf(stderr, "virtjoule: no answer from virtjouled at %s: %s: is it running?\n",
-            client_socket(task->common->socket_path), log_errno_text(r < 0 ? r : -EPROTO));
-    return STATUS_UNAVAILABLE;
+    if (r < 0) {
+        fprintf(stderr, "virtjoule: no answer from virtjouled at %s: %s: is it running?\n",
+                client_socket(task->common->socket_path), log_errno_text(r));
+        return STATUS_UNAVAILABLE;
+    }
+    if (json_object_object_get_ex(answer, "error", NULL))
+        return refuse(task, json_object_get_string(json_object_object_get(answer, "error")));
+    task->directory = strdup(json_object_get_string(json_object_object_get(answer, "tree")));
+    return task->directory ? 0 : refuse(task, log_errno_text(-ENOMEM));
 }
 
 /* @return 0 or the exit status */

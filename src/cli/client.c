@@ -7,7 +7,9 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <uuid/uuid.h>
 
+#include "powercapfs/mount.h"
 #include "util/paths.h"
 
 /* 5,000 VMs make about 5 MB. */
@@ -116,5 +118,35 @@ int client_ask(const char *socket_path, const char *command, const char *vm,
     if (!json_object_is_type(parsed, json_type_object))
         return -EPROTO;
     *ret = TAKE_PTR(parsed);
+    return 0;
+}
+
+static bool is_tree_of(struct json_object *answer, const char *uuid_text)
+{
+    const char *tree = json_object_get_string(json_object_object_get(answer, "tree"));
+    char name[UUID_STR_LEN];
+    uuid_t uuid;
+
+    if (!tree || uuid_parse(uuid_text, uuid) < 0)
+        return false;
+    uuid_unparse_lower(uuid, name);
+    return mount_has_directory(tree, name);
+}
+
+int client_prepare(const char *socket_path, const char *uuid, struct json_object **ret)
+{
+    struct json_object *answer;
+    int r = client_ask(socket_path, "prepare", uuid, &answer);
+
+    if (r < 0)
+        return r;
+    if (!json_object_object_get_ex(answer, "error", NULL) && !is_tree_of(answer, uuid)) {
+        json_object_put(answer);
+        answer = json_object_new_object();
+        json_object_object_add(answer, "error",
+                               json_object_new_string("virtjouled names a directory that is not "
+                                                      "this VM's in virtjoule's mount"));
+    }
+    *ret = answer;
     return 0;
 }

@@ -26,3 +26,12 @@ const char *client_socket(const char *path);
  */
 int client_ask(const char *socket_path, const char *command, const char *vm,
                struct json_object **ret);
+
+/**
+ * Has the daemon make the tree of a VM that is about to start. Callers are root and give the
+ * directory to virtiofsd, so they must not believe the daemon: an answer whose "tree" is not
+ * that VM's directory in a mount of virtjoule's becomes an "error".
+ * @param uuid  any text
+ * @return as client_ask()
+ */
+int client_prepare(const char *socket_path, const char *uuid, struct json_object **ret);

@@ -2,12 +2,21 @@
 
 /* `virtjoule prepare`: makes a VM's share before the VM starts, and prints where it is. */
 
+#include "cli/client.h"
 #include "cli/query.h"
 #include "util/macros.h"
 
 static void print_tree(FILE *stream, struct json_object *answer)
 {
     fprintf(stream, "%s\n", json_object_get_string(json_object_object_get(answer, "tree")));
+}
+
+static int prepare(const struct common_options *common, const char *uuid)
+{
+    _cleanup_json_ struct json_object *answer = NULL;
+    int r = client_prepare(common->socket_path, uuid, &answer);
+
+    return query_print(common, r, answer, print_tree);
 }
 
 int prepare_command(struct common_options *common, int argc, char **argv)
@@ -29,6 +38,5 @@ int prepare_command(struct common_options *common, int argc, char **argv)
 
     if (status >= 0)
         return status;
-    return uuid ? query(common, "prepare", uuid, print_tree)
-                : program_usage_error(&usage, "takes the UUID of a VM");
+    return uuid ? prepare(common, uuid) : program_usage_error(&usage, "takes the UUID of a VM");
 }

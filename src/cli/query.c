@@ -11,8 +11,15 @@ int query(const struct common_options *common, const char *command, const char *
           void (*print)(FILE *stream, struct json_object *answer))
 {
     _cleanup_json_ struct json_object *answer = NULL;
-    struct json_object *error;
     int r = client_ask(common->socket_path, command, vm, &answer);
+
+    return query_print(common, r, answer, print);
+}
+
+int query_print(const struct common_options *common, int r, struct json_object *answer,
+                void (*print)(FILE *stream, struct json_object *answer))
+{
+    struct json_object *error;
 
     if (r < 0) {
         fprintf(stderr, "virtjoule: no answer from virtjouled at %s: %s\n",

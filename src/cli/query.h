@@ -14,3 +14,10 @@
  */
 int query(const struct common_options *common, const char *command, const char *vm,
           void (*print)(FILE *stream, struct json_object *answer));
+
+/**
+ * The second half of query().
+ * @param r       client_ask()'s result; below 0: there is no answer
+ */
+int query_print(const struct common_options *common, int r, struct json_object *answer,
+                void (*print)(FILE *stream, struct json_object *answer));

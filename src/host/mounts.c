@@ -76,10 +76,24 @@ static int look_at(const char *path, struct statx *ret)
     return S_ISDIR(ret->stx_mode) ? 0 : -ENOTDIR;
 }
 
-int mount_find_at(const char *path, struct mount_entry *ret)
+static int find_by_id(uint64_t id, struct mount_entry *ret)
 {
     _cleanup_(mounts_close) struct mounts mounts = {0};
     struct mount_entry mount;
+    int r = mounts_open(&mounts, MOUNTINFO_SELF);
+
+    if (r < 0)
+        return r;
+    while (mounts_next(&mounts, &mount))
+        if ((uint64_t)mount.id == id) {
+            *ret = mount;
+            return 0;
+        }
+    return -ESRCH;
+}
+
+int mount_find_at(const char *path, struct mount_entry *ret)
+{
     struct statx found;
     int r = look_at(path, &found);
 
@@ -87,15 +101,16 @@ int mount_find_at(const char *path, struct mount_entry *ret)
         return r;
     if (!(found.stx_attributes & STATX_ATTR_MOUNT_ROOT))
         return -ENODATA;
-    r = mounts_open(&mounts, MOUNTINFO_SELF);
-    if (r < 0)
-        return r;
-    while (mounts_next(&mounts, &mount))
-        if ((uint64_t)mount.id == found.stx_mnt_id) {
-            *ret = mount;
-            return 0;
-        }
-    return -ESRCH;
+    return find_by_id(found.stx_mnt_id, ret);
+}
+
+int mount_find_of(int fd, struct mount_entry *ret)
+{
+    struct statx found;
+
+    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MNT_ID, &found) < 0)
+        return -errno;
+    return find_by_id(found.stx_mnt_id, ret);
 }
 
 int mount_find_type(const char *type, struct mount_entry *ret)

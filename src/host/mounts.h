@@ -49,6 +49,14 @@ void mounts_close(struct mounts *mounts);
 int mount_find_at(const char *path, struct mount_entry *ret);
 
 /**
+ * The mount that an open file is in.
+ * @param fd  may be of O_PATH
+ * @return 0; -ESRCH for a mount that this process' list does not have; or another
+ *         negative errno
+ */
+int mount_find_of(int fd, struct mount_entry *ret);
+
+/**
  * The first mount of a type that this process sees.
  * @param type  "cgroup2"
  * @return 0, -ENOENT or another negative errno

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -76,7 +77,7 @@ static int clear_mount(const char *path, const struct mount_entry *mount)
                   F_STRING("source", mount->source));
         return -EBUSY;
     }
-    if (umount2(path, MNT_DETACH) < 0) {
+    if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0) {
         r = -errno;
         log_error("cannot unmount the dead mount of a killed daemon", F_STRING("path", path),
                   F_ERROR(r));
@@ -144,7 +145,7 @@ int mountpoint_release(const char *path)
     int r = 0;
 
     for (unsigned i = 0; r == 0 && i < STACKED_MOUNTS_MAX && is_ours_here(path); i++)
-        r = umount2(path, MNT_DETACH) < 0 ? -errno : 0;
+        r = umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 ? -errno : 0;
     if (r < 0)
         log_error("cannot unmount the powercap trees", F_STRING("path", path), F_ERROR(r));
     return r;
@@ -157,16 +158,47 @@ int mount_spare(const char *path)
     return fd < 0 ? -errno : fd;
 }
 
+bool mount_has_directory(const char *path, const char *name)
+{
+    _cleanup_close_ int fd = open_without_links(path);
+    char expected[PATH_MAX + NAME_MAX + 1];
+    struct mount_entry mount;
+
+    if (fd < 0 || mount_find_of(fd, &mount) < 0 || strcmp(mount.type, POWERCAPFS_TYPE) != 0 ||
+        strcmp(mount.root, "/") != 0)
+        return false;
+    snprintf(expected, sizeof(expected), "%s/%.*s", mount.path, NAME_MAX, name);
+    return strcmp(path, expected) == 0;
+}
+
+/* Makes one missing directory after another, each below what is no link. */
+static int make_without_links(const char *path)
+{
+    char parent[PATH_MAX];
+
+    if (snprintf(parent, sizeof(parent), "%s", path) >= (int)sizeof(parent))
+        return -ENAMETOOLONG;
+    for (char *p = strchr(parent + 1, '/');; p = strchr(p + 1, '/')) {
+        _cleanup_close_ int fd = -1;
+
+        if (p)
+            *p = '\0';
+        if (mkdir(parent, 0755) < 0 && errno != EEXIST)
+            return -errno;
+        fd = open_without_links(parent);
+        if (fd < 0 || !p)
+            return fd < 0 ? fd : 0;
+        *p = '/';
+    }
+}
+
 int mountpoint_prepare(const char *path)
 {
     struct mount_entry mount;
-    int r = mount_find_at(path, &mount);
+    int r = make_without_links(path);
 
-    if (r == -ENOENT) {
-        r = make_directories(path, 0755);
-        if (r == 0)
-            r = mount_find_at(path, &mount);
-    }
+    if (r == 0)
+        r = mount_find_at(path, &mount);
     for (unsigned i = 0; r == 0 && i < STACKED_MOUNTS_MAX; i++) {
         r = clear_mount(path, &mount);
         if (r < 0)
@@ -177,7 +209,9 @@ int mountpoint_prepare(const char *path)
         return check_empty(path);
     if (r == 0)
         r = -EBUSY;
-    log_error(r == -ENOTDIR ? "mount point is not a directory" : "cannot use the mount point",
+    log_error(r == -ENOTDIR ? "mount point is not a directory"
+              : r == -ELOOP ? "mount point is reached through a link, nothing is mounted"
+                            : "cannot use the mount point",
               F_STRING("path", path), F_ERROR(r));
     return r;
 }

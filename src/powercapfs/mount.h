@@ -24,6 +24,13 @@ bool mountpoint_is_ours(const char *path);
 bool mountpoint_is_alive(const char *path);
 
 /**
+ * Is the path the top directory of that name in one of our mounts, and no part of it
+ * a link? For root, whom the daemon tells a VM's directory: the daemon cannot mount,
+ * so it can name no directory of anything else.
+ */
+bool mount_has_directory(const char *path, const char *name);
+
+/**
  * Asks for all attributes of the top directory, which the kernel then caches
  * for as long as it is mounted; waits until the mount is served.
  * @return 0 or a negative errno
@@ -55,8 +62,9 @@ int mount_put_back(int spare_fd, const char *path);
 /**
  * Makes the directory where it is missing, takes down dead powercapfs mounts
  * on it, and makes sure that it is an empty directory with nothing mounted
- * on it.
- * @return 0, -ENOTDIR, -ENOTEMPTY, -EBUSY, or another negative errno; the
+ * on it. No part of the path may be a link: root mounts, and the directory above
+ * may be another user's.
+ * @return 0, -ELOOP, -ENOTDIR, -ENOTEMPTY, -EBUSY, or another negative errno; the
  *         reason is logged
  */
 int mountpoint_prepare(const char *path);

@@ -4,10 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "util/cleanup.h"
@@ -115,6 +117,14 @@ int make_directories(const char *path, mode_t mode)
     if (mkdir(partial, mode) < 0 && errno != EEXIST)
         return -errno;
     return 0;
+}
+
+int open_without_links(const char *path)
+{
+    const struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS};
+    int fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
+
+    return fd < 0 ? -errno : fd;
 }
 
 int write_file_at(int fd, const void *bytes, size_t size, uint64_t offset)

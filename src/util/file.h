@@ -45,6 +45,12 @@ int open_standard_files(void);
 /** mkdir -p. @return 0 or a negative errno */
 int make_directories(const char *path, mode_t mode);
 
+/**
+ * Opens a path, for O_PATH, of which no part is a link: another user may have made it.
+ * @return a descriptor; -ELOOP: a part is a link; or another negative errno
+ */
+int open_without_links(const char *path);
+
 /** Writes all bytes at an offset. @return 0 or a negative errno */
 int write_file_at(int fd, const void *bytes, size_t size, uint64_t offset);
 
