@@ -54,7 +54,7 @@ static const struct recorded_vm vms[] = {
          {101, NULL, "vhost-100", "", "0::/\n"},
          /* the hookscript's, and the TPM, both started by a task of pvedaemon */
          {102, "/usr/libexec/virtiofsd", "virtiofsd",
-          "/usr/libexec/virtiofsd\n--socket-path=/run/virtjoule/proxmox/100.sock\n--shared-dir\n"
+          "/usr/libexec/virtiofsd\n--socket-path=/run/virtjoule-proxmox/100.sock\n--shared-dir\n"
           "/run/virtjoule/vms/8b2e8f2e-7a0b-4bd8-9a54-0b1a2c3d4e5f\n--cache\nnever",
           "0::/system.slice/pvedaemon.service\n"},
          {103, "/usr/bin/swtpm", "swtpm",

@@ -29,7 +29,7 @@ END
 def documented_args(vmid, megabytes, run):
     """What an operator is told to give `qm set --args`."""
     args = re.search(r'qm set 100 --args "(.*)"', _DOCUMENTATION.read_text())[1]
-    args = args.replace("/run/virtjoule/proxmox/100.sock", f"{run}/{vmid}.sock")
+    args = args.replace("/run/virtjoule-proxmox/100.sock", f"{run}/{vmid}.sock")
     return shlex.split(args.replace("size=2048M", f"size={megabytes}M"))
 
 
@@ -69,7 +69,7 @@ class ProxmoxVm(Guest):
     def virtiofsd(self):
         """Its PID, or None where none serves the VM."""
         try:
-            pid = int((self.run_directory / f"{self.vmid}.pid").read_text())
+            pid = int((self.run_directory / f"{self.vmid}.pid").read_text().split()[0])
         except FileNotFoundError:
             return None
         return pid if Path(f"/proc/{pid}/exe").exists() else None
