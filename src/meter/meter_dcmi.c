@@ -170,8 +170,8 @@ static int open_device(struct meter_dcmi *dcmi)
 {
     int r;
 
-    /* Commands are sent by ioctl, for which read access is enough: only root may open the device,
-     * and the daemon has CAP_DAC_READ_SEARCH. */
+    /* Commands are sent by ioctl, for which read access is enough: the service has it by its
+     * group. */
     dcmi->fd = open(dcmi->device, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
     if (dcmi->fd < 0)
         return -errno;

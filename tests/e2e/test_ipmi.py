@@ -158,14 +158,15 @@ def test_modules_loaded_later(host, log):
 
 
 def test_no_permission(host, log):
-    """Of a device that is another user's; the unit's CAP_DAC_READ_SEARCH is enough."""
+    """Of a device that is another user's; the service's group is enough."""
     load_modules(host)
-    host.check("chown 1 /dev/ipmi0")
-    with host.daemon(EVERY_SECOND, ["setpriv --bounding-set=-dac_override,-dac_read_search"]):
+    host.check("chown 1:2 /dev/ipmi0; chmod 640 /dev/ipmi0")
+    unprivileged = "setpriv --bounding-set=-dac_override,-dac_read_search"
+    with host.daemon(EVERY_SECOND, [f"{unprivileged} --clear-groups"]):
         assert wait_state(host, "unauthorised")["watts"] is None
-    with host.daemon(EVERY_SECOND, ["setpriv --bounding-set=-dac_override"]):
+    with host.daemon(EVERY_SECOND, [f"{unprivileged} --groups=2"]):
         wait_state(host, "ok")
-    host.check("chown 0 /dev/ipmi0")
+    host.check("chown 0:0 /dev/ipmi0; chmod 600 /dev/ipmi0")
 
 
 def test_agrees_with_freeipmi(running, the_bmc, log):

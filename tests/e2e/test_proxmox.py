@@ -63,3 +63,25 @@ def test_start_that_comes_to_nothing(make_vm):
     assert not vm.virtiofsd
     vm.phase("no-such-phase")
     vm.phase("post-stop")
+
+
+def test_pid_of_another_process(make_vm):
+    """The file is from before a reboot, say: no process is ended by its number alone."""
+    vm = make_vm()
+    vm.stop()
+    # Its command line names the socket, as virtiofsd's does.
+    socket = f"{vm.run_directory}/{vm.vmid}.sock"
+    other = system.start_child(["sh", "-c", "sleep 900; :", "sh", socket])
+    try:
+        for text in (f"{other.pid}", f"{other.pid} 1", f"{other.pid} ", "0 0", "-1 1", "x", ""):
+            (vm.run_directory / f"{vm.vmid}.pid").write_text(text)
+            vm.phase("post-stop")
+            assert other.poll() is None, text
+    finally:
+        system.stop_child(other)
+
+
+def test_directory_of_root(make_vm):
+    """No other user can put anything into it."""
+    status = make_vm().run_directory.stat()
+    assert (status.st_uid, status.st_mode & 0o777) == (0, 0o700)

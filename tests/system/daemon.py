@@ -12,7 +12,7 @@ VMS = "/run/virtjoule/vms"
 INTERVAL_S = 1
 _ROWS = ("source", "vm", "host", "static", "unattributed")
 PROGRAMS_DIR = "/usr/local/bin"
-_PROGRAMS = {"fake-qemu": "qemu-system-x86_64", "poll-reader": "poll-reader"}
+_PROGRAMS = {"escapes": "escapes", "fake-qemu": "qemu-system-x86_64", "poll-reader": "poll-reader"}
 
 
 class Daemon:
@@ -153,6 +153,57 @@ class Reader:
         for fault in ("torn", "errors", "decreases"):
             assert seen[fault] == 0, seen
         return seen
+
+
+class Victim:
+    """A process of root's, for escapes.c; use as a context."""
+
+    _UNIT, _FILE = "victim", "/run/victim"
+
+    def __init__(self, host):
+        self._host = host
+        self._arguments = ""
+
+    def __enter__(self):
+        install_programs(self._host)
+        self._host.check(f"""
+            mkfifo {self._FILE}.in
+            systemd-run --quiet --unit={self._UNIT} bash -c \
+                'exec {PROGRAMS_DIR}/escapes --victim <{self._FILE}.in >{self._FILE}.out'
+            systemd-run --quiet --unit={self._UNIT}-input bash -c 'exec sleep 900 >{self._FILE}.in'
+            until [ -s {self._FILE}.out ]; do sleep 0.1; done""")
+        self._arguments = f"{self._host.check(f'cat {self._FILE}.out').strip()} /run/virtjoule"
+        return self
+
+    def __exit__(self, *_):
+        self._host.run(f"systemctl stop {self._UNIT} {self._UNIT}-input; rm {self._FILE}.*")
+
+    def text(self):
+        """What its memory holds. It ends."""
+        return self._host.check(f"""
+            systemctl stop {self._UNIT}-input
+            until [ $(wc -l <{self._FILE}.out) = 2 ]; do sleep 0.1; done
+            tail -1 {self._FILE}.out""").strip()
+
+    def escapes_of_root(self):
+        """What escapes.c prints, with all rights; where the daemon is, nothing is mounted."""
+        return self._host.check(f"unshare --mount sh -c 'umount --lazy {VMS}; "
+                                f"exec {PROGRAMS_DIR}/escapes {self._arguments}'")
+
+    def escapes_of_service(self):
+        """The same in a unit that is the daemon's but for the program."""
+        return self._host.check(f"""
+            unit=virtjoule-escape
+            file=/run/systemd/system/$unit.service
+            sed -E '/^(Exec|Restart|Watchdog|Type|NotifyAccess|FileDescriptorStore)/d' \
+                "$(systemctl show -P FragmentPath {UNIT})" >$file
+            printf '%s\\n' '[Service]' Type=oneshot StandardOutput=truncate:/run/escapes \
+                'ExecStart={PROGRAMS_DIR}/escapes {self._arguments}' >>$file
+            systemctl daemon-reload
+            systemctl start $unit
+            rm $file
+            systemctl daemon-reload
+            cat /run/escapes""")
 
 
 def install_programs(host):

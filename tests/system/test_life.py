@@ -80,13 +80,15 @@ def test_attached(host, guest):
     guest.power_on()
 
 
-def test_daemon_may_write_to_libvirt(host, guest):
-    """It, and no other user, by its rule of polkit."""
-    def can_list(user):
-        return host.run(f"runuser -u {user} -- virsh -c qemu:///system list").status == 0
+def test_daemon_only_reads_from_libvirt(host, guest):
+    """Its user is to libvirt what every user is."""
+    def can_list(user, *options):
+        return host.run(f"runuser -u {user} -- virsh -c qemu:///system {' '.join(options)} list "
+                        "</dev/null").status == 0
 
-    assert can_list("virtjoule")
-    assert not can_list("nobody")
+    for user in ("virtjoule", "nobody"):
+        assert can_list(user, "--readonly")
+        assert not can_list(user)
 
 
 def test_guest_has_watts(host, daemon, guest):
@@ -127,7 +129,7 @@ def test_doctor_of_both(host, guest):
 
 
 def test_domain_carries_its_energy(host, daemon, guest):
-    """libvirt has it from the daemon, which is not root."""
+    """libvirt has it from the process that writes for the daemon."""
     def element():
         return host.run(f"virsh metadata {NAME} --uri {METADATA_URI} --live")
 

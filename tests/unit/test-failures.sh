@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# docs/failures.md says what is so: every test that it names exists, every log
-# line and metric that it quotes stands in the source, and it has at least 45
-# faults, each with a test.
+# docs/failures.md and docs/attacks.md say what is so: every test that they name exists,
+# every log line and metric that they quote stands in the source, and each row has
+# a test; there are at least 45 faults and 10 attacks.
 set -eu
 root=$1
 
@@ -15,12 +15,12 @@ table=$root/docs/failures.md
 find "$root/src" -name '*.c' -exec cat {} + | tr '\n' '\001' |
     sed 's/"[[:space:]\x01]*"//g' | tr '\001' '\n' >"$work/source"
 
-# check TABLE: prints what is not so; fails if there is something
+# check TABLE ROWS: prints what is not so; fails if there is something
 check() {
     wrong=0
-    grep '^|' "$1" | grep -v -e '^| Fault' -e '^| ---' >"$work/rows"
-    if [ "$(wc -l <"$work/rows")" -lt 45 ]; then
-        echo "fewer than 45 faults"
+    grep '^|' "$1" | grep -v -e '^| Fault' -e '^| Who' -e '^| ---' >"$work/rows"
+    if [ "$(wc -l <"$work/rows")" -lt "$2" ]; then
+        echo "fewer than $2 rows"
         wrong=1
     fi
     if ! awk -F' \\| ' 'NF != 4 || $4 !~ /test_/ { print "not four columns, or no test: " $0; bad = 1 }
@@ -36,7 +36,7 @@ check() {
         fi
     done <"$work/tests"
     # Texts of errnos are libc's; what a metric is labelled with is not quoted by itself.
-    awk -F' \\| ' '{ print $2 }' "$work/rows" | sed 's/`[^`]*`//g' | grep -o '"[^"]*"' | tr -d '"' |
+    awk -F' \\| ' '{ print $2 $3 }' "$work/rows" | sed 's/`[^`]*`//g' | grep -o '"[^"]*"' | tr -d '"' |
         sort -u >"$work/messages"
     while read -r message; do
         if ! grep -qF -e "\"$message\"" "$work/source" && ! is_errno "$message"; then
@@ -69,15 +69,16 @@ for wrong_row in \
     '| a | b | c | none |' \
     '| a | `virtjoule_no_such_metric` | c | `unit/test-sample.c test_gap` |'; do
     { cat "$table" && echo "$wrong_row"; } >"$work/table.md"
-    if check "$work/table.md" >/dev/null; then
+    if check "$work/table.md" 45 >/dev/null; then
         echo "not noticed: $wrong_row"
         exit 1
     fi
 done
 head -n 40 "$table" >"$work/table.md"
-if check "$work/table.md" >/dev/null; then
+if check "$work/table.md" 45 >/dev/null; then
     echo "not noticed: too few"
     exit 1
 fi
 
-check "$table"
+check "$table" 45
+check "$root/docs/attacks.md" 10
