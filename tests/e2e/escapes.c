@@ -210,10 +210,9 @@ int main(int argc, char **argv)
 {
     if (argc == 2 && strcmp(argv[1], "--victim") == 0)
         return be_victim();
-    if (argc != 4)
+    if (argc != 4 || sscanf(argv[2], "%p", &address) != 1)
         return EXIT_FAILURE;
     victim = (pid_t)strtol(argv[1], NULL, 10);
-    address = (void *)strtoul(argv[2], NULL, 0);
     directory = argv[3];
     virSetErrorFunc(NULL, ignore_error);
     for (size_t i = 0; i < ARRAY_SIZE(attempts); i++) {
