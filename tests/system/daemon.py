@@ -188,7 +188,8 @@ class Victim:
     def escapes_of_root(self):
         """What escapes.c prints, with all rights; where the daemon is, nothing is mounted."""
         return self._host.check(f"unshare --mount sh -c 'umount --lazy {VMS}; "
-                                f"exec {PROGRAMS_DIR}/escapes {self._arguments}'")
+                                f"exec {PROGRAMS_DIR}/escapes {self._arguments}'",
+                                system.PATIENCE_S)
 
     def escapes_of_service(self):
         """The same in a unit that is the daemon's but for the program."""
@@ -202,8 +203,7 @@ class Victim:
             systemctl daemon-reload
             systemctl start $unit
             rm $file
-            systemctl daemon-reload
-            cat /run/escapes""")
+            cat /run/escapes""", system.PATIENCE_S)
 
 
 def install_programs(host):

@@ -11,6 +11,7 @@
 
 #include "host/mounts.h"
 #include "util/cleanup.h"
+#include "util/file.h"
 
 static const char mountinfo[] =
     "22 28 0:21 / /proc rw,nosuid,nodev,noexec,relatime shared:12 - proc proc rw\n"
@@ -149,11 +150,27 @@ static void test_own(void **state)
     assert_int_equal(mount_device("/nonexistent", &device), -ENOENT);
 }
 
+/* Which mount an open file is in; and a path that has a link anywhere is not opened. */
+static void test_open_file(void **state)
+{
+    struct mount_entry mount;
+    int fd = open_without_links("/proc/sys/kernel");
+
+    assert_true(fd >= 0);
+    assert_int_equal(mount_find_of(fd, &mount), 0);
+    assert_string_equal(mount.type, "proc");
+    close(fd);
+    assert_int_equal(mount_find_of(-1, &mount), -EBADF);
+    assert_int_equal(open_without_links("/proc/self"), -ELOOP);
+    assert_int_equal(open_without_links("/proc/self/fd"), -ELOOP);
+    assert_int_equal(open_without_links("/nonexistent"), -ENOENT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lines), cmocka_unit_test(test_cut), cmocka_unit_test(test_long),
-        cmocka_unit_test(test_many),  cmocka_unit_test(test_own),
+        cmocka_unit_test(test_many),  cmocka_unit_test(test_own), cmocka_unit_test(test_open_file),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
