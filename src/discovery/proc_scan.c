@@ -132,9 +132,11 @@ static uint64_t hash_text(const char *text)
 static ssize_t read_comm(int proc_fd, pid_t pid, struct executable *ret)
 {
     char path[32];
+    ssize_t length;
 
     snprintf(path, sizeof(path), "%d/comm", pid);
-    return read_file(proc_fd, path, ret->path, sizeof(ret->path));
+    length = read_file(proc_fd, path, ret->path, sizeof(ret->path));
+    return length > 0 ? length - 1 : length; /* without its newline */
 }
 
 /* Kernel threads and zombies have no executable: their path is empty.
@@ -154,7 +156,6 @@ static bool read_executable(int proc_fd, pid_t pid, struct executable *ret)
     if (length < 0)
         return false;
     ret->path[length] = '\0';
-    ret->path[strcspn(ret->path, "\n")] = '\0';
     ret->hash = hash_text(ret->path);
     return true;
 }
