@@ -224,20 +224,22 @@ static void check_ledger_directory(struct doctor *doctor, const char *key, const
                         path));
 }
 
-/* Both directories are made for the user as which the daemon runs. */
+/* The directories may be root's, or the daemon's own; the ledger in runtime_dir is what the daemon
+ * has written. */
 static void check_owner(struct doctor *doctor)
 {
     const struct config *config = &doctor->config;
-    struct stat runtime, state;
+    char ledger[CONFIG_PATH_MAX + sizeof("/ledger")];
+    struct stat written, state;
 
-    if (stat(config->runtime_dir, &runtime) == 0 && stat(config->state_dir, &state) == 0 &&
-        runtime.st_uid != state.st_uid)
-        doctor_report(
-            doctor, SEVERITY_ERROR, "ledger-owner",
-            doctor_text("state_dir %s belongs to another user than runtime_dir %s: the "
-                        "daemon cannot write it",
-                        config->state_dir, config->runtime_dir),
-            doctor_text("chown -R --reference=%s %s", config->runtime_dir, config->state_dir));
+    snprintf(ledger, sizeof(ledger), "%s/ledger", config->runtime_dir);
+    if (stat(ledger, &written) == 0 && stat(config->state_dir, &state) == 0 &&
+        written.st_uid != state.st_uid)
+        doctor_report(doctor, SEVERITY_ERROR, "ledger-owner",
+                      doctor_text("state_dir %s belongs to another user than %s: the daemon cannot "
+                                  "write it",
+                                  config->state_dir, ledger),
+                      doctor_text("chown -R --reference=%s %s", ledger, config->state_dir));
 }
 
 static void check_ledger(struct doctor *doctor)
