@@ -119,6 +119,7 @@ static int new_ledger(struct manager *manager)
         .static_policy = manager->config.static_policy,
         .publish_psys = manager->config.publish_psys,
         .interval_ns = manager->config.interval_ns,
+        .quantum_uj = manager->config.quantum_uj,
         .model = manager->model,
     };
 

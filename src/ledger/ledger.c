@@ -128,7 +128,17 @@ static const enum zone_kind tree_kinds[TREE_ZONES] = {
     [TREE_PSYS] = ZONE_PSYS,
 };
 
-/* The next ramps begin at the values that are published now, so that no value ever jumps. */
+static uint64_t cut(const struct ledger *ledger, uint64_t energy_uj)
+{
+    return ledger->config.quantum_uj > 1 ? energy_uj - energy_uj % ledger->config.quantum_uj
+                                         : energy_uj;
+}
+
+/*
+ * The next ramps begin at the values that are published now, so that no value ever jumps. Both
+ * ends are cut to the quantum: the moments at which a ramp between others steps over the quanta
+ * would tell its slope, and so the total, to the microjoule.
+ */
 static void advance_ramps(struct row *row, const struct ledger *ledger, uint64_t now)
 {
     for (unsigned zone = 0; zone < TREE_ZONES; zone++) {
@@ -136,10 +146,12 @@ static void advance_ramps(struct row *row, const struct ledger *ledger, uint64_t
         struct ramp *ramp = &row->tree[zone];
         uint64_t to_uj;
 
-        ramp->from_uj = ramp_value(ramp, ledger->ramp_start_ns, ledger->config.interval_ns, now);
+        ramp->from_uj =
+            cut(ledger, ramp_value(ramp, ledger->ramp_start_ns, ledger->config.interval_ns, now));
         to_uj = ledger_shown_total(ledger, row, kind);
         if (to_uj > row->ceiling_uj[kind])
             to_uj = row->ceiling_uj[kind];
+        to_uj = cut(ledger, to_uj);
         if (ramp->to_uj < to_uj)
             ramp->to_uj = to_uj;
     }
@@ -149,7 +161,7 @@ static void settle_ramps(const struct ledger *ledger, struct row *row)
 {
     for (unsigned zone = 0; zone < TREE_ZONES; zone++)
         row->tree[zone].from_uj = row->tree[zone].to_uj =
-            ledger_shown_total(ledger, row, tree_kinds[zone]);
+            cut(ledger, ledger_shown_total(ledger, row, tree_kinds[zone]));
 }
 
 int ledger_restore(struct ledger *ledger, const struct ledger_image *image, uint64_t now)

@@ -50,6 +50,7 @@ struct ledger_config {
     enum static_policy static_policy;
     bool publish_psys;    /* give VMs their share of the host's psys zone as a zone of their own */
     uint64_t interval_ns; /* nominal length of an interval: how long the published ramps run */
+    uint64_t quantum_uj;  /* ramps begin and end at multiples of it; 0 and 1 mean none */
 };
 
 /** @param config  copied. @return 0 or -ENOMEM */

@@ -241,6 +241,91 @@ static void test_ramps_never_step(void **state)
     machine_deinit(&machine);
 }
 
+#define READS 20000
+
+/*
+ * The power that a reader gets from many reads of one ramp, as good as can be: the line through
+ * the moments at which the value steps. In microjoules per interval.
+ */
+static double fit_slope(const struct snapshot *snapshot, uint64_t quantum_uj)
+{
+    double sum_x = 0, sum_y = 0, sum_xx = 0, sum_xy = 0, n = 0;
+    uint64_t last = UINT64_MAX;
+
+    for (uint64_t i = 0; i <= READS; i++) {
+        uint64_t energy_uj = snapshot_energy_uj(snapshot, &snapshot->vms[0], TREE_PACKAGE,
+                                                snapshot->ramp_start_ns + SECOND(1) / READS * i);
+        double x = (double)i / READS, y;
+
+        energy_uj -= energy_uj % quantum_uj;
+        y = (double)energy_uj;
+        if (last != UINT64_MAX && energy_uj != last) {
+            sum_x += x;
+            sum_y += y;
+            sum_xx += x * x;
+            sum_xy += x * y;
+            n++;
+        }
+        last = energy_uj;
+    }
+    return (n * sum_xy - sum_x * sum_y) / (n * sum_xx - sum_x * sum_x);
+}
+
+static double slope_of(uint64_t energy_uj, uint64_t quantum_uj)
+{
+    struct snapshot *snapshot;
+    struct machine machine;
+    double slope;
+
+    machine_init(&machine, 1);
+    machine_open_ledger(&machine, (struct ledger_config){.quantum_uj = quantum_uj});
+    machine_amount(&machine, 0)->sockets[0].cpu_ns = 1;
+    machine_measure(&machine, PACKAGE_0, energy_uj);
+    record(&machine);
+    snapshot = take_snapshot(&machine);
+    slope = fit_slope(snapshot, 1000);
+    snapshot_free(snapshot);
+    machine_deinit(&machine);
+    return slope;
+}
+
+/* Energies that differ by less than the quantum cannot be told apart, however often one reads. */
+static void test_resolution(void **state)
+{
+    double of_quantum = slope_of(50000, 1000);
+
+    assert_float_equal(of_quantum, 50000, 1);
+    for (uint64_t more = 1; more < 1000; more += 37)
+        assert_true(slope_of(50000 + more, 1000) == of_quantum);
+    assert_float_equal(slope_of(51000, 1000), 51000, 1);
+    /* The reader is good: without it, it reads what is below the quantum. */
+    assert_float_equal(slope_of(50500, 1), 50500, 20);
+}
+
+/* What is cut off one ramp is in a later one. */
+static void test_quantum_loses_nothing(void **state)
+{
+    struct snapshot *snapshot;
+    struct machine machine;
+
+    machine_init(&machine, 1);
+    machine_open_ledger(&machine, (struct ledger_config){.quantum_uj = 1000});
+    for (uint64_t i = 1; i <= 1000; i++) {
+        const struct ramp *ramp;
+
+        machine_amount(&machine, 0)->sockets[0].cpu_ns = 1;
+        machine_measure(&machine, PACKAGE_0, 777);
+        record(&machine);
+        snapshot = take_snapshot(&machine);
+        ramp = &snapshot->vms[0].tree[TREE_PACKAGE];
+        assert_int_equal(ramp->to_uj, i * 777 / 1000 * 1000);
+        assert_int_equal(ramp->from_uj % 1000, 0);
+        assert_true(ramp->to_uj <= snapshot->vms[0].dynamic_uj[PACKAGE_0]);
+        snapshot_free(snapshot);
+    }
+    machine_deinit(&machine);
+}
+
 static uint32_t forgotten;
 
 static void forget(uint32_t id, void *userdata)
@@ -411,6 +496,8 @@ int main(void)
         cmocka_unit_test(test_static_policies),
         cmocka_unit_test(test_fractions_over_time),
         cmocka_unit_test(test_ramps_never_step),
+        cmocka_unit_test(test_resolution),
+        cmocka_unit_test(test_quantum_loses_nothing),
         cmocka_unit_test(test_ended_vms),
         cmocka_unit_test(test_zones_stay_while_a_vm_runs),
         cmocka_unit_test(test_platform_follows_its_parts),
