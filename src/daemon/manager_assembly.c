@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <grp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -169,6 +170,14 @@ static int new_control(struct manager *manager)
                        manager->board, &manager->descriptors, &actions);
 }
 
+/* The trees of all VMs are for the group of those who may ask the daemon, unless another is set. */
+static gid_t top_gid(const struct config *config)
+{
+    const struct group *group = config->file_gid ? NULL : getgrnam(CONTROL_GROUP);
+
+    return group ? group->gr_gid : config->file_gid;
+}
+
 static struct powercapfs_config powercapfs_config(const struct config *config)
 {
     return (struct powercapfs_config){
@@ -176,6 +185,7 @@ static struct powercapfs_config powercapfs_config(const struct config *config)
         .file_mode = config->file_mode,
         .file_uid = config->file_uid,
         .file_gid = config->file_gid,
+        .top_gid = top_gid(config),
         .quantum_uj = config->quantum_uj,
         .version = VIRTJOULE_VERSION,
         .sysfs_root = config->sysfs_root,

@@ -13,6 +13,9 @@
  * that is still open fails with ESTALE, as a file of a removed sysfs device
  * does: the last value repeated for ever would read as a VM that draws nothing.
  *
+ * The kernel checks modes (default_permissions). The top directory is closed to others than its
+ * owner and group: the trees in it are each meant for one VM, not for every user of the host.
+ *
  * The mount is read-only, so the kernel itself refuses writes; the refusals
  * here are for the case that an operator remounts it.
  */
@@ -36,6 +39,8 @@
  * mounted. They do not change, and a process that only passes by (service managers look at all
  * mounts when they make a sandbox) does not wait for a daemon that is being restarted. */
 #define ROOT_TIMEOUT_S (365.0 * 24 * 3600)
+
+#define TOP_MODE 0750
 
 /* What an inode number stands for in one snapshot. */
 struct inode_ref {
@@ -76,6 +81,13 @@ static struct inode_ref inode_of(const struct snapshot_vm *vm, unsigned node)
         .inode = tree_inode(vm->id, node), .vm = vm, .node = node, .type = tree_node_type(node)};
 }
 
+/* What stat and listings show: the same in each VM's tree. The ids would tell a guest how many VMs
+   there were before its own. Processes that look at several trees at once are on the host. */
+static uint64_t shown_number(const struct inode_ref *ref)
+{
+    return ref->vm ? tree_inode(1, ref->node) : ref->inode;
+}
+
 static mode_t type_bits(enum tree_node_type type)
 {
     static const mode_t bits[] = {
@@ -91,20 +103,18 @@ static struct stat inode_attributes(const struct powercapfs_server *server,
                                     const struct inode_ref *ref)
 {
     struct stat st = {
-        .st_ino = ref->inode,
+        .st_ino = shown_number(ref),
         .st_mode = type_bits(ref->type),
         .st_nlink = 1, /* also of directories: find(1) must not rely on a count of subdirectories */
         .st_uid = server->uid,
         .st_gid = server->gid,
-        .st_atim.tv_sec = server->start,
-        .st_mtim.tv_sec = server->start,
-        .st_ctim.tv_sec = server->start,
     };
     char target[TREE_TEXT_MAX];
 
     switch (ref->type) {
     case TREE_DIRECTORY:
-        st.st_mode |= server->directory_mode;
+        st.st_mode |= ref->inode == TREE_INODE_ROOT ? TOP_MODE : server->directory_mode;
+        st.st_gid = ref->inode == TREE_INODE_ROOT ? server->top_gid : server->gid;
         break;
     case TREE_FILE:
         st.st_mode |= server->file_mode;
@@ -351,10 +361,10 @@ struct listing {
 #define CHILD_OFFSET(k) ((off_t)(k) + 3)
 
 /* @return false when the entry does not fit any more */
-static bool listing_add(struct listing *listing, const char *name, uint64_t inode,
-                        enum tree_node_type type, off_t next)
+static bool listing_add(struct listing *listing, const char *name, const struct inode_ref *ref,
+                        off_t next)
 {
-    struct stat st = {.st_ino = inode, .st_mode = type_bits(type)};
+    struct stat st = {.st_ino = shown_number(ref), .st_mode = type_bits(ref->type)};
     size_t room = listing->size - listing->used;
     size_t length =
         fuse_add_direntry(listing->req, listing->buffer + listing->used, room, name, &st, next);
@@ -374,10 +384,10 @@ static void list_vms(const struct snapshot *snapshot, const struct tree_names *n
     for (size_t i = snapshot_seek_id(snapshot, from); i < snapshot->n_vms; i++) {
         uint32_t position = snapshot->by_id[i];
         const struct snapshot_vm *vm = &snapshot->vms[position];
+        struct inode_ref ref = inode_of(vm, node);
 
-        if (vm->has_tree &&
-            !listing_add(listing, names ? names->names[position] : vm->uuid_text,
-                         tree_inode(vm->id, node), tree_node_type(node), CHILD_OFFSET(vm->id)))
+        if (vm->has_tree && !listing_add(listing, names ? names->names[position] : vm->uuid_text,
+                                         &ref, CHILD_OFFSET(vm->id)))
             return;
     }
 }
@@ -391,24 +401,26 @@ static void list_nodes(const struct inode_ref *directory, uint64_t from, struct 
         return;
     for (node = tree_node_next(directory->vm, directory->node, (unsigned)from); node >= 0;
          node = tree_node_next(directory->vm, directory->node, (unsigned)node + 1)) {
+        struct inode_ref ref = inode_of(directory->vm, (unsigned)node);
+
         tree_node_name(directory->vm, (unsigned)node, name);
-        if (!listing_add(listing, name, tree_inode(directory->vm->id, (unsigned)node),
-                         tree_node_type((unsigned)node), CHILD_OFFSET(node)))
+        if (!listing_add(listing, name, &ref, CHILD_OFFSET(node)))
             return;
     }
 }
 
-static uint64_t parent_inode(const struct inode_ref *directory)
+static struct inode_ref parent_of(const struct inode_ref *directory)
 {
     if (!directory->vm || directory->node == TREE_NODE_SHARE)
-        return TREE_INODE_ROOT;
-    return tree_inode(directory->vm->id, tree_node_parent(directory->node));
+        return (struct inode_ref){.inode = TREE_INODE_ROOT, .type = TREE_DIRECTORY};
+    return inode_of(directory->vm, tree_node_parent(directory->node));
 }
 
 static int list(struct powercapfs_server *server, const struct snapshot *snapshot, uint64_t inode,
                 off_t offset, struct listing *listing)
 {
-    struct inode_ref directory;
+    static const struct inode_ref by_name = {.inode = TREE_INODE_BY_NAME, .type = TREE_DIRECTORY};
+    struct inode_ref directory, parent;
     uint64_t from = offset > 2 ? (uint64_t)offset - 2 : 0;
     int r = inode_find(snapshot, inode, &directory);
 
@@ -416,9 +428,10 @@ static int list(struct powercapfs_server *server, const struct snapshot *snapsho
         return r;
     if (directory.type != TREE_DIRECTORY)
         return -ENOTDIR;
-    if (offset < 1 && !listing_add(listing, ".", inode, TREE_DIRECTORY, 1))
+    parent = parent_of(&directory);
+    if (offset < 1 && !listing_add(listing, ".", &directory, 1))
         return 0;
-    if (offset < 2 && !listing_add(listing, "..", parent_inode(&directory), TREE_DIRECTORY, 2))
+    if (offset < 2 && !listing_add(listing, "..", &parent, 2))
         return 0;
     if (directory.vm) {
         list_nodes(&directory, from, listing);
@@ -427,8 +440,7 @@ static int list(struct powercapfs_server *server, const struct snapshot *snapsho
         if (r == 0)
             list_vms(server->named, &server->names, from, listing);
     } else {
-        if (from == 0 &&
-            !listing_add(listing, BY_NAME, TREE_INODE_BY_NAME, TREE_DIRECTORY, CHILD_OFFSET(0)))
+        if (from == 0 && !listing_add(listing, BY_NAME, &by_name, CHILD_OFFSET(0)))
             return 0;
         if (snapshot)
             list_vms(snapshot, NULL, from, listing);
@@ -511,7 +523,7 @@ int powercapfs_server_init(struct powercapfs_server *server, const struct powerc
     server->directory_mode = config->file_mode & 0077 ? 0555 : 0500;
     server->uid = config->file_uid;
     server->gid = config->file_gid;
-    server->start = time(NULL);
+    server->top_gid = config->top_gid;
     server->version = strdup(config->version);
     if (!server->version)
         return -ENOMEM;

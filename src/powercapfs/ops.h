@@ -27,7 +27,7 @@ struct powercapfs_server {
     mode_t directory_mode;
     uid_t uid;
     gid_t gid;
-    time_t start; /* every node's times */
+    gid_t top_gid;
 
     const struct snapshot *named; /* the newest when by-name/ was last used; a reference */
     struct tree_names names;      /* its VMs' names */

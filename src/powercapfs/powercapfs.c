@@ -213,6 +213,8 @@ static int session_resume(struct powercapfs *fs, struct handover *former)
     fuse_session_process_buf(fs->session, &init);
     if (fuse_session_exited(fs->session))
         return -EPROTO;
+    /* The kernel may know the attributes that the top directory had under another configuration. */
+    fuse_lowlevel_notify_inval_inode(fs->session, FUSE_ROOT_ID, -1, 0);
     log_info("the former daemon's mount is continued", F_STRING("path", fs->mountpoint),
              F_UINT("requests", fuse_queue_length(fs->queue)));
     return mount_device(fs->mountpoint, &fs->device);

@@ -18,6 +18,7 @@ struct powercapfs_config {
     mode_t file_mode;       /* permission bits of the files */
     uid_t file_uid;
     gid_t file_gid;
+    gid_t top_gid;          /* may enter the mount, beside file_uid and root */
     uint64_t quantum_uj;    /* published values are multiples of it; 0 and 1 mean none */
     const char *version;    /* the text of virtjoule/version */
     const char *sysfs_root; /* the CPUs' packages are read below it */

@@ -61,6 +61,9 @@ _Static_assert(NODE_COUNT <= TREE_NODE_NAME_LINK, "node numbers fit beside the b
 #define ZONE_BIT(zone) (1U << (zone))
 #define ZONE_NONE TREE_ZONES
 
+/* The age goes up in so many steps an interval. */
+#define AGE_STEPS 10
+
 struct node {
     const char *name;
     unsigned parent;
@@ -130,13 +133,22 @@ static int render_interval(const struct tree_view *view, const struct snapshot_v
     return render_number(view->snapshot->interval_ns / NSEC_PER_USEC, ret);
 }
 
+/*
+ * Since the values are shown, and in steps. The time from the sample on would tell how long the
+ * daemon's tick takes, and so how many VMs there are.
+ */
 static int render_age(const struct tree_view *view, const struct snapshot_vm *vm,
                       enum tree_zone zone, char ret[TREE_TEXT_MAX])
 {
-    uint64_t sampled_ns = view->snapshot->time_ns;
+    const struct snapshot *snapshot = view->snapshot;
+    uint64_t step_ns = snapshot->interval_ns > AGE_STEPS ? snapshot->interval_ns / AGE_STEPS : 1;
+    uint64_t shown_ns = snapshot->time_ns;
 
-    return render_number(
-        view->time_ns > sampled_ns ? (view->time_ns - sampled_ns) / NSEC_PER_USEC : 0, ret);
+    if (shown_ns < snapshot->ramp_start_ns)
+        shown_ns = snapshot->ramp_start_ns;
+    if (view->time_ns <= shown_ns)
+        return render_number(0, ret);
+    return render_number((view->time_ns - shown_ns) / step_ns * step_ns / NSEC_PER_USEC, ret);
 }
 
 static int render_source(const struct tree_view *view, const struct snapshot_vm *vm,

@@ -34,7 +34,7 @@ enum tree_node_type {
 
 #define TREE_TEXT_MAX 64 /* bytes of a file, name or link target, NUL included */
 
-/** The inode number of a VM's node. */
+/** The number of a VM's node between kernel and daemon; guests see another one. */
 static inline uint64_t tree_inode(uint32_t vm_id, unsigned node)
 {
     return (uint64_t)vm_id << 8 | (node & 0xff);
