@@ -168,6 +168,7 @@ static const struct config_key keys[] = {
      "an energy with its unit, such as 1mJ"},
     {"exporter", "listen", value_listen, FIELD(listen), "127.0.0.1:9177",
      "an address and port, such as 127.0.0.1:9177, or nothing"},
+    {"exporter", "users", value_text, FIELD(metrics_users), "", "names or numbers of users"},
 };
 
 static const struct config_keys own_keys = {CONFIG_KEYS(keys)};

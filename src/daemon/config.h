@@ -56,6 +56,7 @@ struct config {
     uint64_t quantum_uj;
 
     char listen[CONFIG_PATH_MAX]; /* empty: off */
+    char metrics_users[CONFIG_PATH_MAX];
 };
 
 /**

@@ -210,7 +210,8 @@ static int new_exporter(struct manager *manager)
 
     if (config->listen[0] == '\0')
         return 0;
-    return exporter_new(&manager->exporter, config->listen, VIRTJOULE_VERSION, manager->board);
+    return exporter_new(&manager->exporter, config->listen, config->metrics_users,
+                        VIRTJOULE_VERSION, manager->board);
 }
 
 static int new_usage(struct manager *manager)

@@ -14,11 +14,13 @@ struct exporter;
 /**
  * Serves /metrics on a thread of its own.
  * @param listen   "127.0.0.1:9177" or "[::1]:9177"; port 0 takes a free one
+ * @param users    names or numbers of users of this host that may read the metrics, beside root,
+ *                 the daemon's own and prometheus; separated by spaces. Unknown ones are logged
  * @param version  for virtjoule_build_info
  * @return 0; -EINVAL for a malformed address; -EADDRINUSE; or another
  *         negative errno. The reason is logged.
  */
-int exporter_new(struct exporter **ret, const char *listen, const char *version,
+int exporter_new(struct exporter **ret, const char *listen, const char *users, const char *version,
                  struct snapshot_board *board);
 
 /** The port that is listened on: the one taken where 0 was asked for. */

@@ -423,7 +423,7 @@ static int new_outputs(struct request_manager *manager)
     if (config->access_log[0])
         r = access_log_new(&manager->access_log, config->access_log, config->access_log_max_bytes);
     if (r == 0 && config->listen[0])
-        r = metrics_server_new(&manager->server, config->listen, request_metrics_render,
+        r = metrics_server_new(&manager->server, config->listen, NULL, request_metrics_render,
                                manager->metrics);
     return r;
 }

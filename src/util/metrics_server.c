@@ -20,6 +20,7 @@
 #include "util/cleanup.h"
 #include "util/listen_address.h"
 #include "util/log.h"
+#include "util/tcp_peer.h"
 #include "util/thread.h"
 
 #define CONNECTIONS_MAX 32
@@ -33,6 +34,9 @@
 struct metrics_server {
     metrics_render render;
     void *data;
+    bool open; /* to every user */
+    struct metrics_readers readers;
+    struct metrics_readers refused; /* those of the log */
     int listen_fd;
     unsigned port;
     struct MHD_Daemon *daemon;
@@ -72,12 +76,49 @@ static struct MHD_Response *metrics_response(const struct metrics_server *server
     return response;
 }
 
+static bool is_among(const struct metrics_readers *readers, uid_t user)
+{
+    for (size_t i = 0; i < readers->n; i++)
+        if (readers->users[i] == user)
+            return true;
+    return false;
+}
+
+/* Of each user once, as long as there is room. */
+static void note_refusal(struct metrics_server *server, uid_t user)
+{
+    if (is_among(&server->refused, user) || server->refused.n == METRICS_READERS_MAX)
+        return;
+    server->refused.users[server->refused.n++] = user;
+    log_warning("metrics are not for this user, whose request was refused", F_UINT("uid", user));
+}
+
+/* The user is asked for at each request: a connection may have been handed on. */
+static bool admits(struct metrics_server *server, struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    uid_t user;
+    int r;
+
+    if (server->open)
+        return true;
+    r = info ? tcp_peer_user(info->connect_fd, &user) : -EBADF;
+    if (r != 0)
+        return r > 0;
+    if (is_among(&server->readers, user))
+        return true;
+    note_refusal(server, user);
+    return false;
+}
+
 static bool method_answered(const char *method)
 {
     return strcmp(method, MHD_HTTP_METHOD_GET) == 0 || strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
 }
 
-static struct MHD_Response *make_response(const struct metrics_server *server, const char *url,
+static struct MHD_Response *make_response(struct metrics_server *server,
+                                          struct MHD_Connection *connection, const char *url,
                                           const char *method, unsigned *ret_status)
 {
     bool metrics = strcmp(url, "/metrics") == 0;
@@ -93,6 +134,10 @@ static struct MHD_Response *make_response(const struct metrics_server *server, c
         if (response)
             MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
         return response;
+    }
+    if (metrics && !admits(server, connection)) {
+        *ret_status = MHD_HTTP_FORBIDDEN;
+        return text_response("the metrics are not for this user; [exporter] users lets it in\n");
     }
     *ret_status = MHD_HTTP_OK;
     return metrics ? metrics_response(server)
@@ -118,7 +163,7 @@ static enum MHD_Result answer(void *data, struct MHD_Connection *connection, con
         *upload_size = 0;
         return MHD_YES;
     }
-    response = make_response(data, url, method, &status);
+    response = make_response(data, connection, url, method, &status);
     /* MHD_NO closes the connection. */
     if (!response)
         return MHD_NO;
@@ -197,8 +242,8 @@ static int server_start(struct metrics_server *server)
     return 0;
 }
 
-int metrics_server_new(struct metrics_server **ret, const char *listen, metrics_render render,
-                       void *data)
+int metrics_server_new(struct metrics_server **ret, const char *listen,
+                       const struct metrics_readers *readers, metrics_render render, void *data)
 {
     _cleanup_(cleanup_metrics_server_free) struct metrics_server *server =
         calloc(1, sizeof(*server));
@@ -210,6 +255,9 @@ int metrics_server_new(struct metrics_server **ret, const char *listen, metrics_
     server->listen_fd = -1;
     server->render = render;
     server->data = data;
+    server->open = !readers;
+    if (readers)
+        server->readers = *readers;
     r = listen_address_parse(listen, &address);
     if (r == 0)
         r = listen_open(server, &address);

@@ -22,6 +22,7 @@
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
+#include "util/tcp_peer.h"
 
 #define REPLY_MAX ((size_t)1 << 20)
 
@@ -41,7 +42,7 @@ static int start(void **state)
     if (snapshot_board_new(&board) < 0)
         return -1;
     snapshot_board_post(board, snapshot);
-    return exporter_new(&exporter, "127.0.0.1:0", "1.2.3", board);
+    return exporter_new(&exporter, "127.0.0.1:0", "", "1.2.3", board);
 }
 
 static int stop(void **state)
@@ -114,6 +115,74 @@ static void assert_serves(void)
 
     assert_ptr_equal(strstr(reply, "HTTP/1.1 200 "), reply);
     assert_non_null(strstr(reply, "\nvirtjoule_source_energy_joules_total{"));
+}
+
+/* @return the status that a client of that user gets */
+static int status_for(uid_t user)
+{
+    int pipe_fds[2], status = 0;
+    pid_t child;
+
+    assert_int_equal(pipe2(pipe_fds, O_CLOEXEC), 0);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        if (setuid(user) < 0)
+            _exit(1);
+        sscanf(ask("GET /metrics HTTP/1.1\r\n" CLOSE), "HTTP/1.1 %d", &status);
+        _exit(write(pipe_fds[1], &status, sizeof(status)) < 0);
+    }
+    close(pipe_fds[1]);
+    assert_int_equal(read(pipe_fds[0], &status, sizeof(status)), sizeof(status));
+    close(pipe_fds[0]);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    return status;
+}
+
+/* The user network of a guest comes as the user of its QEMU. */
+static void test_other_users(void **state)
+{
+    if (geteuid() != 0)
+        skip();
+    assert_int_equal(status_for(65534), 403);
+    assert_int_equal(status_for(0), 200);
+    exporter = exporter_free(exporter);
+    assert_int_equal(exporter_new(&exporter, "127.0.0.1:0", "no-such-user 65534", "1", board), 0);
+    assert_int_equal(status_for(65534), 200);
+    assert_int_equal(status_for(65533), 403);
+    exporter = exporter_free(exporter);
+    assert_int_equal(exporter_new(&exporter, "127.0.0.1:0", "", "1.2.3", board), 0);
+}
+
+/* A connection whose client has closed its end is nobody's: the kernel would say root's. */
+static void test_user_of_a_closed_client(void **state)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    socklen_t length = sizeof(address);
+    _cleanup_close_ int listening = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), server = -1;
+    int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), local[2];
+    uid_t user = 77;
+
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(bind(listening, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(listen(listening, 1), 0);
+    assert_int_equal(getsockname(listening, (struct sockaddr *)&address, &length), 0);
+    assert_int_equal(connect(client, (struct sockaddr *)&address, sizeof(address)), 0);
+    server = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
+    assert_true(server >= 0);
+    assert_int_equal(tcp_peer_user(server, &user), 0);
+    assert_int_equal(user, geteuid());
+    assert_int_equal(shutdown(client, SHUT_WR), 0);
+    assert_int_equal(tcp_peer_user(server, &user), 0);
+    user = 77;
+    close(client);
+    assert_int_equal(tcp_peer_user(server, &user), -ENOENT);
+    assert_int_equal(user, 77);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, local), 0);
+    assert_int_equal(tcp_peer_user(local[0], &user), 1);
+    close(local[0]);
+    close(local[1]);
+    assert_int_equal(tcp_peer_user(local[0], &user), -EBADF);
 }
 
 static void test_metrics(void **state)
@@ -335,7 +404,7 @@ static void test_before_the_first(void **state)
     struct exporter *other, *served = exporter;
 
     assert_int_equal(snapshot_board_new(&empty), 0);
-    assert_int_equal(exporter_new(&other, "127.0.0.1:0", "1.2.3", empty), 0);
+    assert_int_equal(exporter_new(&other, "127.0.0.1:0", "", "1.2.3", empty), 0);
     exporter = other;
     {
         _cleanup_free_ char *reply = ask("GET /metrics HTTP/1.1\r\n" CLOSE);
@@ -355,9 +424,9 @@ static void test_address_errors(void **state)
 
     log_set_max_level(LOG_EMERG);
     snprintf(listen, sizeof(listen), "127.0.0.1:%u", exporter_port(exporter));
-    assert_int_equal(exporter_new(&other, listen, "1", board), -EADDRINUSE);
-    assert_int_equal(exporter_new(&other, "nonsense", "1", board), -EINVAL);
-    assert_int_equal(exporter_new(&other, "192.0.2.1:0", "1", board), -EADDRNOTAVAIL);
+    assert_int_equal(exporter_new(&other, listen, "", "1", board), -EADDRINUSE);
+    assert_int_equal(exporter_new(&other, "nonsense", "", "1", board), -EINVAL);
+    assert_int_equal(exporter_new(&other, "192.0.2.1:0", "", "1", board), -EADDRNOTAVAIL);
     log_set_max_level(LOG_INFO);
     assert_null(other);
     assert_null(exporter_free(NULL));
@@ -386,6 +455,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_metrics),        cmocka_unit_test(test_query_is_ignored),
+        cmocka_unit_test(test_other_users),    cmocka_unit_test(test_user_of_a_closed_client),
         cmocka_unit_test(test_head),           cmocka_unit_test(test_others),
         cmocka_unit_test(test_keep_alive),     cmocka_unit_test(test_garbage),
         cmocka_unit_test(test_huge_header),    cmocka_unit_test(test_slow_clients),

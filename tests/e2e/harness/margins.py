@@ -28,6 +28,10 @@ ENERGY_PINNED = 0.03  # of VMs that each have a package of their own
 ENERGY_LONG = 0.04  # over half a minute and more, killed again and again
 ENERGY_WANDERS = 0.02  # of long loads, where the edges of intervals are many and cancel out
 
+# What part of the idle power a VM may be charged for while the host's static power is learned: the
+# drift, a twentieth either way, and as much for readings of the counter that came late.
+STATIC_DRIFT = 0.2
+
 # Metrics are in whole microjoules; a row for each zone and source is added.
 CUT_J = 1e-4
 
