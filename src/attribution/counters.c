@@ -218,6 +218,7 @@ static void counters_learn(struct attribution_model *model, size_t slot, const s
 
 static const struct attribution_model_ops counters_ops = {
     .name = "counters",
+    .by_cycles = true,
     .learn = counters_learn,
     .weights = counters_weights,
     .free = model_free,

@@ -160,6 +160,7 @@ static void fitted_weights(const struct attribution_model *model, const struct z
 
 static const struct attribution_model_ops fitted_ops = {
     .name = "fitted",
+    .by_cycles = true,
     .weights = fitted_weights,
     .free = model_free,
 };

@@ -47,6 +47,7 @@ struct attribution_model;
 /** One file implements it per model. */
 struct attribution_model_ops {
     const char *name;
+    bool by_cycles; /* what a VM is charged for its CPU time depends on the clock */
 
     /**
      * Takes in an interval before it is divided, for a model that learns from the zones. Optional.

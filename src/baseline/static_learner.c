@@ -60,6 +60,12 @@
    what was extrapolated that this leaves uncertain. */
 #define SHAPE_ERROR 0.1
 
+/* How far the static power of an interval may be from the estimate, relative to it: temperature
+   and fans make as much. */
+#define DRIFT_MAX 0.05
+/* What load costs is averaged over the work of this time at the highest load. */
+#define PRICE_S 60.0
+
 /* Learned means: loads this far apart, relative to the highest, and an uncertainty up to this
    part of the lowest power. */
 #define LOAD_SPREAD_MIN 0.1
@@ -81,7 +87,8 @@ struct static_learner {
     /* The sample that is being added up. */
     double energy_uj;
     double duration_s;
-    double work; /* load * time */
+    double work;    /* load * time */
+    double charged; /* charged * time */
 
     enum static_state state;
     bool known;
@@ -89,6 +96,14 @@ struct static_learner {
     double uncertainty_uw;
     double lowest_uw; /* of the samples that the last fit kept */
     double power_uw;  /* published: slewed and bounded */
+
+    double floor_uw;
+    double last_uw; /* the power of the last sample */
+
+    double price_uw; /* what a charged unit has drawn; 0: not known */
+    double worked;   /* units * time that the price is the mean of */
+    double busiest;  /* the most units in a sample */
+    double drift_uw;
 };
 
 /* The robust mean of samples with similar load. */
@@ -132,7 +147,7 @@ int static_learner_new(struct static_learner **ret)
     if (!learner)
         return -ENOMEM;
     learner->state = STATIC_LEARNING;
-    learner->lowest_uw = INFINITY;
+    learner->lowest_uw = learner->floor_uw = INFINITY;
     *ret = learner;
     return 0;
 }
@@ -143,12 +158,13 @@ struct static_learner *static_learner_free(struct static_learner *learner)
     return NULL;
 }
 
-void static_learner_resume(struct static_learner *learner, uint64_t power_uw,
-                           uint64_t uncertainty_uw)
+void static_learner_resume(struct static_learner *learner, const struct static_estimate *former)
 {
-    learner->known = true;
-    learner->power_uw = learner->fitted_uw = (double)power_uw;
-    learner->uncertainty_uw = (double)uncertainty_uw;
+    learner->known = former->known;
+    learner->power_uw = learner->fitted_uw = (double)former->power_uw;
+    learner->uncertainty_uw = (double)former->uncertainty_uw;
+    if (!former->known)
+        learner->floor_uw = (double)former->power_uw;
 }
 
 /* The group's samples are appended to the deviations. */
@@ -359,9 +375,42 @@ static void fit(struct static_learner *learner)
         hypot(sigma_uw, SHAPE_ERROR * fmax(0, groups[0].power_uw - learner->fitted_uw));
 }
 
+/* The larger of two samples: one alone may be a reading that came late. */
+static void lower_floor(struct static_learner *learner, double power_uw)
+{
+    learner->floor_uw = fmin(learner->floor_uw, fmax(power_uw, learner->last_uw));
+    learner->last_uw = power_uw;
+}
+
+static void publish(struct static_learner *learner)
+{
+    if (!learner->known) {
+        learner->power_uw = learner->floor_uw;
+        return;
+    }
+    learner->power_uw +=
+        (learner->fitted_uw - learner->power_uw) * -expm1(-learner->duration_s / SLEW_S);
+    learner->power_uw = fmin(learner->power_uw, lowest_power(learner));
+}
+
+/* Only load that shows beyond any drift tells what load costs. */
+static void learn_price(struct static_learner *learner)
+{
+    double used_uj = learner->energy_uj - learner->power_uw * learner->duration_s;
+
+    if (learner->charged <= 0 || used_uj <= DRIFT_MAX * learner->power_uw * learner->duration_s)
+        return;
+    learner->busiest = fmax(learner->busiest, learner->charged / learner->duration_s);
+    learner->worked = fmin(learner->worked + learner->charged, learner->busiest * PRICE_S);
+    learner->price_uw += (used_uj / learner->charged - learner->price_uw) *
+                         fmin(learner->charged / learner->worked, 1);
+}
+
 static void take_sample(struct static_learner *learner)
 {
-    learner->ring[learner->next] = (struct load_sample){
+    struct load_sample *sample = &learner->ring[learner->next];
+
+    *sample = (struct load_sample){
         .time_s = learner->time_s,
         .load = learner->work / learner->duration_s,
         .power_uw = learner->energy_uj / learner->duration_s,
@@ -371,15 +420,25 @@ static void take_sample(struct static_learner *learner)
     learner->added++;
     if (learner->n >= SAMPLES_MIN && learner->added % SAMPLES_PER_FIT == 0)
         fit(learner);
-    if (!learner->known)
-        return;
-    learner->power_uw +=
-        (learner->fitted_uw - learner->power_uw) * -expm1(-learner->duration_s / SLEW_S);
-    learner->power_uw = fmin(learner->power_uw, lowest_power(learner));
+    lower_floor(learner, sample->power_uw);
+    publish(learner);
+    learn_price(learner);
+}
+
+/* As much as the interval's load leaves unexplained, within the bounds. */
+static double drift(const struct static_learner *learner, double power_uw, double charged)
+{
+    double most = DRIFT_MAX * learner->power_uw, above = power_uw - learner->power_uw;
+    double drift_uw = fmin(fmax(above - learner->price_uw * charged, -most), most);
+
+    if (learner->known)
+        return learner->price_uw > 0 ? drift_uw : 0;
+    /* A floor is never above the power. */
+    return fmin(drift_uw, above);
 }
 
 void static_learner_add(struct static_learner *learner, uint64_t energy_uj, uint64_t duration_ns,
-                        double load)
+                        double load, double charged)
 {
     double duration_s = (double)duration_ns / (double)NSEC_PER_SEC;
 
@@ -388,10 +447,14 @@ void static_learner_add(struct static_learner *learner, uint64_t energy_uj, uint
     learner->duration_s += duration_s;
     learner->energy_uj += (double)energy_uj;
     learner->work += load * duration_s;
-    if (learner->duration_s < SAMPLE_S)
-        return;
-    take_sample(learner);
-    learner->duration_s = learner->energy_uj = learner->work = 0;
+    learner->charged += charged * duration_s;
+    if (learner->duration_s >= SAMPLE_S) {
+        take_sample(learner);
+        learner->duration_s = learner->energy_uj = learner->work = learner->charged = 0;
+    } else if (learner->n == 0 && !learner->known) {
+        learner->power_uw = fmin(learner->floor_uw, learner->energy_uj / learner->duration_s);
+    }
+    learner->drift_uw = drift(learner, (double)energy_uj / duration_s, charged);
 }
 
 struct static_estimate static_learner_estimate(const struct static_learner *learner)
@@ -401,7 +464,9 @@ struct static_estimate static_learner_estimate(const struct static_learner *lear
         .known = learner->known,
         .power_uw = (uint64_t)learner->power_uw,
         /* Of the published value, which may still follow the fitted one or be held down. */
-        .uncertainty_uw =
-            (uint64_t)hypot(learner->uncertainty_uw, learner->fitted_uw - learner->power_uw),
+        .uncertainty_uw = learner->known ? (uint64_t)hypot(learner->uncertainty_uw,
+                                                           learner->fitted_uw - learner->power_uw)
+                                         : 0,
+        .drift_uw = (int64_t)learner->drift_uw,
     };
 }

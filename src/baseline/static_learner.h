@@ -18,6 +18,15 @@
  * The fit is to the robust means of samples with similar load: neither spikes
  * nor a few wrong readings move them. Samples lose weight with age, so
  * that the estimate follows a host that warms up.
+ *
+ * Until the relation is known, the least power seen is static: a floor. Else VMs would divide
+ * the idle power by their CPU time, and each would read its neighbours' from its own counter.
+ *
+ * On a nearly idle host a floor or a fit that is wrong by a hundredth is wrong by more than
+ * all dynamic power: idle VMs would be charged several times what their CPU time costs, or
+ * nothing, until a neighbour works, and would see it begin and end. So the static power may
+ * drift from its estimate by a twentieth, as temperature makes it do, towards the value at
+ * which the interval's load costs what load has cost so far.
  */
 
 #include <stdbool.h>
@@ -27,9 +36,10 @@
 
 struct static_estimate {
     enum static_state state; /* not STATIC_FIXED */
-    bool known;              /* it has been learned once; else the rest is 0 */
+    bool known;              /* it has been learned once; else power_uw is the floor, or 0 */
     uint64_t power_uw;       /* never above the lowest power of the last samples */
-    uint64_t uncertainty_uw; /* standard uncertainty (one sigma) of power_uw */
+    uint64_t uncertainty_uw; /* standard uncertainty (one sigma) of power_uw; 0 of a floor */
+    int64_t drift_uw;        /* of the last interval, up to a twentieth of power_uw */
 };
 
 struct static_learner;
@@ -40,20 +50,21 @@ int static_learner_new(struct static_learner **ret);
 struct static_learner *static_learner_free(struct static_learner *learner);
 
 /**
- * Lets a new learner begin with the power that an earlier one knew. That value holds until the
+ * Lets a new learner begin with what an earlier one knew. That value holds until the
  * learner has learned by itself, but is never above the lowest power that it sees.
+ * @param former  its estimate; the state and the drift do not matter
  */
-void static_learner_resume(struct static_learner *learner, uint64_t power_uw,
-                           uint64_t uncertainty_uw);
+void static_learner_resume(struct static_learner *learner, const struct static_estimate *former);
 
 /**
  * Takes in one interval. Intervals shorter than a second are added up to one.
  * @param duration_ns  above 0
- * @param load         of the zone, per second in any fixed unit, such as busy cores;
- *                     >= 0
+ * @param load         of the zone, per second in any fixed unit, such as busy cores: what its
+ *                     power follows; >= 0
+ * @param charged      the same in the unit by which VMs are charged; >= 0
  */
 void static_learner_add(struct static_learner *learner, uint64_t energy_uj, uint64_t duration_ns,
-                        double load);
+                        double load, double charged);
 
 /**
  * The estimate now. It moves towards newly learned values with a time constant

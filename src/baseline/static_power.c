@@ -5,6 +5,7 @@ const char *static_origin_to_string(enum static_origin origin)
 {
     static const char *const names[] = {
         [STATIC_NONE] = "none",
+        [STATIC_FLOOR] = "floor",
         [STATIC_CONFIGURED] = "configured",
         [STATIC_CALIBRATED] = "calibrated",
         [STATIC_FROM_LOAD] = "learned",

@@ -15,6 +15,7 @@ struct static_powers {
     struct static_power_setting *settings;
     size_t n_settings;
     struct static_power others;
+    bool by_cycles;
     size_t n; /* slots */
     struct static_power zones[ZONES_MAX];
     struct static_learner *learners[ZONES_MAX]; /* NULL: nothing is learned of the zone */
@@ -24,7 +25,7 @@ struct static_powers {
 DEFINE_CLEANUP(struct static_powers *, static_powers_free);
 
 int static_powers_new(struct static_powers **ret, const struct static_power_setting *settings,
-                      size_t n, struct static_power others)
+                      size_t n, struct static_power others, bool by_cycles)
 {
     _cleanup_(cleanup_static_powers_free) struct static_powers *static_powers =
         calloc(1, sizeof(*static_powers));
@@ -32,6 +33,7 @@ int static_powers_new(struct static_powers **ret, const struct static_power_sett
     if (!static_powers)
         return -ENOMEM;
     static_powers->others = others;
+    static_powers->by_cycles = by_cycles;
     static_powers->settings = calloc(n + 1, sizeof(*settings));
     if (!static_powers->settings)
         return -ENOMEM;
@@ -85,7 +87,9 @@ static double core_load(const struct usage_socket *used, bool cycles)
     return cycles ? own_s * ghz * ghz : own_s;
 }
 
-double zone_load(const struct zone *zone, const struct usage *usage, uint64_t duration_ns)
+/* @param features  bits of enum usage_feature that may count */
+static double sum_load(const struct zone *zone, const struct usage *usage, unsigned features,
+                       uint64_t duration_ns)
 {
     double load = 0;
 
@@ -93,12 +97,26 @@ double zone_load(const struct zone *zone, const struct usage *usage, uint64_t du
     for (size_t i = 0; i < usage_n_entities(usage); i++) {
         struct usage_socket used = usage_on_socket(usage_entity(usage, i), zone->socket);
 
-        if (zone->kind == ZONE_DRAM && usage->features & USAGE_LLC_MISSES)
+        if (zone->kind == ZONE_DRAM && features & USAGE_LLC_MISSES)
             load += (double)used.llc_misses;
         else
-            load += core_load(&used, usage->features & USAGE_CYCLES);
+            load += core_load(&used, features & USAGE_CYCLES);
     }
     return load * (double)NSEC_PER_SEC / (double)duration_ns;
+}
+
+double zone_load(const struct zone *zone, const struct usage *usage, uint64_t duration_ns)
+{
+    return sum_load(zone, usage, usage->features, duration_ns);
+}
+
+/* The same as VMs are charged by it: by CPU time, whatever the clock, with most models. */
+static double charged_load(const struct static_powers *static_powers, const struct zone *zone,
+                           const struct usage *usage, uint64_t duration_ns)
+{
+    unsigned without = static_powers->by_cycles ? 0 : USAGE_CYCLES;
+
+    return sum_load(zone, usage, usage->features & ~without, duration_ns);
 }
 
 static void log_state(const struct zone *zone, const struct static_power *static_power)
@@ -112,6 +130,13 @@ static void log_state(const struct zone *zone, const struct static_power *static
                  F_STRING("zone", zone->name));
 }
 
+static enum static_origin origin_of(const struct static_estimate *estimate)
+{
+    if (estimate->known)
+        return STATIC_FROM_LOAD;
+    return estimate->power_uw > 0 ? STATIC_FLOOR : STATIC_NONE;
+}
+
 static void learn(struct static_powers *static_powers, size_t slot, const struct zone *zone,
                   const struct sample_zone *sample, const struct usage *usage)
 {
@@ -119,13 +144,15 @@ static void learn(struct static_powers *static_powers, size_t slot, const struct
     struct static_estimate estimate;
 
     static_learner_add(learner, sample->energy_uj, sample->duration_ns,
-                       zone_load(zone, usage, sample->duration_ns));
+                       zone_load(zone, usage, sample->duration_ns),
+                       charged_load(static_powers, zone, usage, sample->duration_ns));
     estimate = static_learner_estimate(learner);
     static_powers->zones[slot] = (struct static_power){
-        .origin = estimate.known ? STATIC_FROM_LOAD : STATIC_NONE,
+        .origin = origin_of(&estimate),
         .state = estimate.state,
         .power_uw = estimate.power_uw,
         .uncertainty_uw = estimate.uncertainty_uw,
+        .drift_uw = estimate.drift_uw,
     };
     if (!(static_powers->logged[slot] & 1u << estimate.state))
         log_state(zone, &static_powers->zones[slot]);
@@ -144,11 +171,16 @@ int static_powers_add_zones(struct static_powers *static_powers, const struct zo
 void static_powers_resume(struct static_powers *static_powers, size_t slot,
                           const struct static_power *learned)
 {
+    const struct static_estimate former = {
+        .known = learned->origin == STATIC_FROM_LOAD,
+        .power_uw = learned->power_uw,
+        .uncertainty_uw = learned->uncertainty_uw,
+    };
+
     assert(slot < static_powers->n);
-    if (!static_powers->learners[slot] || learned->origin != STATIC_FROM_LOAD)
+    if (!static_powers->learners[slot] || !static_power_is_learned(learned))
         return;
-    static_learner_resume(static_powers->learners[slot], learned->power_uw,
-                          learned->uncertainty_uw);
+    static_learner_resume(static_powers->learners[slot], &former);
     static_powers->zones[slot] = *learned;
 }
 

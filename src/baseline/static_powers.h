@@ -25,12 +25,13 @@ struct static_power_setting {
 struct static_powers;
 
 /**
- * @param settings  n of them; copied
- * @param others    of the zones that have no setting
+ * @param settings   n of them; copied
+ * @param others     of the zones that have no setting
+ * @param by_cycles  VMs are charged for the cycles that they use, not for their CPU time
  * @return 0 or -ENOMEM
  */
 int static_powers_new(struct static_powers **ret, const struct static_power_setting *settings,
-                      size_t n, struct static_power others);
+                      size_t n, struct static_power others, bool by_cycles);
 /** NULL is accepted. @return NULL */
 struct static_powers *static_powers_free(struct static_powers *static_powers);
 
@@ -49,7 +50,8 @@ void static_powers_set(struct static_powers *static_powers, size_t slot,
                        const struct static_power *static_power);
 
 /**
- * Takes in the zones and one interval; for the intervals that follow it.
+ * Takes in the zones and one interval, before it is divided: it shows the drift of the static
+ * power, and the least power yet.
  * @return 0 or -ENOMEM, then some zones may have learned nothing from it
  */
 int static_powers_update(struct static_powers *static_powers, const struct zone_set *zones,

@@ -123,24 +123,20 @@ static int look(struct manager *manager, struct tick *tick)
     return 0;
 }
 
-/* The interval's energy goes into the ledger, divided by the static powers known before it. */
+/* The interval's energy goes into the ledger, divided by the static powers that it shows. */
 static int enter(struct manager *manager, const struct tick *tick)
 {
-    int r = static_powers_add_zones(manager->static_powers, &manager->zones);
+    int r = static_powers_update(manager->static_powers, &manager->zones, &manager->sample,
+                                 &tick->usage);
 
     if (r < 0)
         return r;
     manager_advance_platform(manager, &tick->usage);
     r = ledger_record(manager->ledger, &manager->zones, &manager->sample, &tick->usage,
                       static_powers_by_slot(manager->static_powers));
-    if (r < 0)
-        return r;
-    manager->sampler = tick->sampler;
-    r = static_powers_update(manager->static_powers, &manager->zones, &manager->sample,
-                             &tick->usage);
-    if (r < 0)
-        log_error("static powers could not be learned in this interval", F_ERROR(r));
-    return 0;
+    if (r == 0)
+        manager->sampler = tick->sampler;
+    return r;
 }
 
 /* All that changed is kept on disk, then published. */

@@ -105,7 +105,7 @@ static int new_static_powers(struct manager *manager)
         others = (struct static_power){.origin = STATIC_CONFIGURED,
                                        .power_uw = config->estimate.idle_uw};
     r = static_powers_new(&manager->static_powers, config->static_powers, config->n_static_powers,
-                          others);
+                          others, manager->model->ops->by_cycles);
     if (r == 0)
         r = static_powers_add_zones(manager->static_powers, &manager->zones);
     /* The platform learns its own, and sets it. */
@@ -373,8 +373,8 @@ static int (*const steps[])(struct manager *) = {
     new_meters,           /* need the event loop */
     new_platform,         /* one meter makes a zone: slots are fixed from here on */
     check_static_powers,  /* needs the zones' names */
-    new_static_powers,    /* needs the zones; the platform takes over its slot */
     new_model,            /* nothing but the configuration */
+    new_static_powers,    /* needs model and zones; the platform takes over its slot */
     new_ledger,           /* needs the model, and the source's name */
     new_board,            /* before its readers: control, powercapfs, exporter */
     new_control,          /* fails if another daemon has the socket, and so writes the ledger */

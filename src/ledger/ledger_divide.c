@@ -159,8 +159,8 @@ static void record_zone(struct ledger *ledger, size_t slot, const struct interva
 
     if (!sample->valid || !totals)
         return;
-    totals->split.power_uw = static_power->power_uw;
-    if (static_power->origin == STATIC_FROM_LOAD)
+    totals->split.power_uw = static_power->power_uw + (uint64_t)static_power->drift_uw;
+    if (static_power_is_learned(static_power))
         totals->learned = *static_power;
     dynamic_uj = static_split_energy(&totals->split, sample->energy_uj, sample->duration_ns);
     totals->measured_uj += sample->energy_uj;

@@ -240,9 +240,9 @@ static void load_totals(struct zone_totals *totals, const struct image_totals *i
         .static_uj = image->static_uj,
         .unattributed_uj = image->unattributed_uj,
     };
-    if (image->learned_known)
+    if (image->learned_known || image->learned_uw > 0)
         totals->learned = (struct static_power){
-            .origin = STATIC_FROM_LOAD,
+            .origin = image->learned_known ? STATIC_FROM_LOAD : STATIC_FLOOR,
             .state = STATIC_LEARNING,
             .power_uw = image->learned_uw,
             .uncertainty_uw = image->learned_uncertainty_uw,

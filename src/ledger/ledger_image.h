@@ -78,7 +78,7 @@ struct image_totals {
     uint64_t static_remainder;
     int64_t static_deficit_uj;
     uint64_t learned_known; /* of the static power, from the load; 0 or 1 */
-    uint64_t learned_uw;
+    uint64_t learned_uw;    /* if not known: the floor, or 0 */
     uint64_t learned_uncertainty_uw;
 };
 

@@ -51,7 +51,7 @@ struct zone_totals {
     char name[ZONE_NAME_MAX];
     enum zone_kind kind;
     struct static_split split;
-    struct static_power learned; /* of origin STATIC_FROM_LOAD or STATIC_NONE */
+    struct static_power learned; /* or of origin STATIC_NONE */
     uint64_t measured_uj;
     uint64_t remainder_uj;
     uint64_t host_uj;

@@ -25,7 +25,7 @@ struct run {
     struct observer *observer;
     struct attribution_model *models[MODELS * BASELINES]; /* they learn: each ledger has its own */
     struct ledger *ledgers[MODELS * BASELINES];
-    struct static_powers *learned;
+    struct static_powers *learned[2]; /* for models that charge for CPU time, and for cycles */
     double without_vms_watts;
     struct result *result;
 };
@@ -111,9 +111,10 @@ static void start(struct run *run, const struct laboratory *laboratory,
         config.model = run->models[i];
         require(ledger_new(&run->ledgers[i], &config) == 0, "out of memory");
     }
-    require(static_powers_new(&run->learned, NULL, 0,
-                              (struct static_power){.state = STATIC_LEARNING}) == 0,
-            "out of memory");
+    for (unsigned by_cycles = 0; by_cycles < 2; by_cycles++)
+        require(static_powers_new(&run->learned[by_cycles], NULL, 0,
+                                  (struct static_power){.state = STATIC_LEARNING}, by_cycles) == 0,
+                "out of memory");
 }
 
 static void finish(struct run *run)
@@ -122,7 +123,8 @@ static void finish(struct run *run)
         ledger_free(run->ledgers[i]);
         attribution_model_free(run->models[i]);
     }
-    static_powers_free(run->learned);
+    static_powers_free(run->learned[0]);
+    static_powers_free(run->learned[1]);
     observer_free(run->observer);
     host_free(run->host);
 }
@@ -137,19 +139,19 @@ static void record(struct run *run, const struct observation *observation)
 {
     const struct zone_set *zones = observer_zones(run->observer);
     struct static_power known[ZONES_MAX] = {0};
-    const struct static_power *const static_powers[BASELINES] = {
-        [STATIC_KNOWN] = known,
-        [STATIC_LEARNER] = static_powers_by_slot(run->learned),
-    };
 
-    require(static_powers_update(run->learned, zones, &observation->sample, &observation->usage) ==
-                0,
-            "out of memory");
+    for (unsigned by_cycles = 0; by_cycles < 2; by_cycles++)
+        require(static_powers_update(run->learned[by_cycles], zones, &observation->sample,
+                                     &observation->usage) == 0,
+                "out of memory");
     for (size_t slot = 0; slot < zones->n; slot++)
         known[slot].power_uw = (uint64_t)(true_static_watts(run, &zones->zones[slot]) * 1e6);
     for (unsigned i = 0; i < MODELS * BASELINES; i++)
-        require(ledger_record(run->ledgers[i], zones, &observation->sample, &observation->usage,
-                              static_powers[i % BASELINES]) == 0,
+        require(ledger_record(
+                    run->ledgers[i], zones, &observation->sample, &observation->usage,
+                    i % BASELINES == STATIC_KNOWN
+                        ? known
+                        : static_powers_by_slot(run->learned[run->models[i]->ops->by_cycles])) == 0,
                 "out of memory");
 }
 
@@ -279,7 +281,7 @@ void laboratory_run(const struct laboratory *laboratory, const struct scenario *
     take_truth(&run, 1);
     for (size_t slot = 0; slot < observer_zones(run.observer)->n; slot++)
         if (observer_zones(run.observer)->zones[slot].kind == ZONE_PACKAGE)
-            ret->learned_watts += (double)static_powers_get(run.learned, slot)->power_uw / 1e6;
+            ret->learned_watts += (double)static_powers_get(run.learned[0], slot)->power_uw / 1e6;
     finish(&run);
 }
 

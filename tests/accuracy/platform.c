@@ -82,7 +82,7 @@ static void pipeline_init(struct pipeline *pipeline, const struct world *world)
     require(platform_new(&pipeline->platform, 1) == 0, "out of memory");
     set_zones(pipeline, world);
     require(static_powers_new(&pipeline->static_powers, NULL, 0,
-                              (struct static_power){.state = STATIC_LEARNING}) == 0 &&
+                              (struct static_power){.state = STATIC_LEARNING}, true) == 0 &&
                 static_powers_add_zones(pipeline->static_powers, &pipeline->zones) == 0,
             "out of memory");
     static_powers_set(pipeline->static_powers, PLATFORM_SLOT, &(struct static_power){0});

@@ -366,8 +366,8 @@ static void write_baseline(const struct results *results, FILE *file)
           "At constant load nothing distinguishes static from dynamic power. The learner reports "
           "this as\n"
           "`not-identifiable`; the static power that was learned before stays, and if none was "
-          "learned, all energy\n"
-          "counts as dynamic. In both cases every measured joule is in the ledger once.\n"
+          "learned, the least\n"
+          "power seen is static. In both cases every measured joule is in the ledger once.\n"
           "\n",
           file);
 }

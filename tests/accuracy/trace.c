@@ -65,7 +65,7 @@ void trace_run(const struct trace *trace, uint64_t seed, struct trace_result *re
     struct static_powers *static_powers;
 
     require(static_powers_new(&static_powers, NULL, 0,
-                              (struct static_power){.state = STATIC_LEARNING}) == 0,
+                              (struct static_power){.state = STATIC_LEARNING}, true) == 0,
             "out of memory");
     for (ret->n = 0; ret->n < trace->seconds; ret->n++) {
         struct observation observation;

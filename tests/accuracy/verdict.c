@@ -39,16 +39,17 @@ double trace_mean_error(const struct trace_result *result, double from_s)
 
 double trace_unsafe(const struct trace_result *result)
 {
-    double largest = 0;
+    double largest = 0, measured = 0;
 
     for (unsigned i = LEARN_S - 1; i < result->n; i++) {
         const struct trace_point *point = &result->points[i];
 
         if (point->state != STATIC_NOT_IDENTIFIABLE)
             return INFINITY;
-        largest = fmax(largest, point->learned_watts / point->measured_watts);
+        largest = fmax(largest, point->learned_watts);
+        measured += point->measured_watts / (result->n - LEARN_S + 1);
     }
-    return 100 * largest;
+    return 100 * largest / measured;
 }
 
 /* The largest distance from a published point, in its spreads. */

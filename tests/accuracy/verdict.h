@@ -48,5 +48,6 @@ double thesis_sum(const struct result *result);
 /** The mean absolute percentage error of the learned static power from a moment on. */
 double trace_mean_error(const struct trace_result *result, double from_s);
 
-/** The largest of static watts learned over watts measured, where nothing can be learned. */
+/** The largest static watts over the mean of those measured, percent, where nothing can be
+ *  learned. */
 double trace_unsafe(const struct trace_result *result);

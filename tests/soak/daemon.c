@@ -105,7 +105,7 @@ void daemon_start(struct soak_daemon *daemon, struct host *host, const char *dir
     *daemon = (struct soak_daemon){0};
     find_zones(daemon, host);
     require(static_powers_new(&daemon->static_powers, settings,
-                              sizeof(settings) / sizeof(*settings), others) == 0);
+                              sizeof(settings) / sizeof(*settings), others, false) == 0);
     new_ledger(daemon);
     require(snapshot_board_new(&daemon->board) == 0);
     load_ledger(daemon, host, directory, boot);

@@ -215,7 +215,7 @@ static void test_errors_name_the_place(void **state)
         {"[baseline]\ndram = 1W\ndram = 2W\n", 3, "baseline", "dram", "given twice"},
         {"[baseline]\ndram = learned\n", 2, "baseline", "dram", "nor auto or none"},
         {"[baseline]\ndram = 1W +- 2\n", 2, "baseline", "dram", "not a power"},
-        {"[baseline]\ndefault = 5W\n", 2, "baseline", "default", "none or auto"},
+        {"[baseline]\ndefault = 5W\n", 2, "baseline", "default", "auto or none"},
         {"[baseline]\nfile = baseline.conf\n", 2, "baseline", "file", "an absolute path"},
         {"[powercapfs]\nfile_mode = 0644\n", 2, "powercapfs", "file_mode", "octal mode"},
         {"[powercapfs]\nfile_mode = 0044\n", 2, "powercapfs", "file_mode", "octal mode"},

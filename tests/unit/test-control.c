@@ -24,7 +24,7 @@ static struct snapshot *two_vms(void)
     snapshot->zones[0] = (struct snapshot_zone){
         .zone = {.name = "package-0"}, .readable = true, .measured_uj = 1000002, .host_uj = 1};
     snapshot->zones[0].static_power =
-        (struct static_power){STATIC_FROM_LOAD, STATIC_NOT_IDENTIFIABLE, 40250000, 500000};
+        (struct static_power){STATIC_FROM_LOAD, STATIC_NOT_IDENTIFIABLE, 40250000, 500000, 0};
     snapshot->n_vms = 2;
     for (uint32_t i = 0; i < 2; i++) {
         struct snapshot_vm *vm = &snapshot->vms[i];

@@ -67,7 +67,7 @@ static struct snapshot *two_vms(void)
     snapshot->zones[0].unattributed_uj = 5;
     snapshot->zones[0].measured_uj = 1000001 + 2 + 3000000 + 40 + 5;
     snapshot->zones[0].static_power =
-        (struct static_power){STATIC_FROM_LOAD, STATIC_NOT_IDENTIFIABLE, 40000001, 1500000};
+        (struct static_power){STATIC_FROM_LOAD, STATIC_NOT_IDENTIFIABLE, 40000001, 1500000, 0};
     strcpy(snapshot->zones[1].zone.name, "core"); /* never read */
     strcpy(snapshot->zones[2].zone.name, "dram"); /* read once, gone since */
     snapshot->zones[2].measured_uj = snapshot->zones[2].unattributed_uj = 1;

@@ -82,8 +82,10 @@ static void test_continues_as_if_never_stopped(void **state)
 
 static void test_learned_static_power_is_kept(void **state)
 {
-    static const struct static_power learned = {STATIC_FROM_LOAD, STATIC_LEARNED, 40000000, 900000},
-                                     given = {.origin = STATIC_CONFIGURED, .power_uw = 3};
+    static const struct static_power learned = {STATIC_FROM_LOAD, STATIC_LEARNED, 40000000, 900000,
+                                                0},
+                                     given = {.origin = STATIC_CONFIGURED, .power_uw = 3},
+                                     least = {.origin = STATIC_FLOOR, .power_uw = 2000000};
     struct machine machine;
     struct static_power kept;
 
@@ -91,6 +93,7 @@ static void test_learned_static_power_is_kept(void **state)
     run(&machine, 2);
     machine.static_powers[0] = learned;
     machine.static_powers[1] = given;
+    machine.static_powers[2] = least;
     run(&machine, 1);
     restart(&machine, "rapl", STATIC_EQUAL);
     kept = ledger_get_learned(machine.ledger, "rapl", machine.zones.zones[0].name);
@@ -100,6 +103,9 @@ static void test_learned_static_power_is_kept(void **state)
     assert_int_equal(kept.uncertainty_uw, learned.uncertainty_uw);
     kept = ledger_get_learned(machine.ledger, "rapl", machine.zones.zones[1].name);
     assert_int_equal(kept.origin, STATIC_NONE);
+    kept = ledger_get_learned(machine.ledger, "rapl", machine.zones.zones[2].name);
+    assert_int_equal(kept.origin, STATIC_FLOOR);
+    assert_int_equal(kept.power_uw, least.power_uw);
     kept = ledger_get_learned(machine.ledger, "estimate", machine.zones.zones[0].name);
     assert_int_equal(kept.origin, STATIC_NONE);
     machine_deinit(&machine);

@@ -61,7 +61,8 @@ static void run_seconds(struct static_learner *learner, struct host *host, int s
             watts *= random_uniform(&host->random, 0, 1) < 0.05
                          ? 0.01
                          : random_uniform(&host->random, 1, 3);
-        static_learner_add(learner, (uint64_t)(watts * 1e6), NSEC_PER_SEC, load * CORES);
+        static_learner_add(learner, (uint64_t)(watts * 1e6), NSEC_PER_SEC, load * CORES,
+                           load * CORES);
     }
 }
 
@@ -276,7 +277,9 @@ static void test_constant_load(void **state)
     estimate = learn(&host, 30 * MINUTES);
     assert_int_equal(estimate.state, STATIC_NOT_IDENTIFIABLE);
     assert_false(estimate.known);
-    assert_int_equal(estimate.power_uw, 0);
+    /* The floor: 80 W but for the noise. */
+    assert_float_equal(watts_of(&estimate), 80, 4 * 0.005 * 80);
+    assert_int_equal(estimate.uncertainty_uw, 0);
     estimate = learn(&jitter, 30 * MINUTES);
     assert_int_equal(estimate.state, STATIC_NOT_IDENTIFIABLE);
     assert_false(estimate.known);
@@ -341,6 +344,102 @@ static void test_power_does_not_follow_load(void **state)
     assert_int_equal(learn(&host, 10 * MINUTES).state, STATIC_NOT_IDENTIFIABLE);
 }
 
+static void add_watts(struct static_learner *learner, double watts, double cores)
+{
+    static_learner_add(learner, (uint64_t)(watts * 1e6), NSEC_PER_SEC, cores, cores);
+}
+
+static double static_watts_now(const struct static_learner *learner)
+{
+    struct static_estimate estimate = static_learner_estimate(learner);
+
+    return (double)((int64_t)estimate.power_uw + estimate.drift_uw) / 1e6;
+}
+
+/* The least power seen is static from the first interval on, and one late reading is none. */
+static void test_floor(void **state)
+{
+    struct static_learner *learner;
+
+    assert_int_equal(static_learner_new(&learner), 0);
+    assert_int_equal(static_learner_estimate(learner).power_uw, 0);
+    add_watts(learner, 50, 1);
+    assert_float_equal(static_watts_now(learner), 50, 1e-5);
+    add_watts(learner, 80, 4);
+    assert_int_equal(static_learner_estimate(learner).power_uw, 50000000);
+    add_watts(learner, 1, 1);
+    add_watts(learner, 99, 1);
+    assert_int_equal(static_learner_estimate(learner).power_uw, 50000000);
+    add_watts(learner, 40, 0.5);
+    assert_true(static_watts_now(learner) <= 40);
+    add_watts(learner, 40, 0.5);
+    assert_int_equal(static_learner_estimate(learner).power_uw, 40000000);
+    assert_int_equal(static_learner_estimate(learner).uncertainty_uw, 0);
+    assert_false(static_learner_estimate(learner).known);
+    static_learner_free(learner);
+}
+
+/* A fine first interval is a floor, too. */
+static void test_floor_before_a_sample(void **state)
+{
+    struct static_learner *learner;
+
+    assert_int_equal(static_learner_new(&learner), 0);
+    static_learner_add(learner, 5000000, NSEC_PER_SEC / 10, 1, 1);
+    assert_float_equal(static_watts_now(learner), 50, 1e-5);
+    static_learner_add(learner, 4000000, NSEC_PER_SEC / 10, 1, 1);
+    assert_true(static_watts_now(learner) <= 45);
+    static_learner_free(learner);
+}
+
+/* Idle load costs per core what load costs, although the floor's error is worth more. */
+static void test_idle_costs_what_load_costs(void **state)
+{
+    const double noise[] = {0, 0.3, -0.2, 0.5, 0.1, -0.3};
+    struct static_learner *learner;
+
+    assert_int_equal(static_learner_new(&learner), 0);
+    for (int i = 0; i < 50; i++) {
+        double cores = i / 5 % 2 ? 4 : 0.01, watts = 20 + 5 * cores + noise[i % 6];
+
+        add_watts(learner, watts, cores);
+        if (i >= 15 && cores < 1)
+            assert_float_equal((watts - static_watts_now(learner)) / cores, 5, 0.2);
+    }
+    static_learner_free(learner);
+}
+
+/* The drift is bounded: power that no load explains counts as load's beyond it. */
+static void test_drift_is_bounded(void **state)
+{
+    struct static_learner *learner;
+
+    assert_int_equal(static_learner_new(&learner), 0);
+    add_watts(learner, 20, 0);
+    add_watts(learner, 40, 1);
+    add_watts(learner, 30, 0);
+    assert_float_equal(static_watts_now(learner), 21, 1e-5);
+    add_watts(learner, 30, 2);
+    assert_float_equal(static_watts_now(learner), 19, 1e-5);
+    static_learner_free(learner);
+}
+
+/* The next daemon's floor is this one's, also at a constant high load. */
+static void test_floor_is_resumed(void **state)
+{
+    const struct static_estimate former = {.power_uw = 20000000};
+    struct static_learner *learner;
+
+    assert_int_equal(static_learner_new(&learner), 0);
+    static_learner_resume(learner, &former);
+    assert_int_equal(static_learner_estimate(learner).power_uw, 20000000);
+    for (int i = 0; i < 100; i++)
+        add_watts(learner, 80, 8);
+    assert_int_equal(static_learner_estimate(learner).power_uw, 20000000);
+    assert_false(static_learner_estimate(learner).known);
+    static_learner_free(learner);
+}
+
 /* Nothing is said too early, and what is said then comes in slowly. */
 static void test_beginning(void **state)
 {
@@ -353,6 +452,7 @@ static void test_beginning(void **state)
     run_seconds(learner, &host, 59);
     assert_int_equal(static_learner_estimate(learner).state, STATIC_LEARNING);
     assert_false(static_learner_estimate(learner).known);
+    last = (double)static_learner_estimate(learner).power_uw / 1e6; /* the floor */
     for (int i = 0; i < 10 * MINUTES; i++) {
         struct static_estimate estimate;
 
@@ -377,9 +477,9 @@ static void test_fine_interval(void **state)
         double load = next_load(&host);
         uint64_t energy_uj = (uint64_t)((40 + 80 * load) * 1e6);
 
-        static_learner_add(coarse, energy_uj / 10 * 10, NSEC_PER_SEC, load);
+        static_learner_add(coarse, energy_uj / 10 * 10, NSEC_PER_SEC, load, load);
         for (int part = 0; part < 10; part++)
-            static_learner_add(fine, energy_uj / 10, NSEC_PER_SEC / 10, load);
+            static_learner_add(fine, energy_uj / 10, NSEC_PER_SEC / 10, load, load);
     }
     assert_in_range(static_learner_estimate(fine).power_uw,
                     static_learner_estimate(coarse).power_uw - 10,
@@ -391,13 +491,25 @@ static void test_fine_interval(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_never_idle),    cmocka_unit_test(test_rising_clock),
-        cmocka_unit_test(test_noise),         cmocka_unit_test(test_outliers),
-        cmocka_unit_test(test_spikes),        cmocka_unit_test(test_two_levels),
-        cmocka_unit_test(test_idle_at_times), cmocka_unit_test(test_drift),
-        cmocka_unit_test(test_constant_load), cmocka_unit_test(test_load_becomes_constant),
-        cmocka_unit_test(test_power_falls),   cmocka_unit_test(test_power_does_not_follow_load),
-        cmocka_unit_test(test_beginning),     cmocka_unit_test(test_fine_interval),
+        cmocka_unit_test(test_never_idle),
+        cmocka_unit_test(test_rising_clock),
+        cmocka_unit_test(test_noise),
+        cmocka_unit_test(test_outliers),
+        cmocka_unit_test(test_spikes),
+        cmocka_unit_test(test_two_levels),
+        cmocka_unit_test(test_idle_at_times),
+        cmocka_unit_test(test_drift),
+        cmocka_unit_test(test_constant_load),
+        cmocka_unit_test(test_load_becomes_constant),
+        cmocka_unit_test(test_power_falls),
+        cmocka_unit_test(test_power_does_not_follow_load),
+        cmocka_unit_test(test_beginning),
+        cmocka_unit_test(test_fine_interval),
+        cmocka_unit_test(test_floor),
+        cmocka_unit_test(test_floor_before_a_sample),
+        cmocka_unit_test(test_idle_costs_what_load_costs),
+        cmocka_unit_test(test_drift_is_bounded),
+        cmocka_unit_test(test_floor_is_resumed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,16 +11,17 @@ static const struct static_power learn = {.state = STATIC_LEARNING};
 static void test_settings(void **state)
 {
     const struct static_power_setting settings[] = {
-        {"package-0", {STATIC_CONFIGURED, STATIC_FIXED, 20000000, 100000}},
-        {"dram", {STATIC_NONE, STATIC_LEARNING, 0, 0}},
-        {"elsewhere", {STATIC_CALIBRATED, STATIC_FIXED, 5, 0}},
+        {"package-0", {STATIC_CONFIGURED, STATIC_FIXED, 20000000, 100000, 0}},
+        {"dram", {STATIC_NONE, STATIC_LEARNING, 0, 0, 0}},
+        {"elsewhere", {STATIC_CALIBRATED, STATIC_FIXED, 5, 0, 0}},
     };
-    struct static_power others = {STATIC_CONFIGURED, STATIC_FIXED, 7, 0};
+    struct static_power others = {STATIC_CONFIGURED, STATIC_FIXED, 7, 0, 0};
     struct sample sample = {0};
     struct usage usage = {0};
     struct static_powers *static_powers;
 
-    assert_int_equal(static_powers_new(&static_powers, settings, ELEMENTS(settings), others), 0);
+    assert_int_equal(static_powers_new(&static_powers, settings, ELEMENTS(settings), others, false),
+                     0);
     assert_int_equal(static_powers_get(static_powers, PACKAGE_0)->origin, STATIC_NONE);
     assert_int_equal(static_powers_update(static_powers, &machine_zones, &sample, &usage), 0);
     assert_int_equal(static_powers_get(static_powers, PACKAGE_0)->power_uw, 20000000);
@@ -76,7 +77,7 @@ static void test_only_whole_intervals_teach(void **state)
     struct static_powers *static_powers;
 
     machine_init(&machine, 1);
-    assert_int_equal(static_powers_new(&static_powers, NULL, 0, learn), 0);
+    assert_int_equal(static_powers_new(&static_powers, NULL, 0, learn, false), 0);
     for (int i = 0; i < 1500; i++) {
         run_second(&machine, &random);
         if (i % 3 == 1) {
@@ -104,7 +105,7 @@ static void test_learned_is_kept(void **state)
     struct static_powers *static_powers;
 
     machine_init(&machine, 1);
-    assert_int_equal(static_powers_new(&static_powers, NULL, 0, learn), 0);
+    assert_int_equal(static_powers_new(&static_powers, NULL, 0, learn, false), 0);
     for (int i = 0; i < 600; i++) {
         run_second(&machine, &random);
         teach(static_powers, &machine);
@@ -112,7 +113,7 @@ static void test_learned_is_kept(void **state)
     learned = *static_powers_get(static_powers, PACKAGE_0);
     static_powers_free(static_powers);
 
-    assert_int_equal(static_powers_new(&static_powers, NULL, 0, learn), 0);
+    assert_int_equal(static_powers_new(&static_powers, NULL, 0, learn, false), 0);
     assert_int_equal(static_powers_add_zones(static_powers, &machine_zones), 0);
     static_powers_resume(static_powers, PACKAGE_0, &learned);
     for (int i = 0; i < 50; i++) {
@@ -138,7 +139,7 @@ static void test_given_is_not_replaced(void **state)
                                      learned = {.origin = STATIC_FROM_LOAD, .power_uw = 7};
     struct static_powers *static_powers;
 
-    assert_int_equal(static_powers_new(&static_powers, NULL, 0, given), 0);
+    assert_int_equal(static_powers_new(&static_powers, NULL, 0, given, false), 0);
     assert_int_equal(static_powers_add_zones(static_powers, &machine_zones), 0);
     static_powers_resume(static_powers, PACKAGE_0, &learned);
     assert_int_equal(static_powers_get(static_powers, PACKAGE_0)->power_uw, 5);
@@ -169,7 +170,7 @@ static void test_set_elsewhere(void **state)
     struct static_powers *static_powers;
 
     machine_init(&machine, 1);
-    assert_int_equal(static_powers_new(&static_powers, NULL, 0, learn), 0);
+    assert_int_equal(static_powers_new(&static_powers, NULL, 0, learn, false), 0);
     assert_int_equal(static_powers_add_zones(static_powers, &machine_zones), 0);
     static_powers_set(static_powers, PACKAGE_0, &given);
     for (int i = 0; i < 600; i++) {
@@ -182,7 +183,7 @@ static void test_set_elsewhere(void **state)
     machine_deinit(&machine);
 }
 
-/* From none to learned, under a policy that shows guests the static energy too. */
+/* From the floor to learned, under a policy that shows guests the static energy too. */
 static void test_learning_moves_no_counter_backwards(void **state)
 {
     struct machine machine;
@@ -193,16 +194,16 @@ static void test_learning_moves_no_counter_backwards(void **state)
 
     machine_init(&machine, 1);
     machine_open_ledger(&machine, (struct ledger_config){.static_policy = STATIC_EQUAL});
-    assert_int_equal(static_powers_new(&static_powers, NULL, 0, learn), 0);
+    assert_int_equal(static_powers_new(&static_powers, NULL, 0, learn, false), 0);
     for (int i = 0; i < 600; i++) {
         struct snapshot *snapshot;
 
         run_second(&machine, &random);
         energy_uj += machine.sample.zones[PACKAGE_0].energy_uj;
+        teach(static_powers, &machine);
         memcpy(machine.static_powers, static_powers_by_slot(static_powers),
                machine.zones.n * sizeof(*machine.static_powers));
         machine_record(&machine);
-        teach(static_powers, &machine);
         snapshot = machine_snapshot(&machine);
         dynamic_uj = snapshot->vms[0].dynamic_uj[PACKAGE_0];
         assert_int_equal(snapshot->zones[PACKAGE_0].measured_uj, energy_uj);
@@ -211,8 +212,10 @@ static void test_learning_moves_no_counter_backwards(void **state)
             check_grown(last, snapshot);
         snapshot_free(last);
         last = snapshot;
-        if (i == 50)
-            assert_int_equal(snapshot->zones[PACKAGE_0].static_uj, 0);
+        if (i == 0)
+            assert_int_equal(dynamic_uj, 0);
+        if (i < 50)
+            assert_int_equal(static_powers_get(static_powers, PACKAGE_0)->origin, STATIC_FLOOR);
     }
     assert_true(last->zones[PACKAGE_0].static_uj > 300 * UINT64_C(38000000));
     snapshot_free(last);

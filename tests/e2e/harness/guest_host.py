@@ -56,6 +56,8 @@ sysfs_root = /tmp/sys
 provider = {provider}
 [discovery]
 libvirt_uri =
+[baseline]
+default = none
 """
 
 
