@@ -278,6 +278,9 @@ static void fs_open(fuse_req_t req, fuse_ino_t inode, struct fuse_file_info *inf
     }
     info->fh = open_files_open(server->files, tree_inode_vm(inode), inode);
     info->direct_io = 1;
+    /* Else the kernel asks at a file's close as well, and a reader that no daemon answers could not
+       even end. Before Linux 5.16 it asks until the first refusal (FUSE_FLUSH is not served). */
+    info->noflush = 1;
     /* An open that was interrupted gets no release. */
     if (fuse_reply_open(req, info) == -ENOENT)
         open_files_close(server->files, info->fh);
