@@ -166,8 +166,8 @@ static const struct config_key keys[] = {
     {"powercapfs", "file_gid", value_id, FIELD(file_gid), "0", "a group id"},
     {"powercapfs", "quantum", value_quantum, FIELD(quantum_uj), "1mJ",
      "an energy with its unit, such as 1mJ"},
-    {"exporter", "listen", value_listen, FIELD(listen), "127.0.0.1:9177",
-     "an address and port, such as 127.0.0.1:9177, or nothing"},
+    {"exporter", "listen", value_listen, FIELD(listen), "127.0.0.1:19177",
+     "an address and port, such as 127.0.0.1:19177, a Unix socket's path, or nothing"},
 };
 
 static const struct config_keys own_keys = {CONFIG_KEYS(keys)};

@@ -201,6 +201,7 @@ static int on_timer(sd_event_source *source, uint64_t due_usec, void *userdata)
 
     note_tick(manager, r);
     powercapfs_keep_mounted(manager->powercapfs);
+    exporter_keep(manager->exporter);
     if (missed)
         log_warning("ticks were missed", F_UINT("missed", missed));
     manager->tick.health.ticks_missed += missed;

@@ -8,12 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <systemd/sd-daemon.h>
 
 #include "util/cleanup.h"
 #include "util/log.h"
+#include "util/unix_socket.h"
 
 /* The name of the socket that the service manager listens on. */
 #define SOCKET_NAME "control"
@@ -234,35 +234,6 @@ struct control *control_free(struct control *control)
 }
 DEFINE_CLEANUP(struct control *, control_free);
 
-static bool is_answered(const struct sockaddr_un *address)
-{
-    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    return fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0;
-}
-
-static int listen_at(const char *path, gid_t group)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    _cleanup_close_ int fd = -1;
-
-    memcpy(address.sun_path, path, strlen(path) + 1);
-    if (is_answered(&address))
-        return -EADDRINUSE;
-    unlink(path);
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return -errno;
-    /* No other user may connect between bind() and chown(). */
-    if (fchmod(fd, 0600) < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
-        return -errno;
-    if (group != (gid_t)-1 && (chown(path, (uid_t)-1, group) < 0 || chmod(path, 0660) < 0))
-        return -errno;
-    if (listen(fd, CLIENTS_MAX) < 0)
-        return -errno;
-    return TAKE_FD(fd);
-}
-
 /* @return a socket that the service manager listens on, or -1: there is none */
 static int inherit_socket(struct descriptors *descriptors)
 {
@@ -275,9 +246,12 @@ static int inherit_socket(struct descriptors *descriptors)
 
 static int open_socket(struct control *control, const char *path)
 {
-    if (strlen(path) >= sizeof(control->path))
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    if (strlen(path) >= sizeof(address.sun_path))
         return -ENAMETOOLONG;
-    control->fd = listen_at(path, control->group);
+    memcpy(address.sun_path, path, strlen(path) + 1);
+    control->fd = unix_socket_listen(&address, control->group, CLIENTS_MAX);
     if (control->fd >= 0)
         memcpy(control->path, path, strlen(path) + 1);
     return control->fd;

@@ -44,6 +44,12 @@ int exporter_new(struct exporter **ret, const char *listen, const char *version,
     return 0;
 }
 
+void exporter_keep(struct exporter *exporter)
+{
+    if (exporter)
+        metrics_server_keep(exporter->server);
+}
+
 unsigned exporter_port(const struct exporter *exporter)
 {
     return metrics_server_port(exporter->server);

@@ -12,16 +12,18 @@
 struct exporter;
 
 /**
- * Serves /metrics on a thread of its own.
- * @param listen   "127.0.0.1:9177" or "[::1]:9177"; port 0 takes a free one
+ * Serves /metrics on a thread of its own, as soon as the address can be had.
+ * @param listen   as metrics_server_new() takes it
  * @param version  for virtjoule_build_info
- * @return 0; -EINVAL for a malformed address; -EADDRINUSE; or another
- *         negative errno. The reason is logged.
+ * @return 0; -EINVAL for a malformed address; or -ENOMEM
  */
 int exporter_new(struct exporter **ret, const char *listen, const char *version,
                  struct snapshot_board *board);
 
-/** The port that is listened on: the one taken where 0 was asked for. */
+/** As metrics_server_keep(). */
+void exporter_keep(struct exporter *exporter);
+
+/** The port that is listened on: the one taken where 0 was asked for; 0: none. */
 unsigned exporter_port(const struct exporter *exporter);
 
 /** Stops serving; NULL is accepted. @return NULL */

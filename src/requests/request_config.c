@@ -95,8 +95,8 @@ static const struct config_key keys[] = {
     {"", "access_log", value_path_or_none, FIELD(access_log), "", "an absolute path, or nothing"},
     {"", "access_log_max_bytes", value_bytes, FIELD(access_log_max_bytes), "1073741824",
      "a whole number of bytes"},
-    {"", "listen", value_listen, FIELD(listen), "127.0.0.1:9178",
-     "an address and port, such as 127.0.0.1:9178, or nothing"},
+    {"", "listen", value_listen, FIELD(listen), "127.0.0.1:19178",
+     "an address and port, such as 127.0.0.1:19178, a Unix socket's path, or nothing"},
 };
 
 #define N_KEYS ARRAY_SIZE(keys)

@@ -242,6 +242,7 @@ static void check(struct request_manager *manager)
     size_t n_watched = check_cgroups(manager);
 
     check_cpus(manager);
+    metrics_server_keep(manager->server);
 
     if (manager->sums.missed > 0 && !manager->missed_logged)
         log_warning("more requests at once than there is room for, some are not reported",

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -30,6 +31,19 @@ static int parse_host(const char *host, bool is_v6, uint16_t port, struct listen
     return 0;
 }
 
+static int parse_path(const char *path, struct listen_address *ret)
+{
+    struct listen_address address = {.local.sun_family = AF_UNIX};
+    size_t size = strlen(path) + 1;
+
+    if (size > sizeof(address.local.sun_path) || size < sizeof("/x"))
+        return -EINVAL;
+    memcpy(address.local.sun_path, path, size);
+    address.length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + size);
+    *ret = address;
+    return 0;
+}
+
 int listen_address_parse(const char *text, struct listen_address *ret)
 {
     const char *colon = strrchr(text, ':');
@@ -38,6 +52,8 @@ int listen_address_parse(const char *text, struct listen_address *ret)
     size_t length;
     uint64_t port;
 
+    if (*text == '/')
+        return parse_path(text, ret);
     if (!colon || parse_u64_between(colon + 1, 0, UINT16_MAX, &port) < 0)
         return -EINVAL;
     length = (size_t)(colon - text);
@@ -56,5 +72,7 @@ int listen_address_parse(const char *text, struct listen_address *ret)
 
 unsigned listen_address_port(const struct listen_address *address)
 {
+    if (address->any.sa_family == AF_UNIX)
+        return 0;
     return ntohs(address->any.sa_family == AF_INET6 ? address->v6.sin6_port : address->v4.sin_port);
 }

@@ -17,10 +17,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "util/backoff.h"
 #include "util/cleanup.h"
 #include "util/listen_address.h"
 #include "util/log.h"
 #include "util/thread.h"
+#include "util/unix_socket.h"
 
 #define CONNECTIONS_MAX 32
 /* Room for connections that are still being closed when newer ones arrive. */
@@ -33,9 +35,12 @@
 struct metrics_server {
     metrics_render render;
     void *data;
-    int listen_fd;
-    unsigned port;
-    struct MHD_Daemon *daemon;
+    char *listen; /* as it was asked for */
+    struct listen_address address;
+    unsigned port;             /* 0 while nothing is served, or on a Unix socket */
+    struct MHD_Daemon *daemon; /* NULL: nothing is served yet */
+    struct backoff retry;
+    int error; /* of the last attempt, as logged; 0: it succeeded */
     /* Sockets of the open connections, the oldest first. Only the server's thread uses them. */
     int connections[CONNECTIONS_HARD_MAX];
     size_t n_connections;
@@ -162,39 +167,74 @@ static void watch_connection(void *data, struct MHD_Connection *connection, void
         connection_remove(data, info->connect_fd);
 }
 
-static int listen_open(struct metrics_server *server, const struct listen_address *address)
+/* @return a descriptor or a negative errno */
+static int listen_port(const struct listen_address *address)
 {
     _cleanup_close_ int fd = socket(address->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct listen_address bound = {.length = sizeof(bound.v6)};
     int one = 1;
 
-    if (fd < 0)
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
+        bind(fd, &address->any, address->length) < 0 || listen(fd, SOMAXCONN) < 0)
         return -errno;
-    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
-        bind(fd, &address->any, address->length) < 0 || listen(fd, SOMAXCONN) < 0 ||
-        getsockname(fd, &bound.any, &bound.length) < 0)
-        return -errno;
-    server->port = listen_address_port(&bound);
-    server->listen_fd = TAKE_FD(fd);
-    return 0;
+    return TAKE_FD(fd);
+}
+
+/* @return a descriptor or a negative errno */
+static int listen_open(const struct listen_address *address)
+{
+    /* A Unix socket is for the program's user and group. */
+    if (address->any.sa_family == AF_UNIX)
+        return unix_socket_listen(&address->local, getegid(), SOMAXCONN);
+    return listen_port(address);
 }
 
 static int server_start(struct metrics_server *server)
 {
+    _cleanup_close_ int fd = listen_open(&server->address);
+    struct listen_address bound = {.length = sizeof(bound.local)};
     sigset_t previous;
 
+    if (fd < 0)
+        return fd;
+    if (getsockname(fd, &bound.any, &bound.length) < 0)
+        return -errno;
     thread_block_signals(&previous);
     errno = 0;
     server->daemon = MHD_start_daemon(
-        MHD_USE_AUTO_INTERNAL_THREAD, 0, NULL, NULL, answer, server, MHD_OPTION_LISTEN_SOCKET,
-        server->listen_fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_HARD_MAX,
-        MHD_OPTION_CONNECTION_TIMEOUT, SILENCE_MAX_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        REQUEST_MAX_BYTES, MHD_OPTION_NOTIFY_CONNECTION, watch_connection, server, MHD_OPTION_END);
+        MHD_USE_AUTO_INTERNAL_THREAD, 0, NULL, NULL, answer, server, MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_HARD_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+        SILENCE_MAX_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, REQUEST_MAX_BYTES,
+        MHD_OPTION_NOTIFY_CONNECTION, watch_connection, server, MHD_OPTION_END);
     thread_restore_signals(&previous);
     if (!server->daemon)
         return errno ? -errno : -EIO;
-    server->listen_fd = -1; /* the server closes it */
+    TAKE_FD(fd); /* the server closes it */
+    server->port = listen_address_port(&bound);
     return 0;
+}
+
+/* Each reason is told once. */
+static void note_start(struct metrics_server *server, int error)
+{
+    if (error && error != server->error)
+        log_warning("metrics cannot be served, it is tried again",
+                    F_STRING("listen", server->listen), F_ERROR(error));
+    else if (!error && server->error)
+        log_info("metrics are served now", F_STRING("listen", server->listen));
+    server->error = error;
+}
+
+void metrics_server_keep(struct metrics_server *server)
+{
+    uint64_t now = now_ns();
+    int r;
+
+    if (!server || server->daemon || !backoff_is_due(&server->retry, now))
+        return;
+    r = server_start(server);
+    note_start(server, r);
+    if (r < 0)
+        backoff_failed(&server->retry, now);
 }
 
 int metrics_server_new(struct metrics_server **ret, const char *listen, metrics_render render,
@@ -202,23 +242,17 @@ int metrics_server_new(struct metrics_server **ret, const char *listen, metrics_
 {
     _cleanup_(cleanup_metrics_server_free) struct metrics_server *server =
         calloc(1, sizeof(*server));
-    struct listen_address address;
-    int r;
 
     if (!server)
         return -ENOMEM;
-    server->listen_fd = -1;
     server->render = render;
     server->data = data;
-    r = listen_address_parse(listen, &address);
-    if (r == 0)
-        r = listen_open(server, &address);
-    if (r == 0)
-        r = server_start(server);
-    if (r < 0) {
-        log_error("cannot serve metrics", F_STRING("listen", listen), F_ERROR(r));
-        return r;
-    }
+    server->listen = strdup(listen);
+    if (!server->listen)
+        return -ENOMEM;
+    if (listen_address_parse(listen, &server->address) < 0)
+        return -EINVAL;
+    metrics_server_keep(server);
     *ret = TAKE_PTR(server);
     return 0;
 }
@@ -234,8 +268,9 @@ struct metrics_server *metrics_server_free(struct metrics_server *server)
         return NULL;
     if (server->daemon)
         MHD_stop_daemon(server->daemon);
-    if (server->listen_fd >= 0)
-        close(server->listen_fd);
+    if (server->daemon && server->address.any.sa_family == AF_UNIX)
+        unlink(server->address.local.sun_path);
+    free(server->listen);
     free(server);
     return NULL;
 }

@@ -421,15 +421,52 @@ def test_sigint_stops_as_well(unstarted):
 # The network.
 
 
-def test_port_in_use(unstarted):
-    with socket.socket() as other:
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        other.bind(("127.0.0.1", unstarted.port))
-        other.listen()
-        unstarted.launch()
-        assert unstarted.wait_exit() == 1
-    assert f"127.0.0.1:{unstarted.port}" in unstarted.log()
-    assert not system.mounts_below(unstarted.mountpoint)
+def listen(port):
+    """Accepts connections and never answers."""
+    return socket.create_server(("127.0.0.1", port))
+
+
+def test_port_in_use(unstarted, start_vm):
+    """Told once, and nothing else is affected; metrics are there when the port is free."""
+    vm = start_vm(duty=50)
+    counter = unstarted.tree(vm.uuid) / "energy_uj"
+    with listen(unstarted.port):
+        unstarted.start()
+        before = int(counter.read_text())
+        # While it has tried again, after one second and after two.
+        time.sleep(4)
+        assert int(counter.read_text()) > before
+        assert unstarted.cli("list")["ticks_missed"] <= 1
+        assert unstarted.log().count("metrics cannot be served, it is tried again") == 1
+        assert f"127.0.0.1:{unstarted.port}" in unstarted.log()
+    unstarted.wait_log("metrics are served now")
+    assert_grows(unstarted, "package-0")
+    wait_energy(unstarted, vm)
+
+
+def test_port_in_use_at_a_restart(unstarted, start_vm):
+    """The same where the metrics' own last connections are still being closed, and where the port
+    is taken by a socket that listens on all addresses."""
+    unstarted.start()
+    assert_grows(unstarted, "package-0")
+    unstarted.stop()
+    with socket.create_server(("0.0.0.0", unstarted.port)):
+        unstarted.start()
+        assert "metrics cannot be served, it is tried again" in unstarted.log()
+    unstarted.wait_log("metrics are served now")
+    assert_grows(unstarted, "package-0")
+
+
+def test_metrics_on_a_unix_socket(unstarted, directory):
+    path = directory / "metrics.sock"
+    unstarted.configure({"exporter": {"listen": path}})
+    for end in (unstarted.kill, unstarted.stop):
+        unstarted.start()
+        answer = subprocess.run(["curl", "-sSf", "--unix-socket", path, "http://localhost/metrics"],
+                                capture_output=True, check=True, timeout=system.PATIENCE_S)
+        assert b"virtjoule_source_energy_joules_total" in answer.stdout
+        end()
+    assert not path.exists()
 
 
 def test_http_garbage(settings, start_daemon):

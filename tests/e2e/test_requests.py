@@ -8,6 +8,7 @@ the daemon makes of it can be checked against the counter itself.
 import csv
 import http.client
 import os
+import socket
 import subprocess
 import time
 import urllib.request
@@ -269,6 +270,20 @@ def test_rotation(directory, powercap, start_server, start_requests):
     ask(server)
     assert len(daemon.wait_requests_over()) == 1
     assert len(old.read_text().splitlines()) == 1
+
+
+def test_port_in_use(directory, powercap, start_requests, start_server):
+    """Told once, and headers tell energy; metrics are there when the port is free."""
+    server = start_server()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        daemon = start_requests({"cgroup": server.cgroup.path,
+                                 "listen": f"127.0.0.1:{other.getsockname()[1]}"})
+        daemon.port = other.getsockname()[1]
+        wait_energy(server)
+        time.sleep(4)  # while it has tried again, after one second and after two
+        assert daemon.log().count("metrics cannot be served, it is tried again") == 1
+    daemon.wait_log("metrics are served now")
+    assert all_joules(daemon.metrics()) > 0
 
 
 @pytest.mark.parametrize("text, problem", [

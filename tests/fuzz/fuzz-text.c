@@ -37,7 +37,7 @@ static void fuzz_strings(const char *text)
         require(real >= 0 && isfinite(real));
     (void)parse_mode(text, &mode);
     if (listen_address_parse(text, &address) == 0)
-        require(address.length <= sizeof(address.v6) && listen_address_port(&address) <= 65535);
+        require(address.length <= sizeof(address.local) && listen_address_port(&address) <= 65535);
     if (rapl_parse_zone("intel-rapl:0", text, NULL, &zone) == 0)
         require(strnlen(zone.name, ZONE_NAME_MAX) < ZONE_NAME_MAX);
     (void)rapl_parse_zone("intel-rapl:0:0", "core", text, &zone);

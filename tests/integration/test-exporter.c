@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,6 +24,7 @@
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
+#include "util/unix_socket.h"
 
 #define REPLY_MAX ((size_t)1 << 20)
 
@@ -351,17 +354,119 @@ static void test_before_the_first(void **state)
 static void test_address_errors(void **state)
 {
     struct exporter *other = NULL;
-    char listen[64];
 
-    log_set_max_level(LOG_EMERG);
-    snprintf(listen, sizeof(listen), "127.0.0.1:%u", exporter_port(exporter));
-    assert_int_equal(exporter_new(&other, listen, "1", board), -EADDRINUSE);
     assert_int_equal(exporter_new(&other, "nonsense", "1", board), -EINVAL);
-    assert_int_equal(exporter_new(&other, "192.0.2.1:0", "1", board), -EADDRNOTAVAIL);
-    log_set_max_level(LOG_INFO);
+    assert_int_equal(exporter_new(&other, "", "1", board), -EINVAL);
     assert_null(other);
     assert_null(exporter_free(NULL));
+    exporter_keep(NULL);
+}
+
+/* Its reasons are logged, and an exporter that serves nothing costs nothing. */
+static void test_address_not_to_be_had(void **state)
+{
+    static const char *const addresses[] = {"192.0.2.1:0", "/dev/null", "/nowhere/metrics.sock"};
+
+    log_set_max_level(LOG_EMERG);
+    for (size_t i = 0; i < ELEMENTS(addresses); i++) {
+        struct exporter *other;
+
+        assert_int_equal(exporter_new(&other, addresses[i], "1", board), 0);
+        assert_int_equal(exporter_port(other), 0);
+        exporter_keep(other);
+        assert_null(exporter_free(other));
+    }
+    log_set_max_level(LOG_INFO);
+    assert_int_equal(access("/dev/null", W_OK), 0);
     assert_serves();
+}
+
+/* Once another program has left the address, it is had at the next attempt. */
+static void test_address_taken(void **state)
+{
+    struct exporter *other, *served = exporter;
+    char listen[64];
+
+    snprintf(listen, sizeof(listen), "127.0.0.1:%u", exporter_port(exporter));
+    log_set_max_level(LOG_EMERG);
+    assert_int_equal(exporter_new(&other, listen, "1.2.3", board), 0);
+    log_set_max_level(LOG_INFO);
+    assert_int_equal(exporter_port(other), 0);
+    assert_serves();
+    assert_null(exporter_free(served));
+    exporter = other;
+    while (exporter_port(exporter) == 0) {
+        exporter_keep(exporter);
+        usleep(10000);
+    }
+    assert_serves();
+}
+
+static int dial_path(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    strcpy(address.sun_path, path);
+    assert_true(fd >= 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    return fd;
+}
+
+static void assert_serves_at(const char *path)
+{
+    _cleanup_close_ int fd = dial_path(path);
+    _cleanup_free_ char *reply = malloc(REPLY_MAX);
+
+    say(fd, "GET /metrics HTTP/1.1\r\n" CLOSE);
+    assert_true(hear(fd, reply) > 0);
+    assert_non_null(strstr(reply, "\nvirtjoule_source_energy_joules_total{"));
+}
+
+/* For this user and group; a socket left behind is replaced, one that is served is not. */
+static void test_unix_socket(void **state)
+{
+    char directory[] = "/tmp/virtjoule-exporter-XXXXXX", path[64];
+    struct exporter *first, *second;
+    struct stat st;
+
+    assert_non_null(mkdtemp(directory));
+    snprintf(path, sizeof(path), "%s/metrics.sock", directory);
+    assert_int_equal(exporter_new(&first, path, "1.2.3", board), 0);
+    assert_serves_at(path);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode, S_IFSOCK | 0660);
+    assert_int_equal(st.st_gid, getegid());
+    log_set_max_level(LOG_EMERG);
+    assert_int_equal(exporter_new(&second, path, "1.2.3", board), 0);
+    log_set_max_level(LOG_INFO);
+    assert_null(exporter_free(second));
+    assert_serves_at(path);
+    assert_null(exporter_free(first));
+    assert_int_equal(access(path, F_OK), -1);
+    assert_int_equal(rmdir(directory), 0);
+}
+
+/* The queue of a program that accepts nothing is full: no second one waits for it. */
+static void test_unix_socket_taken(void **state)
+{
+    char directory[] = "/tmp/virtjoule-exporter-XXXXXX";
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int first, client, left;
+
+    assert_non_null(mkdtemp(directory));
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s/socket", directory);
+    first = unix_socket_listen(&address, (gid_t)-1, 0);
+    assert_true(first >= 0);
+    client = dial_path(address.sun_path);
+    assert_int_equal(unix_socket_listen(&address, (gid_t)-1, 0), -EADDRINUSE);
+    close(client);
+    close(first);
+    left = unix_socket_listen(&address, (gid_t)-1, 0);
+    assert_true(left >= 0);
+    close(left);
+    unlink(address.sun_path);
+    assert_int_equal(rmdir(directory), 0);
 }
 
 /* Prometheus' own checker accepts the text. */
@@ -392,6 +497,10 @@ int main(void)
         cmocka_unit_test(test_deaf_clients),   cmocka_unit_test(test_promtool),
         cmocka_unit_test(test_one_snapshot),   cmocka_unit_test(test_before_the_first),
         cmocka_unit_test(test_address_errors),
+        cmocka_unit_test(test_address_not_to_be_had),
+        cmocka_unit_test(test_address_taken),
+        cmocka_unit_test(test_unix_socket),
+        cmocka_unit_test(test_unix_socket_taken),
     };
 
     return cmocka_run_group_tests(tests, start, stop);

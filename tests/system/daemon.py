@@ -38,7 +38,7 @@ class Daemon:
         return self.pid()
 
     def metrics(self):
-        return Metrics(self.host.check("curl -sSf http://127.0.0.1:9177/metrics"))
+        return Metrics(self.host.check("curl -sSf http://127.0.0.1:19177/metrics"))
 
     def wait_metrics(self, condition, what):
         """Scrapes until condition(metrics) is true; returns that scrape."""

@@ -32,7 +32,7 @@ static void test_defaults(void **state)
     assert_string_equal(config.state_dir, "/var/lib/virtjoule");
     assert_string_equal(config.mountpoint, "/run/virtjoule/vms");
     assert_string_equal(config.libvirt_uri, "qemu:///system");
-    assert_string_equal(config.listen, "127.0.0.1:9177");
+    assert_string_equal(config.listen, "127.0.0.1:19177");
     assert_true(config.procfs);
     assert_string_equal(config.model, "cputime");
     assert_true(config.model_options.smt_power_ratio == 1.1);
@@ -236,7 +236,7 @@ static void test_errors_name_the_place(void **state)
         {"[snmp]\noids = 3.1\n", 2, "snmp", "oids", "in numbers"},
         {"[snmp]\noids = 1.3.4294967296\n", 2, "snmp", "oids", "in numbers"},
         {"[snmp]\nunit = 0W\n", 2, "snmp", "unit", "above 0"},
-        {"[exporter]\nlisten = 9177\n", 2, "exporter", "listen", "an address and port"},
+        {"[exporter]\nlisten = 19177\n", 2, "exporter", "listen", "an address and port"},
     };
 
     for (size_t i = 0; i < ELEMENTS(cases); i++) {

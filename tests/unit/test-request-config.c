@@ -28,7 +28,7 @@ static void assert_defaults(const struct request_config *config)
     assert_int_equal(config->n_cgroups, 0);
     assert_string_equal(config->access_log, "");
     assert_int_equal(config->access_log_max_bytes, 1 << 30);
-    assert_string_equal(config->listen, "127.0.0.1:9178");
+    assert_string_equal(config->listen, "127.0.0.1:19178");
 }
 
 static void test_defaults(void **state)
@@ -139,7 +139,7 @@ static void test_errors_name_the_place(void **state)
         {"cgroup = a.service\ncgroup = a.service\n", 2, "cgroup", "given twice"},
         {"access_log = log\n", 1, "access_log", "an absolute path"},
         {"access_log_max_bytes = 1M\n", 1, "access_log_max_bytes", "number of bytes"},
-        {"listen = 9178\n", 1, "listen", "an address and port"},
+        {"listen = 19178\n", 1, "listen", "an address and port"},
         {"interval = 1s\n", 1, "interval", "unknown key"},
         {"[requests]\ntree = auto\n", 2, "tree", "no sections"},
         {"just words\n", 1, "", "neither a section"},

@@ -143,7 +143,7 @@ class GuestHost(Scraped):
         return self.check("cat /tmp/virtjouled.log 2>/dev/null || true")
 
     def metrics(self):
-        return Metrics(self.check("wget -q -O - http://127.0.0.1:9177/metrics"))
+        return Metrics(self.check("wget -q -O - http://127.0.0.1:19177/metrics"))
 
     def moment(self):
         *counters, before, awake, after = self.check(
