@@ -21,6 +21,8 @@
 
 /* Where readers look for the counters of their machine. */
 #define DOCTOR_POWERCAP "/sys/class/powercap"
+/* The cure of what a daemon has not noticed. */
+#define RESTART "systemctl restart virtjoule"
 
 enum severity {
     SEVERITY_INFO,    /* good to know; shown with --verbose and in JSON */
@@ -121,6 +123,9 @@ void doctor_each_process(struct doctor *doctor,
                          void (*call)(struct doctor *doctor, pid_t pid, const char *comm,
                                       void *userdata),
                          void *userdata);
+
+/** Checks that the metrics are served where they should be. */
+void doctor_check_exporter(struct doctor *doctor);
 
 /** Checks the clock, on a host and in a guest. */
 void doctor_check_clock(struct doctor *doctor);

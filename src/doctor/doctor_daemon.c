@@ -10,18 +10,13 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 #include "host/mounts.h"
 #include "powercapfs/mount.h"
-#include "util/listen_address.h"
 #include "util/log.h"
-
-#define RESTART "systemctl restart virtjoule"
 
 /* A tick now and then may come late on a busy host. */
 #define MISSED_MIN 10
@@ -319,59 +314,8 @@ static void check_tree_mode(struct doctor *doctor)
                                   doctor->config_file));
 }
 
-/* Asks whether a virtjouled answers there. @return 0, -EPROTO for another server, or a negative
- * errno */
-static int ask_exporter(const char *listen)
-{
-    static const char request[] = "GET /metrics HTTP/1.0\r\n\r\n";
-    struct timeval timeout = {.tv_sec = 5};
-    _cleanup_close_ int fd = -1;
-    struct listen_address address;
-    char text[4096];
-    ssize_t n;
-
-    if (listen_address_parse(listen, &address) < 0)
-        return 0; /* the configuration's check reports it */
-    fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0 ||
-        connect(fd, &address.any, address.length) < 0 ||
-        send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL) < 0)
-        return -errno;
-    /* Any metric of virtjoule is enough, the first is among the first lines. */
-    for (size_t length = 0; length < sizeof(text) - 1; length += (size_t)n) {
-        n = recv(fd, text + length, sizeof(text) - 1 - length, 0);
-        if (n < 0)
-            return -errno;
-        text[length + (size_t)n] = '\0';
-        if (strstr(text, "virtjoule_"))
-            return 0;
-        if (n == 0)
-            break;
-    }
-    return -EPROTO;
-}
-
-static void check_exporter(struct doctor *doctor)
-{
-    const char *listen = doctor->config.listen;
-    int r;
-
-    if (!doctor->first || listen[0] == '\0')
-        return;
-    r = ask_exporter(listen);
-    if (r == -EPROTO)
-        doctor_report(
-            doctor, SEVERITY_WARNING, "exporter-foreign",
-            doctor_text("another program answers at %s, where the metrics should be", listen),
-            doctor_text("set another [exporter] listen in %s, then " RESTART, doctor->config_file));
-    else if (r < 0)
-        doctor_report(doctor, SEVERITY_WARNING, "exporter-unreachable",
-                      doctor_text("no metrics at http://%s/metrics: %s", listen, log_errno_text(r)),
-                      doctor_text(RESTART " (the configuration may be newer than the process)"));
-}
-
 const doctor_check doctor_daemon_checks[] = {
-    check_daemon,    check_alone,    check_version, check_applied,   check_origin,
-    check_zones,     check_ticks,    check_ledger,  check_set_aside, check_mount,
-    check_tree_mode, check_exporter, NULL,
+    check_daemon,    check_alone,           check_version, check_applied,   check_origin,
+    check_zones,     check_ticks,           check_ledger,  check_set_aside, check_mount,
+    check_tree_mode, doctor_check_exporter, NULL,
 };

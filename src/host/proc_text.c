@@ -2,6 +2,7 @@
 #include "host/proc_text.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "util/cursor.h"
@@ -263,4 +264,65 @@ int parse_meminfo_used(const char *text, size_t length, uint64_t *ret_bytes)
         return -EBADMSG;
     *ret_bytes = total - (uint64_t)available;
     return 0;
+}
+
+/* A line of /proc/net/tcp: its number, "ADDRESS:PORT" (hexadecimal), the same of the peer, the
+ * state, two pairs of counts, retransmissions, user, timeout, inode. */
+struct socket_line {
+    char port[sizeof(":FFFF")];
+    bool listens;
+    uint64_t inode;
+};
+
+static bool take_padded_word(struct cursor *c, struct cursor *ret)
+{
+    const char *word;
+    size_t length;
+
+    skip_blanks(c);
+    if (!take_word(c, &word, &length))
+        return false;
+    *ret = (struct cursor){word, word + length};
+    return true;
+}
+
+static int parse_socket_line(struct cursor line, struct socket_line *ret)
+{
+    struct cursor local, state, word;
+
+    if (!take_padded_word(&line, &word) || !take_padded_word(&line, &local) ||
+        !take_padded_word(&line, &word) || !take_padded_word(&line, &state) ||
+        cursor_length(local) < sizeof(ret->port))
+        return -EBADMSG;
+    for (unsigned i = 0; i < 5; i++)
+        if (!take_padded_word(&line, &word))
+            return -EBADMSG;
+    skip_blanks(&line);
+    if (!take_number(&line, &ret->inode))
+        return -EBADMSG;
+    memcpy(ret->port, local.end - (sizeof(ret->port) - 1), sizeof(ret->port) - 1);
+    ret->port[sizeof(ret->port) - 1] = '\0';
+    ret->listens = cursor_equals(state, "0A");
+    return 0;
+}
+
+int parse_proc_listener(const char *text, size_t length, unsigned port, uint64_t *ret_inode)
+{
+    struct cursor c = {text, text + length}, line;
+    char wanted[sizeof(":FFFFFFFF")];
+
+    snprintf(wanted, sizeof(wanted), ":%04X", port);
+    if (!take_line(&c, &line)) /* the heading */
+        return -EBADMSG;
+    while (take_line(&c, &line)) {
+        struct socket_line parsed;
+
+        if (parse_socket_line(line, &parsed) < 0)
+            return -EBADMSG;
+        if (parsed.listens && strcmp(parsed.port, wanted) == 0) {
+            *ret_inode = parsed.inode;
+            return 0;
+        }
+    }
+    return c.p == c.end ? -ENOENT : -EBADMSG;
 }

@@ -58,6 +58,12 @@ int parse_proc_cpus(const char *text, size_t length, struct proc_cpu *ret, size_
                     size_t *ret_n);
 
 /**
+ * /proc/net/tcp or tcp6: the inode number of the first socket that listens on a port.
+ * @return also -ENOENT: there is none
+ */
+int parse_proc_listener(const char *text, size_t length, unsigned port, uint64_t *ret_inode);
+
+/**
  * /proc/meminfo, or devices/system/node/nodeN/meminfo in sysfs: memory in use, in bytes.
  * MemTotal - MemFree - page cache other than shared memory - reclaimable slab.
  * (A node's meminfo has no MemAvailable, which also leaves the kernel its reserves.)

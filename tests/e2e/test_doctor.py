@@ -6,6 +6,8 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -411,6 +413,30 @@ def other_exporter(host):
             yield
         server.shutdown(socket.SHUT_RDWR)
         thread.join()
+
+
+@fault("exporter-foreign", "[exporter] listen")
+def silent_listener(host):
+    """It has the port, accepts, and never answers: the doctor names it, and does not wait for it."""
+    port = host.daemon.port
+    host.daemon.stop()
+    other = system.start_child([sys.executable, "-c", _LISTEN, str(port)], stdout=subprocess.PIPE)
+    other.stdout.readline()
+    host.daemon.start()
+    assert f"with PID {other.pid}," in host.findings()["exporter-foreign"]["problem"]
+    yield
+    other.kill()
+    other.wait()
+    other.stdout.close()
+    host.daemon.wait_log("metrics are served now")
+
+
+_LISTEN = """
+import socket, sys, time
+with socket.create_server(("127.0.0.1", int(sys.argv[1]))):
+    print("listening", flush=True)
+    time.sleep(1e6)
+"""
 
 
 def _serve_others(server):

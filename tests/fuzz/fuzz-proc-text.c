@@ -26,5 +26,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     (void)parse_proc_memory(text, size, &memory);
     (void)parse_proc_io(text, size, &value);
     (void)parse_meminfo_used(text, size, &value);
+    (void)parse_proc_listener(text, size, 0x7E8, &value);
     return 0;
 }

@@ -237,6 +237,57 @@ static void test_numbers(void **state)
     }
 }
 
+#define SOCKETS                                                                                    \
+    "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout "  \
+    "inode                                                     \n"
+#define REST " 00000000:00000000 00:00000000 00000000     0        0 "
+
+static int parse_listener(const char *text, unsigned port, uint64_t *ret)
+{
+    char *copy = exact_copy(text, strlen(text));
+    int r = parse_proc_listener(copy, strlen(text), port, ret);
+
+    free(copy);
+    return r;
+}
+
+static void test_listener(void **state)
+{
+    static const char text[] = SOCKETS
+        "   0: 0100007F:4AE9 0100007F:07E8 01" REST "5 1 00000000a9523711 20 4 24 10 -1\n"
+        "   1: 00000000:07E8 00000000:0000 0A" REST "1061 1 00000000a9523711 100 0 0 10 0  \n"
+        " 100: 0100007F:4AE9 00000000:0000 0A" REST "1062 1 00000000a9523711 100 0 0 10 0  \n"
+        " 101: 020200C0:92B2 507100CB:0050 06" REST "0 3 00000000a7e74c76                  \n";
+    static const char text6[] = SOCKETS
+        "   0: 00000000000000000000000001000000:4AE9 00000000000000000000000000000000:0000 0A" REST
+        "77 1 0000000000000000 100 0 0 10 0\n";
+    static const char *const bad[] = {
+        "",
+        "  sl  local_address",
+        SOCKETS "\n",
+        SOCKETS "   0: :4AE9 :0000 0A" REST "\n",
+        SOCKETS "   0: 0100007F:4AE9 0100007F:07E8 0A" REST "x 1\n",
+        SOCKETS "   0: 0100007F:4AE9 0100007F:07E8 0A" REST "-1 1\n",
+        SOCKETS "   0: 0100007F:4AE9 0100007F:07E8 0A" REST "18446744073709551616 1\n",
+        SOCKETS "   0: 0100007F:4AE9 0100007F:07E8 0A" REST "17",
+        SOCKETS "   0: 4AE9 0100007F:07E8 0A" REST "17 1\n",
+    };
+    uint64_t inode = 42;
+
+    assert_int_equal(parse_listener(text, 0x4AE9, &inode), 0);
+    assert_int_equal(inode, 1062);
+    assert_int_equal(parse_listener(text, 2024, &inode), 0);
+    assert_int_equal(inode, 1061);
+    assert_int_equal(parse_listener(text6, 19177, &inode), 0);
+    assert_int_equal(inode, 77);
+    assert_int_equal(parse_listener(text, 0x92B2, &inode), -ENOENT);
+    assert_int_equal(parse_listener(text, 70000, &inode), -ENOENT);
+    assert_int_equal(parse_listener(SOCKETS, 19177, &inode), -ENOENT);
+    for (size_t i = 0; i < ELEMENTS(bad); i++)
+        assert_int_equal(parse_listener(bad[i], 0x4AE9, &inode), -EBADMSG);
+    assert_int_equal(inode, 77);
+}
+
 static int parse_memory(const char *text, size_t length, struct proc_memory *ret)
 {
     char *copy = exact_copy(text, length);
@@ -374,19 +425,13 @@ static void test_cpus_broken(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stat),
-        cmocka_unit_test(test_stat_kernel_thread),
-        cmocka_unit_test(test_stat_comm),
-        cmocka_unit_test(test_stat_truncated),
-        cmocka_unit_test(test_stat_broken),
-        cmocka_unit_test(test_stat_comm_length),
-        cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_memory_kernel_thread),
-        cmocka_unit_test(test_memory_broken),
-        cmocka_unit_test(test_cpus),
-        cmocka_unit_test(test_cpus_truncated),
-        cmocka_unit_test(test_cpus_broken),
+        cmocka_unit_test(test_stat),           cmocka_unit_test(test_stat_kernel_thread),
+        cmocka_unit_test(test_stat_comm),      cmocka_unit_test(test_stat_truncated),
+        cmocka_unit_test(test_stat_broken),    cmocka_unit_test(test_stat_comm_length),
+        cmocka_unit_test(test_numbers),        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_listener),       cmocka_unit_test(test_memory_kernel_thread),
+        cmocka_unit_test(test_memory_broken),  cmocka_unit_test(test_cpus),
+        cmocka_unit_test(test_cpus_truncated), cmocka_unit_test(test_cpus_broken),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
