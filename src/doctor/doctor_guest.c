@@ -179,8 +179,10 @@ static void report_share(struct doctor *doctor)
     else if (r < 0 && r != -EACCES)
         doctor_report(doctor, SEVERITY_ERROR, "share-dead",
                       doctor_text("the share cannot be read: %s", log_errno_text((int)r)),
-                      doctor_text("on the host: systemctl restart virtjoule, and if it stays: shut "
-                                  "the VM down and start it"));
+                      doctor_text("on the host: systemctl restart virtjoule, and if it stays: "
+                                  "virtjoule detach there, umount -l " DOCTOR_POWERCAP
+                                  " " SHARE_MOUNTPOINT " here, virtjoule attach there; or else "
+                                  "shut the VM down and start it"));
     else if (r >= 0 && strcmp(text, VIRTJOULE_VERSION) != 0)
         doctor_report(doctor, SEVERITY_WARNING, "version-mismatch",
                       doctor_text("the host has virtjoule %s, this guest " VIRTJOULE_VERSION, text),

@@ -311,8 +311,11 @@ static void check_served(struct doctor *doctor, pid_t pid, const char *comm, voi
                           doctor_text("%s: its share is of a mount that is gone: the guest's reads "
                                       "fail",
                                       doctor->domains[i].name),
-                          doctor_text("virsh shutdown %s; virsh start %s (and start virtjouled "
-                                      "from its unit, which keeps the mount)",
+                          doctor_text("virtjoule detach %s; umount -l " DOCTOR_POWERCAP
+                                      " " SHARE_MOUNTPOINT
+                                      " in the guest; virtjoule attach %s; or else virsh shutdown "
+                                      "and virsh start (and start virtjouled from its unit, which "
+                                      "keeps the mount)",
                                       doctor->domains[i].name, doctor->domains[i].name));
 }
 

@@ -102,7 +102,8 @@ bool handover_take(struct descriptors *descriptors, const char *mountpoint, stru
     if (!problem)
         return true;
     log_warning("the former daemon's connection cannot be continued, a new one is made",
-                F_STRING("path", mountpoint), F_STRING("reason", problem));
+                F_STRING("path", mountpoint), F_STRING("reason", problem),
+                F_STRING("cure", DEAD_SHARE_CURE));
     cleanup_close(&ret->fd);
     cleanup_close(&ret->memory_fd);
     handover_drop();

@@ -82,7 +82,8 @@ static int clear_mount(const char *path, const struct mount_entry *mount)
                   F_ERROR(r));
         return r;
     }
-    log_warning("unmounted the dead mount of a killed daemon", F_STRING("path", path));
+    log_warning("unmounted the dead mount of a killed daemon", F_STRING("path", path),
+                F_STRING("cure", DEAD_SHARE_CURE));
     return 0;
 }
 

@@ -10,6 +10,11 @@
 
 #define POWERCAPFS_TYPE "fuse.virtjoule"
 
+/* What the operator does about VMs whose virtiofsd serves a mount that is gone. */
+#define DEAD_SHARE_CURE                                                                            \
+    "detach and attach the shares of VMs that run (virtjoule detach, attach), or shut these VMs "  \
+    "down and start them"
+
 /**
  * Is one of our mounts on the path, alive or dead, here or in the mount
  * namespace of PID 1? (A sandbox may hide it from us.) Sends no request to the

@@ -412,9 +412,8 @@ static int mount_anew(struct powercapfs *fs)
     r = thread_start(fs);
     if (r < 0)
         return r;
-    log_warning("the connection was cut, and the mount is a new one: a VM that runs has its "
-                "counter back when it is shut down and started",
-                F_STRING("path", fs->mountpoint));
+    log_warning("the connection was cut, and the mount is a new one",
+                F_STRING("path", fs->mountpoint), F_STRING("cure", DEAD_SHARE_CURE));
     return 0;
 }
 

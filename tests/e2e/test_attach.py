@@ -163,6 +163,37 @@ def test_hot_plug(command, daemon, start_guest):
     assert "virtiofs" not in guest.domain.XMLDesc(0)
 
 
+# In a guest whose share is dead, also where a reader has a file of it open.
+REMOUNT = """
+umount -l {powercap} {share}
+mount -t virtiofs virtjoule {share} && mount --bind {share}/class/powercap {powercap}
+"""
+
+
+def test_dead_share_comes_back(command, daemon, start_guest):
+    """The daemon was killed, and nothing kept its connection. A running VM has its counter back
+    when its share is detached and attached, and mounted anew in the guest."""
+    guest = start_guest(daemon, share=False)
+    command.attach(guest.name)
+    mount_share(guest)
+    guest.check(f"mount --bind {guest.SHARE}/class/powercap {guest.POWERCAP}")
+    before = guest.energy_uj()
+    guest.check(f"sleep 1000 <{guest.POWERCAP}/intel-rapl:0/energy_uj >/dev/null 2>&1 &")
+    daemon.kill()
+    daemon.start()
+    counter = f"{guest.POWERCAP}/intel-rapl:0/energy_uj"
+    remount = REMOUNT.format(powercap=guest.POWERCAP, share=guest.SHARE)
+    assert guest.run(f"cat {counter}").status != 0
+    guest.run(remount)
+    assert guest.run(f"cat {counter}").status != 0
+    answer = command.detach(guest.name)
+    assert (answer["plugged"], answer["restart_needed"]) == (True, False)
+    answer = command.attach(guest.name)
+    assert (answer["plugged"], answer["restart_needed"]) == (True, False)
+    wait_until(lambda: guest.run(remount).status == 0, "the share is mounted")
+    assert guest.energy_uj() >= before
+
+
 def test_restart_needed(command, daemon, start_guest):
     """A running VM without shared memory has its share when it is started again."""
     guest = start_guest(daemon, share=False, shared_memory=False)

@@ -539,7 +539,7 @@ def attached_while_running(host):
         yield
 
 
-@fault("domain-share-stale", "virsh start")
+@fault("domain-share-stale", "virtjoule attach")
 def share_of_a_killed_daemon(host):
     with _domain(host) as guest:
         system.wait_until((host.daemon.mountpoint / guest.uuid).is_dir, "the share is there")
