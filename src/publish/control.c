@@ -201,6 +201,16 @@ static int client_new(struct control *control, int fd)
     return 0;
 }
 
+/* Newer clients come first. */
+static struct client *oldest(const struct control *control)
+{
+    struct client *client = control->clients;
+
+    while (client->next)
+        client = client->next;
+    return client;
+}
+
 static int on_connect(sd_event_source *source, int listen_fd, uint32_t events, void *userdata)
 {
     struct control *control = userdata;
@@ -208,10 +218,13 @@ static int on_connect(sd_event_source *source, int listen_fd, uint32_t events, v
 
     if (fd < 0)
         return 0;
-    if (control->n_clients == CLIENTS_MAX || !may_ask(control, fd)) {
+    if (!may_ask(control, fd)) {
         close(fd);
         return 0;
     }
+    /* Clients that stall cannot keep others out. */
+    if (control->n_clients == CLIENTS_MAX)
+        client_free(oldest(control));
     client_new(control, fd);
     return 0;
 }
