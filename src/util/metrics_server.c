@@ -6,6 +6,10 @@
  * does not bound a client that sends one byte now and then for hours, so a new
  * connection beyond a bound closes the oldest one: a client may hold
  * connections, but cannot keep other clients out.
+ *
+ * A text of thousands of VMs is megabytes, and stays until its client has read
+ * it. Clients that ask while it is being sent get the same text, as long as it
+ * is new, and when too many texts are being sent all older connections close.
  */
 
 #include "util/metrics_server.h"
@@ -28,9 +32,20 @@
 /* Room for connections that are still being closed when newer ones arrive. */
 #define CONNECTIONS_HARD_MAX (2 * CONNECTIONS_MAX)
 #define SILENCE_MAX_S 10U
+#define TEXTS_MAX 2
+#define TEXT_SHARED_NS NSEC_PER_SEC
 #define REQUEST_MAX_BYTES ((size_t)16384)
+#define METRICS "/metrics"
 #define CONTENT_TYPE_METRICS "text/plain; version=0.0.4; charset=utf-8"
 #define CONTENT_TYPE_TEXT "text/plain; charset=utf-8"
+
+/* Metrics that are being sent. */
+struct text {
+    struct metrics_server *server;
+    char *bytes;
+    uint64_t made_ns;
+    struct MHD_Response *response;
+};
 
 struct metrics_server {
     metrics_render render;
@@ -41,9 +56,12 @@ struct metrics_server {
     struct MHD_Daemon *daemon; /* NULL: nothing is served yet */
     struct backoff retry;
     int error; /* of the last attempt, as logged; 0: it succeeded */
-    /* Sockets of the open connections, the oldest first. Only the server's thread uses them. */
+    /* Only the server's thread uses what follows. Sockets of the open connections, the oldest
+     * first. */
     int connections[CONNECTIONS_HARD_MAX];
     size_t n_connections;
+    struct text *newest; /* NULL: it is not being sent any more */
+    size_t n_texts;
 };
 
 DEFINE_CLEANUP(struct metrics_server *, metrics_server_free);
@@ -59,22 +77,81 @@ static struct MHD_Response *text_response(const char *text)
     return response;
 }
 
-/* @return the metrics, or NULL without memory */
-static struct MHD_Response *metrics_response(const struct metrics_server *server)
+static void text_free(void *data)
 {
-    struct MHD_Response *response = NULL;
-    char *text = NULL;
-    size_t length = 0;
-    FILE *stream = open_memstream(&text, &length);
+    struct text *text = data;
+
+    if (text->server->newest == text)
+        text->server->newest = NULL;
+    text->server->n_texts--;
+    free(text->bytes);
+    free(text);
+}
+
+static char *render_text(const struct metrics_server *server, size_t *ret_length)
+{
+    char *bytes = NULL;
+    FILE *stream = open_memstream(&bytes, ret_length);
     int r = stream ? server->render(stream, server->data) : -ENOMEM;
 
     if (stream && fclose(stream) == 0 && r == 0)
-        response = MHD_create_response_from_buffer(length, text, MHD_RESPMEM_MUST_FREE);
-    if (response)
-        MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, CONTENT_TYPE_METRICS);
-    else
+        return bytes;
+    free(bytes);
+    return NULL;
+}
+
+/* @return new metrics, or NULL without memory */
+static struct text *text_new(struct metrics_server *server)
+{
+    struct text *text = calloc(1, sizeof(*text));
+    size_t length = 0;
+
+    if (!text)
+        return NULL;
+    *text = (struct text){.server = server, .made_ns = now_ns()};
+    text->bytes = render_text(server, &length);
+    if (text->bytes)
+        text->response = MHD_create_response_from_buffer_with_free_callback_cls(length, text->bytes,
+                                                                                text_free, text);
+    if (!text->response) {
+        free(text->bytes);
         free(text);
-    return response;
+        return NULL;
+    }
+    MHD_add_response_header(text->response, MHD_HTTP_HEADER_CONTENT_TYPE, CONTENT_TYPE_METRICS);
+    server->n_texts++;
+    return text;
+}
+
+static void close_older_connections(const struct metrics_server *server, int fd)
+{
+    for (size_t i = 0; i < server->n_connections && server->connections[i] != fd; i++)
+        shutdown(server->connections[i], SHUT_RDWR);
+}
+
+static bool is_new(const struct text *text)
+{
+    return text && now_ns() - text->made_ns < TEXT_SHARED_NS;
+}
+
+/* MHD_NO closes the connection. */
+static enum MHD_Result answer_metrics(struct metrics_server *server,
+                                      struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    enum MHD_Result result;
+
+    if (is_new(server->newest))
+        return MHD_queue_response(connection, MHD_HTTP_OK, server->newest->response);
+    if (server->n_texts >= TEXTS_MAX && info)
+        close_older_connections(server, info->connect_fd);
+    server->newest = text_new(server);
+    if (!server->newest)
+        return MHD_NO;
+    result = MHD_queue_response(connection, MHD_HTTP_OK, server->newest->response);
+    MHD_destroy_response(server->newest->response); /* it lives on until it has been sent */
+    return result;
 }
 
 static bool method_answered(const char *method)
@@ -82,26 +159,24 @@ static bool method_answered(const char *method)
     return strcmp(method, MHD_HTTP_METHOD_GET) == 0 || strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
 }
 
-static struct MHD_Response *make_response(const struct metrics_server *server, const char *url,
-                                          const char *method, unsigned *ret_status)
+/* A short answer. @return NULL without memory */
+static struct MHD_Response *make_response(const char *url, const char *method, unsigned *ret_status)
 {
-    bool metrics = strcmp(url, "/metrics") == 0;
     struct MHD_Response *response;
 
-    if (!metrics && strcmp(url, "/") != 0) {
+    if (strcmp(url, METRICS) != 0 && strcmp(url, "/") != 0) {
         *ret_status = MHD_HTTP_NOT_FOUND;
-        return text_response("not found; the metrics are at /metrics\n");
+        return text_response("not found; the metrics are at " METRICS "\n");
     }
-    if (!method_answered(method)) {
-        *ret_status = MHD_HTTP_METHOD_NOT_ALLOWED;
-        response = text_response("only GET and HEAD are answered\n");
-        if (response)
-            MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
-        return response;
+    if (method_answered(method)) {
+        *ret_status = MHD_HTTP_OK;
+        return text_response("virtjoule: the metrics are at " METRICS "\n");
     }
-    *ret_status = MHD_HTTP_OK;
-    return metrics ? metrics_response(server)
-                   : text_response("virtjoule: the metrics are at /metrics\n");
+    *ret_status = MHD_HTTP_METHOD_NOT_ALLOWED;
+    response = text_response("only GET and HEAD are answered\n");
+    if (response)
+        MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
+    return response;
 }
 
 /*
@@ -123,8 +198,9 @@ static enum MHD_Result answer(void *data, struct MHD_Connection *connection, con
         *upload_size = 0;
         return MHD_YES;
     }
-    response = make_response(data, url, method, &status);
-    /* MHD_NO closes the connection. */
+    if (method_answered(method) && strcmp(url, METRICS) == 0)
+        return answer_metrics(data, connection);
+    response = make_response(url, method, &status);
     if (!response)
         return MHD_NO;
     result = MHD_queue_response(connection, status, response);

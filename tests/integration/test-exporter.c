@@ -31,7 +31,7 @@
 static struct snapshot_board *board;
 static struct exporter *exporter;
 
-static int start(void **state)
+static void post_one_vm(void)
 {
     struct snapshot_vm vm;
     struct snapshot *snapshot;
@@ -41,9 +41,14 @@ static int start(void **state)
     snapshot->n_zones = 1;
     strcpy(snapshot->zones[0].zone.name, "package-0");
     snapshot->zones[0].readable = true;
+    snapshot_board_post(board, snapshot);
+}
+
+static int start(void **state)
+{
     if (snapshot_board_new(&board) < 0)
         return -1;
-    snapshot_board_post(board, snapshot);
+    post_one_vm();
     return exporter_new(&exporter, "127.0.0.1:0", "1.2.3", board);
 }
 
@@ -286,6 +291,70 @@ static void test_deaf_clients(void **state)
     assert_serves();
 }
 
+/* Bytes that this process has in memory now. */
+static size_t resident(void)
+{
+    unsigned long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "%*u %lu", &pages), 1);
+    fclose(file);
+    return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static void post_many_vms(unsigned n)
+{
+    struct snapshot_vm *vms = calloc(n, sizeof(*vms));
+    struct snapshot *snapshot;
+    char name[32];
+
+    assert_non_null(vms);
+    for (unsigned i = 0; i < n; i++) {
+        snprintf(name, sizeof(name), "vm-%u", i);
+        fixture_vm(&vms[i], i + 1, i + 1, name);
+    }
+    snapshot = fixture_snapshot(vms, n);
+    snapshot->n_zones = 1;
+    strcpy(snapshot->zones[0].zone.name, "package-0");
+    free(vms);
+    snapshot_board_post(board, snapshot);
+}
+
+/* Clients that ask for a long text and read nothing of it: at once, so that they share one, then
+ * one by one, after the former's text is too old for the next. */
+#define AT_ONCE 16
+static void test_deaf_clients_memory(void **state)
+{
+    _cleanup_free_ char *text = NULL;
+    size_t length, before;
+    int deaf[24];
+    FILE *stream = open_memstream(&text, &length);
+    const struct snapshot *snapshot;
+
+    post_many_vms(10000);
+    snapshot = snapshot_board_acquire(board);
+    assert_int_equal(exporter_render(stream, snapshot, "1.2.3"), 0);
+    snapshot_board_release(board, snapshot);
+    fclose(stream);
+    before = resident();
+    for (size_t i = 0; i < ELEMENTS(deaf); i++) {
+        char byte;
+
+        if (i >= AT_ONCE)
+            usleep(1010000);
+        deaf[i] = dial();
+        say(deaf[i], "GET /metrics HTTP/1.1\r\n" CLOSE);
+        /* It has its answer's beginning, or was cut off already. */
+        (void)!recv(deaf[i], &byte, 1, 0);
+    }
+    print_message("%zu bytes of text, %zu of memory\n", length, resident() - before);
+    assert_true(resident() - before < 8 * length);
+    for (size_t i = 0; i < ELEMENTS(deaf); i++)
+        close(deaf[i]);
+    post_one_vm();
+}
+
 static atomic_bool posting;
 
 static void *post(void *data)
@@ -499,6 +568,7 @@ int main(void)
         cmocka_unit_test(test_huge_header),
         cmocka_unit_test(test_slow_clients),
         cmocka_unit_test(test_deaf_clients),
+        cmocka_unit_test(test_deaf_clients_memory),
         cmocka_unit_test(test_promtool),
         cmocka_unit_test(test_one_snapshot),
         cmocka_unit_test(test_before_the_first),
