@@ -31,6 +31,14 @@ static int make_room(const struct sockaddr_un *address)
     return unlink(address->sun_path) < 0 ? -errno : 0;
 }
 
+/* A new file has the group of this process: a service that may not chown needs not. */
+static int share_with(const char *path, gid_t group)
+{
+    if (group != getegid() && chown(path, (uid_t)-1, group) < 0)
+        return -errno;
+    return chmod(path, 0660) < 0 ? -errno : 0;
+}
+
 int unix_socket_listen(const struct sockaddr_un *address, gid_t group, int backlog)
 {
     _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -41,8 +49,8 @@ int unix_socket_listen(const struct sockaddr_un *address, gid_t group, int backl
     /* No other user may connect between bind() and chown(). */
     if (fchmod(fd, 0600) < 0 || bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0)
         return -errno;
-    if (group != (gid_t)-1 &&
-        (chown(address->sun_path, (uid_t)-1, group) < 0 || chmod(address->sun_path, 0660) < 0))
-        return -errno;
+    r = group == (gid_t)-1 ? 0 : share_with(address->sun_path, group);
+    if (r < 0)
+        return r;
     return listen(fd, backlog) < 0 ? -errno : TAKE_FD(fd);
 }

@@ -168,6 +168,23 @@ def test_waiting_readers_are_answered(daemon, store, stack, zone):
     assert failed == {"open-to-write", "listxattr", "getxattr", "ioctl"}
 
 
+def test_aborted(daemon, store, directory, stack, zone):
+    """Whoever waits has an error."""
+    control = directory / "control"
+    control.mkdir()
+    subprocess.run(["mount", "-t", "fusectl", "none", control], check=True)
+    stack.callback(system.detach_mount, control)
+    number = subprocess.run(["mountpoint", "-d", daemon.mountpoint], check=True, text=True,
+                            capture_output=True).stdout.strip().split(":")[1]
+    process, = start(stack, store, zone, [WAITING["read"]])
+    os.kill(daemon.process.pid, signal.SIGSTOP)
+    process.go_on()
+    process.wait_waiting()
+    daemon.kill()
+    (control / number / "abort").write_text("1")
+    assert process.end() == 1
+
+
 def test_guest_closes_its_counter(daemon, store, stack, start_guest):
     """Through virtiofsd as well."""
     guest = start_guest(daemon)
