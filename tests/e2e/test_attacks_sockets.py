@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from harness import system
 from harness.daemon import FAST
 from harness.margins import PATIENCE_S
 from harness.powercap import Package, SimulatedPowercap
@@ -64,7 +63,7 @@ def kilobytes(daemon):
 
 @pytest.mark.parametrize("request_", [b"", LIST[:-1], b"x" * 4095], ids=["silence", "half", "long"])
 def test_control_stalled(daemon, connect, request_):
-    """As many as are served at once, none of which goes on: who asks then does not wait for them."""
+    """As many as are served at once, none of which goes on: who asks then does not wait."""
     clients = [connect() for _ in range(CLIENTS_MAX)]
     for client in clients:
         client.sendall(request_)

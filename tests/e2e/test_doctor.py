@@ -417,7 +417,7 @@ def other_exporter(host):
 
 @fault("exporter-foreign", "[exporter] listen")
 def silent_listener(host):
-    """It has the port, accepts, and never answers: the doctor names it, and does not wait for it."""
+    """It has the port, accepts, and never answers: the doctor names it, and does not wait."""
     port = host.daemon.port
     host.daemon.stop()
     other = system.start_child([sys.executable, "-c", _LISTEN, str(port)], stdout=subprocess.PIPE)

@@ -188,7 +188,7 @@ def test_aborted(daemon, store, directory, stack, zone):
 def test_guest_closes_its_counter(daemon, store, stack, start_guest):
     """Through virtiofsd as well."""
     guest = start_guest(daemon)
-    guest.check(f"exec 8<{guest.POWERCAP}/intel-rapl:0/energy_uj; read value <&8; test $value -ge 0;"
+    guest.check(f"exec 8<{guest.POWERCAP}/intel-rapl:0/energy_uj; read value <&8;"
                 "(sh -c 'while test ! -e /tmp/end; do usleep 1000; done'; touch /tmp/ended) &")
     stack.callback(store.remove)
     daemon.kill()
