@@ -85,8 +85,9 @@ def simulate(directory, stack, monkeypatch):
 def calibrate(directory):
     def run(*arguments):
         return subprocess.run(
-            [VIRTJOULE, "calibrate", "--duration", "8s", "--output", directory / "baseline.conf",
-             "--sysfs-root", directory / "sys", "--proc-root", directory / "proc", *arguments],
+            [*system.REALTIME, VIRTJOULE, "calibrate", "--duration", "8s",
+             "--output", directory / "baseline.conf", "--sysfs-root", directory / "sys",
+             "--proc-root", directory / "proc", *arguments],
             capture_output=True, text=True, timeout=system.PATIENCE_S)
 
     return run
