@@ -25,8 +25,8 @@ GROUPS := base|build|unit|run|quick|check|package
 PACKAGES = $(shell tests/debian/packages.sh '$(GROUPS)')
 
 .PHONY: all deps build guest servers system-root system check lint check-rootless check-slow \
-    lane-alone lane-sanitized lane-other sanitized sanitized-tests other-debian nightly slow valgrind fuzz \
-    fuzz-coverage responses accuracy bench-requests api demo package clean
+    lane-alone lane-sanitized lane-other sanitized sanitized-tests other-debian nightly slow \
+    valgrind fuzz fuzz-coverage responses accuracy bench-requests api demo package clean
 
 all: build
 
@@ -59,7 +59,8 @@ system-root: deps
 check: build guest
 	@rm -f $(RESULTS)/meson.xml $(RESULTS)/check.xml
 	-$(STAGE) meson $(MESON_TEST) $(BUILD) meson --no-suite slow
-	-$(STAGE) e2e $(PYTEST) $(SIX_FILES) tests/e2e -m "not slow" --junit-xml=$(abspath $(RESULTS))/check.xml
+	-$(STAGE) e2e $(PYTEST) $(SIX_FILES) tests/e2e -m "not slow" \
+	    --junit-xml=$(abspath $(RESULTS))/check.xml
 	@tests/summary.py $(RESULTS)/meson.xml $(RESULTS)/check.xml
 
 # The other Debian, see there.
@@ -93,6 +94,7 @@ check-slow: build guest servers
 	-$(STAGE) system $(MAKE) system
 	@tests/summary.py $(SLOW_RESULTS)
 
+# These three run beside each other. Only the first runs virtjouled.
 lane-alone: build guest
 	$(STAGE) e2e-alone $(PYTEST) tests/e2e -m alone --junit-xml=$(abspath $(RESULTS))/alone.xml
 

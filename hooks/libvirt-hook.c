@@ -20,7 +20,7 @@
 
 #include "cli/share_path.h"
 
-/* Without the share libvirt refuses to start the VM, and a busy host answers late: rather wait. */
+/* Without the share libvirt refuses to start the VM, and on a busy host the daemon answers late. */
 #define LIMIT_S 3
 /* libvirt's own limit of a domain's XML is larger; real ones have some 10 KB. */
 #define XML_MAX (1 << 20)

@@ -189,14 +189,13 @@ def remove_mountpoint(daemon):
 @pytest.mark.parametrize("options", [[], ["-l"]], ids=["umount", "lazy"])
 def test_unmounted_by_hand(kept, vm, stack, options, then):
     """A guest's virtiofsd holds its directory: it reads on, and the mount is put back."""
-    held = None
     if options:
         held = os.open(kept.mountpoint / vm.uuid, os.O_PATH)
         stack.callback(os.close, held)
     # Without -l nobody holds the directory, as with a guest that is off: umount would be refused.
     umount(kept, *options)
     then(kept)
-    if held is not None:
+    if options:
         held_tree = f"/proc/self/fd/{held}/class/powercap/intel-rapl:0/energy_uj"
         with open(held_tree) as file:
             before = int(file.read())

@@ -139,6 +139,10 @@ def test_killed_while_starting(daemon, vm):
         reader.result()
 
 
+def is_listed(vm, answer):
+    return vm.uuid in [listed["uuid"] for listed in answer["vms"]]
+
+
 def test_control_socket_is_the_service_managers(daemon, vm):
     """Socket activation: who asks while no daemon runs waits for the next one."""
     daemon.stop()
@@ -150,14 +154,14 @@ def test_control_socket_is_the_service_managers(daemon, vm):
         daemon.store.add("control", listening.fileno())
         for end in (daemon.stop, daemon.kill):
             daemon.start()
-            assert vm.uuid in {listed["uuid"] for listed in daemon.cli("list")["vms"]}
+            assert is_listed(vm, daemon.cli("list"))
             end()
             assert path.exists()
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(path))
             client.sendall(b'{"command":"list"}\n')
             daemon.start()
-            assert vm.uuid in client.makefile().read()
+            assert is_listed(vm, json.loads(client.makefile().read()))
 
 
 def test_restarted_under_readers(daemon, vm):
